@@ -1,0 +1,1 @@
+"""Shells that plug the parts into MMEngine; they own no mathematics."""

@@ -1,0 +1,76 @@
+"""ASAM: a ball whose axes scale with the weights, so that rescaling a layer does not change the sharpness.
+
+Kwon et al. (2021), "ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks",
+equation (7) and algorithm 1, element-wise operator of section 3. Read beside it: SamsungLabs/ASAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmsharp.registry import ASCENTS
+from mmsharp.sharpness.ascent import TINY, Ascent, AscentReading, gradient_norm, keep_only_, validate_radius
+from mmsharp.sharpness.parameters import AscentParameter
+
+
+@ASCENTS.register_module()
+class ASAM(Ascent):
+    r"""``eps = rho * T^2 g / ||T g||_2`` with ``T = |w| + eta`` for weights and ``T = 1`` for biases.
+
+    Args:
+        rho: Radius, without unit (a fraction of the weights, spread over the network); 0.5 for CIFAR-10 and 1.0 for
+            CIFAR-100 in the authors' repository.
+        eta: Floor of the operator, in the units of the weights; 0.01 is the authors' class default.
+
+    Raises:
+        MmsharpError: ``rho`` or ``eta`` is negative or not a number.
+
+    Example:
+        >>> from torch import nn
+        >>> from mmsharp.sharpness import select_parameters
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight, 2.0)
+        >>> gradient = torch.tensor([[3.0, 4.0]])
+        >>> _ = ASAM(rho=0.5, eta=0.0).perturb_(select_parameters(layer), [gradient], [None])
+        >>> [round(value, 4) for value in gradient[0].tolist()]
+        [0.6, 0.8]
+    """
+
+    def __init__(self, rho: float = 0.5, eta: float = 0.01) -> None:
+        self.rho = validate_radius('rho', rho)
+        self.eta = validate_radius('eta', eta)
+
+    def perturb_(
+        self,
+        parameters: Sequence[AscentParameter],
+        gradients: Sequence[Tensor],
+        keep: Sequence[Tensor | None],
+    ) -> AscentReading:
+        keep_only_(gradients, keep)
+        norm = gradient_norm(gradients)
+        for parameter, gradient in zip(parameters, gradients):
+            scale_by_weights_(gradient, parameter, self.eta)
+        scaled_norm = gradient_norm(gradients)
+        for parameter, gradient in zip(parameters, gradients):
+            scale_by_weights_(gradient, parameter, self.eta)
+        torch._foreach_mul_(list(gradients), self.rho / (scaled_norm + TINY))
+        return AscentReading(norm, norm.new_tensor(self.rho))
+
+
+def scale_by_weights_(gradient: Tensor, parameter: AscentParameter, eta: float) -> None:
+    """``g <- T g`` in place, ``T = |w| + eta`` for weights and the identity for other parameters.
+
+    Example:
+        >>> from torch import nn
+        >>> layer = nn.Linear(1, 1)
+        >>> _ = nn.init.constant_(layer.weight, -2.0)
+        >>> gradient = torch.ones(1, 1)
+        >>> scale_by_weights_(gradient, AscentParameter('weight', layer.weight, 0, True), eta=0.5)
+        >>> gradient.item()
+        2.5
+    """
+    if parameter.scaled:
+        gradient.mul_(parameter.tensor.detach().abs().add_(eta))

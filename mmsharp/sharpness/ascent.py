@@ -1,0 +1,97 @@
+"""What an ascent is: the rule that turns a gradient into the point where the second gradient is taken."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmsharp.errors import MmsharpError
+from mmsharp.sharpness.parameters import AscentParameter
+
+TINY = 1e-12
+"""Added to a norm before dividing by it, so that a zero gradient gives a zero perturbation and not NaN."""
+
+
+class AscentReading(NamedTuple):
+    """What an ascent step saw, as 0-d tensors on the device of the weights (reading them costs no synchronisation).
+
+    Args:
+        gradient_norm: ``||g||_2`` over all parameters that took part.
+        radius: The mean radius of the balls, in the units of rho.
+    """
+
+    gradient_norm: Tensor
+    radius: Tensor
+
+
+class Ascent(ABC):
+    """Turns gradients into perturbations ``eps``, in place.
+
+    A subclass is configured by its constructor alone, keeps no state between steps, and is used through
+    :meth:`perturb_`. It must be invariant to a positive scale of the gradients: under gradient accumulation and
+    mixed precision the first gradient arrives scaled.
+    """
+
+    default_parameters: ClassVar[str] = 'all'
+    """The filter of :func:`~mmsharp.sharpness.select_parameters` used when the user names none."""
+
+    @abstractmethod
+    def perturb_(
+        self,
+        parameters: Sequence[AscentParameter],
+        gradients: Sequence[Tensor],
+        keep: Sequence[Tensor | None],
+    ) -> AscentReading:
+        """Overwrite ``gradients`` with ``eps``, of the same shapes and dtypes.
+
+        Args:
+            parameters: The parameters at the current point ``w``; not changed.
+            gradients: ``dL/dw``, one per parameter; overwritten.
+            keep: Per parameter, ``None`` or a 0/1 tensor that broadcasts against it: pruned positions (0) take no
+                part and get ``eps = 0``.
+        """
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """``sqrt(sum_k ||g_k||_2^2)`` over a list of tensors, a 0-d float32 tensor.
+
+    Example:
+        >>> gradient_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
+        tensor(5.)
+    """
+    norms = torch._foreach_norm(list(gradients), 2)
+    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms]))
+
+
+def keep_only_(gradients: Sequence[Tensor], keep: Sequence[Tensor | None]) -> None:
+    """Zero the pruned positions of each gradient in place.
+
+    Example:
+        >>> gradient = torch.ones(2, 2)
+        >>> keep_only_([gradient], [torch.tensor([[1.0], [0.0]])])
+        >>> gradient.tolist()
+        [[1.0, 1.0], [0.0, 0.0]]
+    """
+    for gradient, mask in zip(gradients, keep):
+        if mask is not None:
+            gradient.mul_(mask)
+
+
+def validate_radius(name: str, value: float, *, minimum: float = 0.0) -> float:
+    """Return ``value`` as a float, or refuse it by name.
+
+    Raises:
+        MmsharpError: ``value`` is not a finite number of at least ``minimum``.
+
+    Example:
+        >>> validate_radius('rho', 0.05)
+        0.05
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < minimum:
+        raise MmsharpError(f'{name}={value!r} is not a finite number of at least {minimum:g}')
+    return float(value)

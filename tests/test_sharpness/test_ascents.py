@@ -1,0 +1,217 @@
+"""Laws of every registered ascent, and each of them against its formula written longhand."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.registry import ASCENTS, build_part
+from mmsharp.sharpness import ASAM, SAM, AdaSAP, Ascent, select_parameters
+
+ALL_ASCENTS = sorted(ASCENTS.module_dict)
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.ConvTranspose2d(4, 3, 2), nn.Flatten(), nn.Linear(27, 2)
+    )
+
+
+def gradients_of(model: nn.Module, parameters):
+    torch.manual_seed(1)
+    loss = model(torch.randn(5, 2, 4, 4)).square().mean()
+    return [g.clone() for g in torch.autograd.grad(loss, [parameter.tensor for parameter in parameters])]
+
+
+def perturbation(ascent: Ascent, model: nn.Module, scale: float = 1.0, keep=None, which: str | None = None):
+    parameters = select_parameters(model, which or ascent.default_parameters)
+    gradients = [gradient * scale for gradient in gradients_of(model, parameters)]
+    masks = [None] * len(gradients) if keep is None else [keep.get(parameter.name) for parameter in parameters]
+    reading = ascent.perturb_(parameters, gradients, masks)
+    return {parameter.name: gradient for parameter, gradient in zip(parameters, gradients)}, reading
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_ascent_is_invariant_to_a_positive_scale_of_the_gradient(name):
+    """eps(c g) = eps(g) for c > 0: loss scaling and accumulation do not change the ball."""
+    model = small_network()
+    once, _ = perturbation(build_part(ASCENTS, dict(type=name)), model)
+    scaled, _ = perturbation(build_part(ASCENTS, dict(type=name)), model, scale=512.0)
+    for key in once:
+        torch.testing.assert_close(once[key], scaled[key])
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_ascent_raises_the_loss_to_first_order(name):
+    """<g, eps> > 0: the step goes uphill."""
+    model = small_network()
+    ascent = build_part(ASCENTS, dict(type=name))
+    parameters = select_parameters(model, ascent.default_parameters)
+    gradients = gradients_of(model, parameters)
+    eps, _ = perturbation(ascent, model)
+    assert sum((eps[p.name] * g).sum() for p, g in zip(parameters, gradients)) > 0
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_ascent_leaves_pruned_positions_where_they_are(name):
+    """eps = 0 wherever the mask is 0, and not everywhere else."""
+    model = small_network()
+    mask = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(4, 1, 1, 1)
+    eps, _ = perturbation(build_part(ASCENTS, dict(type=name)), model, keep={'0.weight': mask})
+    assert torch.all(eps['0.weight'][[1, 3]] == 0)
+    assert torch.all(eps['0.weight'][[0, 2]].flatten(1).norm(dim=1) > 0)
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_zero_gradient_gives_zero_and_not_nan(name):
+    """0/0 does not happen: a dead network is not perturbed."""
+    model = small_network()
+    eps, _ = perturbation(build_part(ASCENTS, dict(type=name)), model, scale=0.0)
+    assert all(torch.all(value == 0) for value in eps.values())
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_ascent_does_not_change_the_weights(name):
+    """perturb_ writes into the gradients alone."""
+    model = small_network()
+    before = copy.deepcopy(model.state_dict())
+    ascent = build_part(ASCENTS, dict(type=name))
+    parameters = select_parameters(model, ascent.default_parameters)
+    ascent.perturb_(parameters, [torch.ones_like(p.tensor) for p in parameters], [None] * len(parameters))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_building_twice_from_one_config_gives_the_same_and_leaves_it_alone(name):
+    """Configs are data."""
+    config = dict(type=f'mmsharp.{name}')
+    first, second = build_part(ASCENTS, config), build_part(ASCENTS, config)
+    assert config == dict(type=f'mmsharp.{name}')
+    assert type(first) is type(second)
+    assert vars(first).keys() == vars(second).keys()
+
+
+def test_sam_equals_its_formula():
+    """eps = rho g / ||g|| with one norm over everything."""
+    model = small_network()
+    parameters = select_parameters(model, 'all')
+    gradients = gradients_of(model, parameters)
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    eps, reading = perturbation(SAM(rho=0.3), model)
+    for parameter, gradient in zip(parameters, gradients):
+        torch.testing.assert_close(eps[parameter.name], 0.3 * gradient / norm)
+    torch.testing.assert_close(reading.gradient_norm, norm)
+
+
+def test_asam_equals_its_formula():
+    """eps = rho T^2 g / ||T g||, T = |w| + eta for weights and 1 for biases."""
+    model = small_network()
+    parameters = select_parameters(model, 'all')
+    gradients = gradients_of(model, parameters)
+    operators = [
+        parameter.tensor.detach().abs() + 0.01 if parameter.name.endswith('weight') else torch.ones_like(gradient)
+        for parameter, gradient in zip(parameters, gradients)
+    ]
+    norm = torch.cat([(t * g).flatten() for t, g in zip(operators, gradients)]).norm()
+    eps, _ = perturbation(ASAM(rho=0.5, eta=0.01), model)
+    for parameter, gradient, operator in zip(parameters, gradients, operators):
+        torch.testing.assert_close(eps[parameter.name], 0.5 * operator**2 * gradient / norm)
+
+
+def longhand_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, denominator=None):
+    """Channel by channel, in loops: eps_i = rho_i T^2 g_i / ||T g_i||."""
+    channels = [(weight.select(axis, i), gradient.select(axis, i)) for i in range(weight.shape[axis])]
+    scores = [w.norm().item() for w, _ in channels]
+    low, high = min(scores), max(scores)
+    result = torch.zeros_like(gradient)
+    for i, (w, g) in enumerate(channels):
+        rho = rho_max - (scores[i] - low) / (high - low) * (rho_max - rho_min)
+        operator = w.abs() + eta if form == 'asam' else torch.ones_like(w)
+        below = (operator * g).norm() if denominator is None else denominator
+        result.select(axis, i).copy_(rho * operator**2 * g / below)
+    return result
+
+
+@pytest.mark.parametrize('form', ['asam', 'sam'])
+@pytest.mark.parametrize('norm_scope', ['neuron', 'layer', 'global'])
+def test_adasap_equals_its_formula(form, norm_scope):
+    """Every channel has its own radius; transposed convolutions count channels along axis 1."""
+    model = small_network()
+    parameters = select_parameters(model, 'weights')
+    gradients = gradients_of(model, parameters)
+    scaled = [
+        (p.tensor.detach().abs() + 0.01) * g if form == 'asam' else g for p, g in zip(parameters, gradients)
+    ]
+    everywhere = torch.cat([value.flatten() for value in scaled]).norm()
+    ascent = AdaSAP(rho_min=0.1, rho_max=1.0, form=form, norm_scope=norm_scope, eta=0.01)
+    eps, _ = perturbation(ascent, model)
+    assert [parameter.name for parameter in parameters] == ['0.weight', '3.weight', '5.weight']
+    for parameter, gradient, value in zip(parameters, gradients, scaled):
+        denominator = {'neuron': None, 'layer': value.norm(), 'global': everywhere}[norm_scope]
+        axis = 1 if parameter.name == '3.weight' else 0
+        expected = longhand_adasap(parameter.tensor.detach(), gradient, axis, 0.1, 1.0, 0.01, form, denominator)
+        torch.testing.assert_close(eps[parameter.name], expected)
+
+
+def test_adasap_scores_over_the_whole_network_on_request():
+    """score_scope='global': the extremes are those of all channels together."""
+    model = small_network()
+    parameters = select_parameters(model, 'weights')
+    gradients = gradients_of(model, parameters)
+    scores = torch.cat([
+        p.tensor.detach().movedim(p.channel_axis, 0).flatten(1).norm(dim=1) for p in parameters
+    ])
+    eps, _ = perturbation(AdaSAP(rho_min=0.1, rho_max=1.0, form='sam', score_scope='global'), model)
+    for parameter, gradient in zip(parameters, gradients):
+        for i in range(gradient.shape[parameter.channel_axis]):
+            own = parameter.tensor.detach().select(parameter.channel_axis, i).norm()
+            expected = 1.0 - (own - scores.min()) / (scores.max() - scores.min()) * 0.9
+            torch.testing.assert_close(eps[parameter.name].select(parameter.channel_axis, i).norm(), expected)
+            assert gradient.norm() > 0
+
+
+def test_adasap_extremes_ignore_pruned_channels():
+    """A pruned channel scores 0; counted, it would pin s_min and shrink every other radius."""
+    layer = nn.Linear(2, 3, bias=False)
+    layer.weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    gradient = torch.ones(3, 2)
+    mask = torch.tensor([[0.0], [1.0], [1.0]])
+    AdaSAP(0.1, 1.0, form='sam').perturb_(select_parameters(layer), [gradient], [mask])
+    torch.testing.assert_close(gradient.norm(dim=1), torch.tensor([0.0, 1.0, 0.1]))
+
+
+def test_equal_scores_all_get_the_largest_radius():
+    """Where s_max = s_min the paper is silent; a division by zero is not an answer."""
+    layer = nn.Linear(2, 3, bias=False)
+    nn.init.ones_(layer.weight)
+    gradient = torch.ones(3, 2)
+    AdaSAP(0.1, 1.0, form='sam').perturb_(select_parameters(layer), [gradient], [None])
+    torch.testing.assert_close(gradient.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ('config', 'words'),
+    [
+        (dict(type='SAM', rho=-0.1), ['rho', '-0.1']),
+        (dict(type='SAM', rho='big'), ['rho', 'big']),
+        (dict(type='SAM', rho=float('nan')), ['rho', 'nan']),
+        (dict(type='SAM', rho=True), ['rho', 'True']),
+        (dict(type='ASAM', eta=-1), ['eta', '-1']),
+        (dict(type='AdaSAP', rho_min=1.0, rho_max=0.5), ['rho_min', 'rho_max']),
+        (dict(type='AdaSAP', form='other'), ['form', 'other', 'asam']),
+        (dict(type='AdaSAP', norm_scope='other'), ['norm_scope', 'neuron']),
+        (dict(type='AdaSAP', score='other'), ['score', 'l2']),
+        (dict(type='AdaSAP', score_scope='other'), ['score_scope', 'layer']),
+        (dict(type='Nothing'), ['Nothing', 'AdaSAP', 'SAM']),
+        (dict(rho=0.1), ['type', 'SAM']),
+        (dict(type='SAM', radius=0.1), ['radius', 'rho']),
+    ],
+)
+def test_bad_values_are_refused_by_name(config, words):
+    """The error names the argument, the value and what was accepted."""
+    with pytest.raises(MmsharpError) as caught:
+        build_part(ASCENTS, config)
+    assert all(word in str(caught.value) for word in words)
