@@ -1,0 +1,26 @@
+"""What every test shares: one thread per process, no window, no network, the package's doctests included.
+
+The settings are made when this file is imported, before torch and the BLAS libraries read them. Warnings are errors
+(``pyproject.toml``); the exceptions listed there name the library that warns.
+"""
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('MPLBACKEND', 'Agg')
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` without a CUDA device and those marked ``data`` without ``MMSHARP_DATA``."""
+    skip_gpu = pytest.mark.skip(reason='needs a CUDA device')
+    skip_data = pytest.mark.skip(reason='set MMSHARP_DATA to the folder with the real data sets to run this test')
+    for item in items:
+        if 'gpu' in item.keywords and not torch.cuda.is_available():
+            item.add_marker(skip_gpu)
+        if 'data' in item.keywords and not os.environ.get('MMSHARP_DATA'):
+            item.add_marker(skip_data)
