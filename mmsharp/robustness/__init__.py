@@ -1,0 +1,55 @@
+"""Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
+
+from mmsharp.robustness.corruptions import (
+    BENCHMARK,
+    CORRUPTIONS,
+    FAMILIES,
+    FAMILY_MEMBERS,
+    GROUPS,
+    HOLDOUT,
+    NAMES,
+    SEVERITIES,
+    Corruption,
+    check_name,
+    check_severity,
+    select,
+)
+from mmsharp.robustness.functions import BACKEND, CONSTANTS, SMALLEST_SIDE, check_image, corrupt
+from mmsharp.robustness.grid import CLEAN, Cell, Grid
+from mmsharp.robustness.image_files import describe_truncation
+from mmsharp.robustness.results import CellResult, ResultStore, load_results, write_json, write_text
+from mmsharp.robustness.scores import Scores, score
+from mmsharp.robustness.seeds import cell_seed, image_id
+
+__all__ = [
+    'BACKEND',
+    'BENCHMARK',
+    'CLEAN',
+    'CONSTANTS',
+    'CORRUPTIONS',
+    'FAMILIES',
+    'FAMILY_MEMBERS',
+    'GROUPS',
+    'HOLDOUT',
+    'NAMES',
+    'SEVERITIES',
+    'SMALLEST_SIDE',
+    'Cell',
+    'CellResult',
+    'Corruption',
+    'Grid',
+    'ResultStore',
+    'Scores',
+    'cell_seed',
+    'check_image',
+    'check_name',
+    'check_severity',
+    'corrupt',
+    'describe_truncation',
+    'image_id',
+    'load_results',
+    'score',
+    'select',
+    'write_json',
+    'write_text',
+]

@@ -1,0 +1,58 @@
+"""Seed every generator that corruption functions draw from, and give the caller's random numbers back.
+
+Read in ``imagecorruptions-imaug`` 1.1.5: most functions draw from NumPy's global generator; ``impulse_noise`` hands
+its ``seed`` to scikit-image's ``random_noise`` (``numpy.random.default_rng``); ``glass_blur`` hands its ``seed`` to a
+compiled function that seeds numba's own generator, which ``numpy.random.seed`` and ``get_state`` do not reach.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def seeded_numpy(seed: int) -> Iterator[None]:
+    """Run a block with NumPy's global generator seeded by all bits of ``seed``; its state is restored afterwards.
+
+    The generator is one per process, so blocks of several threads wait for each other.
+
+    Example:
+        >>> with seeded_numpy(7):
+        ...     first = np.random.rand()
+        >>> with seeded_numpy(7):
+        ...     print(first == np.random.rand())
+        True
+    """
+    with _LOCK:
+        state = np.random.get_state()
+        np.random.seed(_words(seed))
+        try:
+            yield
+        finally:
+            np.random.set_state(state)
+
+
+@contextmanager
+def restored_numba() -> Iterator[None]:
+    """Run a block that may seed numba's generator of this thread; the generator's state is restored afterwards."""
+    from numba import _helperlib  # numba has no public way to read this state; its own tests use these functions
+
+    pointer = _helperlib.rnd_get_np_state_ptr()
+    state = _helperlib.rnd_get_state(pointer)
+    try:
+        yield
+    finally:
+        _helperlib.rnd_set_state(pointer, state)
+
+
+def _words(seed: int) -> list[int]:
+    words = []
+    while True:
+        words.append(seed & 0xFFFFFFFF)
+        seed >>= 32
+        if not seed:
+            return words

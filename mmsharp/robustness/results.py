@@ -1,0 +1,236 @@
+"""The results folder of one robustness evaluation: nothing finished is lost, nothing foreign is mixed in.
+
+``results.jsonl`` holds one line per finished cell and ``identity.json`` what the values depend on. A line is flushed to
+the disk before the next cell starts, so a killed run keeps every finished cell; the half line of a kill in the very act
+of writing is detected and its cell done again.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness.grid import Cell
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+RESULTS = 'results.jsonl'
+IDENTITY = 'identity.json'
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell: metric values (``None`` where undefined), number of images, seconds of wall time."""
+
+    cell: Cell
+    metrics: dict[str, float | None]
+    images: int
+    seconds: float
+
+    def to_line(self) -> str:
+        """One line of JSON without a line break; NaN and infinity become null."""
+        metrics = {
+            name: value if value is not None and math.isfinite(value) else None for name, value in self.metrics.items()
+        }
+        record = {
+            'corruption': self.cell.corruption,
+            'severity': self.cell.severity,
+            'metrics': metrics,
+            'images': self.images,
+            'seconds': round(self.seconds, 3),
+        }
+        return json.dumps(record, allow_nan=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> 'CellResult':
+        """Read what :meth:`to_line` wrote.
+
+        Raises:
+            ValueError: If the line is no such record.
+        """
+        try:
+            record = json.loads(line)
+            cell = Cell(record['corruption'], record['severity'])
+            return cls(cell, dict(record['metrics']), record['images'], record['seconds'])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'not a result line: {line[:80]!r}') from error
+
+
+class ResultStore:
+    """Finished cells of one evaluation in a folder; use it as a context manager, which holds the folder for one run.
+
+    Args:
+        folder: Where the files are; created if missing.
+        identity: What the values depend on, in JSON types: checkpoint, config, seed, versions and so on.
+
+    Raises:
+        MmsharpError: If the folder holds results of another identity (the message names what differs), if another run
+            is writing there, or if a line other than the last cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with ResultStore(folder, {'seed': 0}) as store:
+        ...     store.append(CellResult(Cell('fog', 1), {'accuracy/top1': 81.5}, images=100, seconds=2.0))
+        >>> with ResultStore(folder, {'seed': 0}) as store:
+        ...     print(store.finished[Cell('fog', 1)].metrics)
+        {'accuracy/top1': 81.5}
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.identity = json.loads(json.dumps(identity, allow_nan=False))
+        self.finished: dict[Cell, CellResult] = {}
+        self.torn: str | None = None
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> 'ResultStore':
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = open(self.folder / RESULTS, 'a+b')  # closed in __exit__
+        try:
+            self._hold(file)
+            self._check_identity(empty=file.tell() == 0)
+            self.finished, sound_bytes, self.torn = _read(file, self.folder / RESULTS)
+            if self.torn is not None:
+                file.truncate(sound_bytes)
+                file.seek(0, os.SEEK_END)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def append(self, result: CellResult) -> None:
+        """Write a finished cell and wait until the disk has it.
+
+        Raises:
+            MmsharpError: If the disk refuses; the finished cells before it are kept.
+        """
+        if self._file is None:
+            raise RuntimeError('ResultStore.append outside of its with block')
+        try:
+            self._file.write(result.to_line().encode() + b'\n')
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise MmsharpError(
+                f'cannot write {self.folder / RESULTS} ({error.strerror}): the {len(self.finished)} finished cells '
+                f'before {result.cell} are kept; make room and start again'
+            ) from error
+        self.finished[result.cell] = result
+
+    def _hold(self, file: BinaryIO) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MmsharpError(
+                f'another run is writing results in {self.folder}; wait for it or choose another --work-dir'
+            ) from error
+
+    def _check_identity(self, empty: bool) -> None:
+        path = self.folder / IDENTITY
+        if path.exists():
+            try:
+                found = json.loads(path.read_text(encoding='utf-8'))
+            except ValueError as error:
+                raise MmsharpError(f'cannot read {path} ({error}); choose another --work-dir') from error
+            differences = describe_differences(found, self.identity)
+            if differences:
+                raise MmsharpError(
+                    f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. '
+                    'Choose another --work-dir, or remove the folder if its results are no longer needed'
+                )
+        elif not empty:
+            raise MmsharpError(f'{self.folder / RESULTS} has no {IDENTITY} beside it; choose another --work-dir')
+        else:
+            write_json(path, self.identity)
+
+
+def load_results(folder: str | Path) -> tuple[dict[str, Any], dict[Cell, CellResult]]:
+    """Read the identity and the finished cells of a results folder without holding or changing it.
+
+    Raises:
+        MmsharpError: If the folder is no results folder, or a line other than the last cannot be read.
+    """
+    folder = Path(folder)
+    for name in (IDENTITY, RESULTS):
+        if not (folder / name).is_file():
+            raise MmsharpError(f'{folder} is no folder of robustness results: it has no {name}')
+    identity = json.loads((folder / IDENTITY).read_text(encoding='utf-8'))
+    with open(folder / RESULTS, 'rb') as file:
+        return identity, _read(file, folder / RESULTS)[0]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all: to a file beside it first, which then takes the name."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        with open(part, 'w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def describe_differences(found: Any, wanted: Any, name: str = '') -> list[str]:
+    """Name every leaf in which two identities differ, as ``name: was X, is Y``.
+
+    Example:
+        >>> describe_differences({'seed': 0, 'versions': {'torch': '2.11'}}, {'seed': 1, 'versions': {'torch': '2.11'}})
+        ['seed: was 0, is 1']
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = list(dict.fromkeys([*found, *wanted]))
+        return [
+            line
+            for key in keys
+            for line in describe_differences(found.get(key), wanted.get(key), f'{name}.{key}' if name else key)
+        ]
+    return [] if found == wanted else [f'{name}: was {found}, is {wanted}']
+
+
+def _read(file: BinaryIO, path: Path) -> tuple[dict[Cell, CellResult], int, str | None]:
+    """Return the finished cells, the number of bytes that hold whole lines, and the torn rest if there is one."""
+    file.seek(0)
+    finished: dict[Cell, CellResult] = {}
+    sound_bytes = 0
+    lines = file.read().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b'\n'):
+                raise ValueError('the line has no end')
+            result = CellResult.from_line(line.decode())
+        except ValueError as error:
+            torn = line.decode(errors='replace')
+            if number == len(lines):
+                return finished, sound_bytes, torn
+            raise MmsharpError(
+                f'{path} line {number} is damaged ({error}): remove that line to evaluate its cell again'
+            ) from error
+        finished[result.cell] = result
+        sound_bytes += len(line)
+    return finished, sound_bytes, None

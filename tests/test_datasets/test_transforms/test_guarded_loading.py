@@ -1,0 +1,47 @@
+"""Damaged image files stop the pipeline with their path; sound ones load as without the guard."""
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+
+from mmsharp.datasets.transforms import GuardedLoading, UnreadableImageError
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A JPEG file."""
+    path = tmp_path / 'picture.jpg'
+    cv2.imwrite(str(path), np.random.RandomState(0).randint(0, 256, (64, 64, 3), dtype=np.uint8))
+    return path
+
+
+def test_sound_files_load_as_without_the_guard(picture):
+    """The guarded transform's own result is passed on."""
+    expected = LoadImageFromFile()({'img_path': str(picture)})
+    result = GuardedLoading(LoadImageFromFile())({'img_path': str(picture)})
+    assert result.keys() == expected.keys()
+    assert np.array_equal(result['img'], expected['img'])
+
+
+def test_half_a_picture_is_refused_even_where_the_decoder_accepts_it(picture):
+    """Whether the decoder complains or makes a grey lower half of it, the file is refused as truncated."""
+
+    def lenient(results):
+        return results | {'img': np.zeros((64, 64, 3), np.uint8)}
+
+    picture.write_bytes(picture.read_bytes()[:2000])
+    for loading in (lenient, LoadImageFromFile()):
+        with pytest.raises(UnreadableImageError, match=rf'{picture}: the JPEG file is truncated'):
+            GuardedLoading(loading)({'img_path': str(picture)})
+
+
+@pytest.mark.parametrize('content', [b'', b'this is no picture', None], ids=['empty', 'text', 'missing'])
+@pytest.mark.parametrize('ignore_empty', [False, True])
+def test_unreadable_files_are_refused_with_their_path(picture, content, ignore_empty):
+    """Empty, foreign and missing files give the one error, whatever the loading transform does with them."""
+    picture.unlink()
+    if content is not None:
+        picture.write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=str(picture)):
+        GuardedLoading(LoadImageFromFile(ignore_empty=ignore_empty))({'img_path': str(picture)})

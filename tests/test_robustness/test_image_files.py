@@ -1,0 +1,45 @@
+"""A file whose end is missing is told from a whole one."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsharp.robustness import describe_truncation
+
+
+def _encode(format_name, **options):
+    pixels = np.random.RandomState(0).randint(0, 256, (64, 64, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('format_name', 'options'),
+    [('JPEG', {}), ('JPEG', {'progressive': True}), ('PNG', {}), ('WEBP', {})],
+    ids=['jpeg', 'progressive jpeg', 'png', 'webp'],
+)
+def test_every_cut_is_noticed_and_whole_files_pass(format_name, options):
+    """Cut anywhere in its second half a file is refused; whole, or with bytes appended, it is not."""
+    whole = _encode(format_name, **options)
+    assert describe_truncation(whole) is None
+    assert describe_truncation(whole + b'\0' * 8) is None
+    for end in range(len(whole) // 2, len(whole) - 8, 101):
+        assert describe_truncation(whole[:end]) is not None, end
+
+
+def test_thumbnail_in_a_jpeg_header_does_not_hide_the_cut():
+    """An end marker before the last scan is not the picture's."""
+    whole = _encode('JPEG')
+    thumbnail = b'\xff\xd8\xff\xda..\xff\xd9'
+    segment = b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
+    cut = (whole[:2] + segment + whole[2:])[: len(whole) // 2 + len(segment)]
+    assert describe_truncation(cut) is not None
+
+
+def test_empty_file_is_named():
+    """An empty file has its own message; unknown formats are left to their decoder."""
+    assert describe_truncation(b'') == 'the file is empty'
+    assert describe_truncation(b'BM......') is None

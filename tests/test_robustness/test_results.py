@@ -1,0 +1,100 @@
+"""A finished cell is never lost, a torn line never counted, a foreign result never mixed in."""
+
+import json
+import math
+
+import pytest
+
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import Cell, CellResult, ResultStore, load_results
+
+IDENTITY = {'checkpoint': {'sha256': 'aa'}, 'seed': 0, 'versions': {'torch': '2.11.0'}}
+
+
+def _result(name, severity, value=0.5):
+    return CellResult(Cell(name, severity), {'coco/bbox_mAP': value}, images=3, seconds=1.25)
+
+
+def _fill(folder):
+    with ResultStore(folder, IDENTITY) as store:
+        for severity in (1, 2, 3):
+            store.append(_result('fog', severity, severity / 10))
+    return folder / 'results.jsonl'
+
+
+def test_written_cells_come_back(tmp_path):
+    """Everything of a result survives the file; undefined values become null, not NaN."""
+    with ResultStore(tmp_path, IDENTITY) as store:
+        store.append(_result('fog', 1))
+        store.append(_result('snow', 2, math.nan))
+    identity, finished = load_results(tmp_path)
+    assert identity == IDENTITY
+    assert finished == {Cell('fog', 1): _result('fog', 1), Cell('snow', 2): _result('snow', 2, None)}
+    assert 'NaN' not in (tmp_path / 'results.jsonl').read_text()
+
+
+def test_any_cut_of_the_last_line_loses_that_cell_only(tmp_path):
+    """Cut the file at each byte of its last line: the cells before stay, and the next append makes it whole."""
+    path = _fill(tmp_path)
+    whole = path.read_bytes()
+    last = whole.rstrip(b'\n').rfind(b'\n') + 1
+    for end in range(last + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        with ResultStore(tmp_path, IDENTITY) as store:
+            assert list(store.finished) == [Cell('fog', 1), Cell('fog', 2)]
+            assert store.torn == whole[last:end].decode()
+            store.append(_result('fog', 3, 0.3))
+        assert path.read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_is_an_error(tmp_path):
+    """Only the last line can be torn by a kill; damage elsewhere is named with its line number."""
+    path = _fill(tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(''.join([lines[0], '{"corruption": "fog"\n', lines[2]]))
+    with pytest.raises(MmsharpError, match='line 2 is damaged'), ResultStore(tmp_path, IDENTITY):
+        pass
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'seed': 1}, 'seed: was 0, is 1'),
+        ({'checkpoint': {'sha256': 'bb'}}, 'checkpoint.sha256: was aa, is bb'),
+        ({'versions': {'torch': '2.12.0'}}, 'versions.torch: was 2.11.0, is 2.12.0'),
+    ],
+)
+def test_another_identity_is_refused_by_name(tmp_path, change, message):
+    """What differs is named, what to do is said, and the results stay as they are."""
+    path = _fill(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(MmsharpError, match=f'{message}.*another --work-dir'), ResultStore(tmp_path, IDENTITY | change):
+        pass
+    assert path.read_bytes() == before
+    assert json.loads((tmp_path / 'identity.json').read_text()) == IDENTITY
+
+
+def test_two_runs_cannot_write_at_the_same_time(tmp_path):
+    """A second store on a held folder is refused; after the first has closed it is not."""
+    with (
+        ResultStore(tmp_path, IDENTITY),
+        pytest.raises(MmsharpError, match='another run is writing'),
+        ResultStore(tmp_path, IDENTITY),
+    ):
+        pass
+    with ResultStore(tmp_path, IDENTITY):
+        pass
+
+
+def test_results_without_identity_are_refused(tmp_path):
+    """Lines of unknown origin are not continued."""
+    _fill(tmp_path)
+    (tmp_path / 'identity.json').unlink()
+    with pytest.raises(MmsharpError, match=r'identity\.json'), ResultStore(tmp_path, IDENTITY):
+        pass
+
+
+def test_a_foreign_folder_is_refused_when_reading(tmp_path):
+    """Comparing needs folders that hold results."""
+    with pytest.raises(MmsharpError, match='no folder of robustness results'):
+        load_results(tmp_path)
