@@ -1,0 +1,176 @@
+"""Configs as the tools read them: loaded, overridden and checked before anything expensive begins."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from mmsharp.errors import MmsharpError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def load_config(path: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file and merge the overrides of ``--cfg-options``.
+
+    Raises:
+        MmsharpError: The file is missing, is no config, or names a base or a module that does not exist.
+
+    Example:
+        >>> load_config('missing.py')
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: config 'missing.py' does not exist; give the path of a .py, .json or .yaml file
+    """
+    if not os.path.isfile(path):
+        raise MmsharpError(f'config {os.fspath(path)!r} does not exist; give the path of a .py, .json or .yaml file')
+    try:
+        config = Config.fromfile(path)
+    except (OSError, SyntaxError, NameError, KeyError, TypeError, ImportError, ValueError) as error:
+        raise MmsharpError(f'config {os.fspath(path)!r} cannot be read: {type(error).__name__}: {error}') from error
+    if config.get('model') is None:
+        raise MmsharpError(f'config {os.fspath(path)!r} defines no `model`; expected a config of mmdet or mmpretrain')
+    if options:
+        try:
+            config.merge_from_dict(dict(options))
+        except (KeyError, TypeError, IndexError, AssertionError) as error:
+            raise MmsharpError(f'--cfg-options {dict(options)!r} do not fit {os.fspath(path)!r}: {error}') from error
+    return config
+
+
+def settle_work_dir(config: Config, path: str | os.PathLike[str], work_dir: str | None) -> None:
+    """Where results go: the command line, else the config, else ``work_dirs/<name of the config>``."""
+    if work_dir is not None:
+        config.work_dir = work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = os.path.join('work_dirs', Path(path).stem)
+    try:
+        os.makedirs(config.work_dir, exist_ok=True)
+    except OSError as error:
+        raise MmsharpError(f'work directory {config.work_dir!r} cannot be made: {error}; give another') from error
+
+
+def settle_launcher(config: Config, launcher: str) -> None:
+    """Record the launcher; without a GPU, processes talk through gloo and DDP is told of no device."""
+    config.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        environment = config.setdefault('env_cfg', ConfigDict())
+        environment.setdefault('dist_cfg', ConfigDict())['backend'] = 'gloo'
+        wrapper = config.get('model_wrapper_cfg') or ConfigDict(type='MMDistributedDataParallel')
+        wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
+        wrapper.setdefault('broadcast_buffers', False)
+        wrapper['device_ids'] = None
+        config.model_wrapper_cfg = wrapper
+
+
+def settle_dataloaders(config: Config) -> None:
+    """Give mmpretrain's data loaders the defaults that its own tools give them."""
+    if config.get('default_scope') != 'mmpretrain':
+        return
+    for name in LOADERS:
+        loader = config.get(name)
+        if loader is not None:
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+
+
+def settle_amp(config: Config) -> None:
+    """Train in mixed precision, and keep sharpness awareness where the config has it.
+
+    Raises:
+        MmsharpError: There is no accelerator, which MMEngine's mixed precision needs.
+    """
+    if not torch.cuda.is_available():
+        raise MmsharpError('--amp needs a GPU, and torch sees none; train without --amp')
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name.rsplit('.', 1)[-1] in ('SAMOptimWrapper', 'AmpSAMOptimWrapper'):
+        wrapper.type = 'mmsharp.AmpSAMOptimWrapper'
+    elif name in ('OptimWrapper', 'AmpOptimWrapper'):
+        wrapper.type = 'AmpOptimWrapper'
+    else:
+        raise MmsharpError(
+            f'--amp knows OptimWrapper and mmsharp.SAMOptimWrapper, but optim_wrapper.type is {name!r}; name its '
+            'mixed-precision kin in the config instead'
+        )
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def settle_resume(config: Config, resume: str | None) -> None:
+    """``auto`` goes on from the latest checkpoint of the work directory; a path goes on from that file."""
+    if resume == 'auto':
+        config.resume = True
+        config.load_from = None
+    elif resume is not None:
+        config.resume = True
+        config.load_from = resume
+
+
+def settle_auto_scale_lr(config: Config) -> None:
+    """Turn on linear scaling of the learning rate.
+
+    Raises:
+        MmsharpError: The config does not say for which batch size its learning rate was chosen.
+    """
+    scaling = config.get('auto_scale_lr')
+    if not scaling or 'base_batch_size' not in scaling:
+        raise MmsharpError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, the batch size over all GPUs '
+            'for which its learning rate was chosen'
+        )
+    scaling.enable = True
+
+
+def check_data(config: Mapping[str, Any], loaders: tuple[str, ...] = LOADERS) -> None:
+    """Refuse missing data before the model is built, naming the folder or file and the place in the config.
+
+    Raises:
+        MmsharpError: A ``data_root``, or an ``ann_file`` under it, does not exist.
+
+    Example:
+        >>> check_data(dict(test_dataloader=dict(dataset=dict(type='VOCDataset', data_root='nowhere/'))))
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: test_dataloader.dataset.data_root='nowhere/' does not exist; ...
+    """
+    for name in loaders:
+        for place, dataset in _datasets(config.get(name) or {}, name):
+            root = dataset.get('data_root')
+            if not isinstance(root, str) or '://' in root:
+                continue
+            change = f'put the data there or change it with --cfg-options {place}.data_root=...'
+            if root and not os.path.isdir(root):
+                raise MmsharpError(f'{place}.data_root={root!r} does not exist; {change}')
+            annotations = dataset.get('ann_file')
+            if isinstance(annotations, str) and annotations and not os.path.exists(os.path.join(root, annotations)):
+                raise MmsharpError(f'{place}.ann_file={annotations!r} does not exist under {root!r}; {change}')
+
+
+def _datasets(value: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, Mapping):
+        if 'type' in value and 'data_root' in value:
+            yield place, value
+        for key, item in value.items():
+            yield from _datasets(item, f'{place}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from _datasets(item, f'{place}.{position}')
+
+
+def without_training(config: Config) -> Config:
+    """A copy of a config from which the tools that do not train have taken what only training needs.
+
+    Pruning hooks stay: they give the model the shapes of a slim checkpoint.
+    """
+    config = copy.deepcopy(config)
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'):
+        config[key] = None
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        config[key] = None
+    return config

@@ -1,0 +1,7 @@
+"""Hooks: pruning, the phases of the methods, and robust evaluation, plugged into MMEngine's runner."""
+
+from mmsharp.engine.hooks.adasap_hook import AdaSAPHook
+from mmsharp.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
+from mmsharp.engine.hooks.pruning_hook import PruningHook
+
+__all__ = ['AdaSAPHook', 'CheckpointFitHook', 'PruningHook']

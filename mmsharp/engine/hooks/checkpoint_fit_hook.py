@@ -1,0 +1,34 @@
+"""Refuse a checkpoint that does not fit, where MMEngine would log a warning and evaluate noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmsharp.engine.checkpoint_fit import check_fit
+from mmsharp.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Checks every checkpoint against the model just before its weights are copied.
+
+    Args:
+        source: The path of the checkpoint, for the message.
+
+    Raises:
+        MmsharpError: Naming the first key, the expected and the found shape, and what to do.
+    """
+
+    priority = 'VERY_LOW'
+    """After the hooks that give the model the shapes of a slim checkpoint."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Compare names and shapes."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_fit(model, checkpoint.get('state_dict', checkpoint), self.source)

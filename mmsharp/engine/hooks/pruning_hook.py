@@ -1,0 +1,227 @@
+"""Prune while training, then go on with the small network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+
+from mmsharp.engine.hooks.phases import FINE_TUNING, PRUNING, Phases, phases_from_lengths, validate_length
+from mmsharp.engine.pruning_state import PruningState
+from mmsharp.engine.safe_checkpoint import check_config_checkpoints
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Recipe, apply_recipe, slim_optimizer_state_, tensor_forward
+from mmsharp.registry import HOOKS, PRUNERS, build_part
+
+MASKED_EQUALS_SLIM = 1e-4
+"""Largest relative difference between the masked and the slim network that is taken for rounding."""
+
+
+@HOOKS.register_module()
+class PruningHook(Hook):
+    """Masks coupled channels on a schedule, holds the masks, and makes the network small where pruning ends.
+
+    ``default_hooks = dict(pruning=dict(type='mmsharp.PruningHook', budget=dict(params=0.4)))`` in any config. Training
+    has three phases: a warm-up in which nothing is pruned; a pruning phase in which every ``interval`` iterations
+    more channels are masked, following the pruner's schedule; and fine-tuning, on a network from which the masked
+    channels have really been removed. Optimizer state, EMA shadow and distributed wrapper shrink with it.
+
+    Args:
+        budget: What remains of the dense model: ``dict(params=0.4)``, ``dict(macs=0.5)`` or ``dict(channels=0.5)``.
+        pruner: ``dict(type='mmsharp.ChannelPruner', criterion=..., allocation=..., schedule=...)``; by default
+            L2 magnitude, global allocation, FORCE schedule.
+        warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
+            (iterations in iteration loops).
+        pruning: Length of the pruning phase, likewise; 0 prunes in one shot.
+        interval: Iterations between two pruning steps.
+        slim: Whether to remove the channels when pruning ends; otherwise they stay masked to the end, and
+            ``tools/slim.py`` removes them.
+
+    Checkpoints carry the phase and a recipe (what is masked, or what has been removed) as plain data under the key
+    ``mmsharp``; resuming from any of them restores masks or the small shapes before the weights are copied.
+
+    Raises:
+        MmsharpError: At construction for a bad argument; at the first iteration where the model has no prunable group
+            or cannot reach the budget.
+    """
+
+    priority = 'ABOVE_NORMAL'
+    """Before EMAHook and CheckpointHook: both have to see masked weights."""
+
+    def __init__(
+        self,
+        budget: Mapping[str, float],
+        pruner: Mapping[str, Any] | None = None,
+        warmup: float = 0.1,
+        pruning: float = 0.3,
+        interval: int = 30,
+        slim: bool = True,
+    ) -> None:
+        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+            raise MmsharpError(f'interval={interval!r} is not a whole number of iterations, at least 1')
+        if not isinstance(slim, bool):
+            raise MmsharpError(f'slim={slim!r} is neither True nor False')
+        pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
+        if isinstance(pruner, Mapping) and 'budget' in pruner:
+            raise MmsharpError('give the budget to the hook or to its pruner, not to both; the hook is the place')
+        self.pruner = build_part(PRUNERS, pruner, budget=budget)
+        self.warmup = validate_length('warmup', warmup)
+        self.pruning = validate_length('pruning', pruning)
+        self.interval = interval
+        self.slim = slim
+        self._phases: Phases | None = None
+        self._phase: str | None = None
+        self._state = PruningState()
+        self._attached = False
+
+    def before_run(self, runner: Any) -> None:
+        """Refuse unsafe checkpoints before MMEngine's loader sees them."""
+        check_config_checkpoints(runner._load_from, runner._resume, runner.work_dir)
+
+    def before_train(self, runner: Any) -> None:
+        """Lay the phases over the run."""
+        loop = runner.train_loop
+        epoch = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else 1
+        self._phases = phases_from_lengths(self.warmup, self.pruning, self.interval, loop.max_iters, epoch)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Enter phases, take due pruning steps, and slim when pruning ends."""
+        assert self._phases is not None
+        if not self._attached and self._state.kind != 'slim':
+            self._attach(runner, data_batch)
+        phase = self._phases.at(runner.iter)
+        progress = self._phases.progress(runner.iter)
+        if phase == FINE_TUNING and self._state.kind != 'slim':
+            if not self._finished():
+                progress = 1.0
+        if progress is not None and self._state.kind != 'slim':
+            self._prune(runner, progress)
+        if phase == FINE_TUNING and self.slim and self._state.kind != 'slim':
+            self._slim(runner)
+        if phase != self._phase:
+            self._phase = phase
+            self.enter_phase(runner, phase)
+
+    def enter_phase(self, runner: Any, phase: str) -> None:
+        """Called when a phase begins, and once after resuming; subclasses extend it."""
+        runner.logger.info(f'mmsharp: {phase} from iteration {runner.iter}')
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Hold the masks through momentum, weight decay and statistics."""
+        if self._state.kind == 'masked':
+            self.pruner.apply_()
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put the state of pruning beside the weights, as plain data."""
+        if self._state.kind == 'masked':
+            self._state = self._state.with_recipe(self.pruner.recipe())
+        checkpoint[PruningState.KEY] = self._state.to_dict()
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Give the model the shapes of the checkpoint before its weights are copied."""
+        loaded = PruningState.from_checkpoint(checkpoint)
+        if loaded.kind == 'slim' and loaded.recipe is not None:
+            for model in self._copies(runner):
+                if not loaded.fits(model, checkpoint['state_dict']):
+                    apply_recipe(model, loaded.recipe)
+            self._after_slimming(runner)
+            self._state = loaded
+        elif loaded.kind == 'masked' and runner._resume:
+            self._state = loaded
+
+    def _attach(self, runner: Any, data_batch: Any) -> None:
+        model = _inner(runner.model)
+        self._state, forward = self._example(model, data_batch)
+        self.pruner.attach(model, forward)
+        runner.logger.info(f'mmsharp: {self.pruner.describe()}')
+        self._attached = True
+        if self._state.kind == 'masked' and self._state.recipe is not None:
+            self.pruner.load_recipe(self._state.recipe)
+            self._spread_masks(runner)
+
+    def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
+        """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers."""
+        batch = model.data_preprocessor(copy.deepcopy(data_batch), False)  # type: ignore[operator]
+        inputs, samples = (batch['inputs'], batch.get('data_samples')) if isinstance(batch, Mapping) else (batch[0], None)
+        if not isinstance(inputs, torch.Tensor):
+            raise MmsharpError(
+                f'the model takes inputs of type {type(inputs).__name__}; pruning needs one image tensor of shape '
+                '(batch, channels, height, width) to find its coupled channels'
+            )
+        state = self._state if self._state.input_shape else self._state.with_input_shape(tuple(inputs.shape[1:]))
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn((1, *state.input_shape), generator=generator).to(inputs)
+        return state, tensor_forward(image, None if samples is None else samples[:1])
+
+    def _prune(self, runner: Any, progress: float) -> None:
+        self.pruner.update(progress)
+        self._state = self._state.masked()
+        self._spread_masks(runner)
+        kept = self.pruner.kept
+        for name, share in kept.items():
+            runner.message_hub.update_scalar(f'train/pruning/{name}_kept', share)
+        shares = ', '.join(f'{share:.1%} of {name}' for name, share in kept.items())
+        runner.logger.info(f'mmsharp: pruned at iteration {runner.iter}, progress {progress:.0%}; kept {shares}')
+
+    def _finished(self) -> bool:
+        return self._state.kind == 'slim' or (self._attached and self.pruner.progress >= 1.0)
+
+    def _spread_masks(self, runner: Any) -> None:
+        for model in self._copies(runner):
+            self.pruner.apply_(model)
+        if hasattr(runner.optim_wrapper, 'set_masks'):
+            runner.optim_wrapper.set_masks(self.pruner.parameter_masks())
+
+    def _slim(self, runner: Any) -> None:
+        model = _inner(runner.model)
+        recipe: Recipe = self.pruner.recipe()
+        difference = self.pruner.verify()
+        if not difference <= MASKED_EQUALS_SLIM:
+            raise MmsharpError(
+                f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} relative '
+                'to its scale, more than rounding: some channels are coupled in a way that was not found. The model is '
+                'as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with slim=False'
+            )
+        changes = apply_recipe(model, recipe)
+        slim_optimizer_state_(runner.optim_wrapper.optimizer, changes)
+        for shadow in self._shadows(runner):
+            apply_recipe(shadow, recipe)
+        self._after_slimming(runner)
+        self._state = self._state.slimmed(recipe)
+        runner.logger.info(
+            f'mmsharp: removed the masked channels at iteration {runner.iter}; masked and slim outputs differ by '
+            f'{difference:.1e}; {sum(p.numel() for p in model.parameters()):,} parameters remain'
+        )
+
+    def _after_slimming(self, runner: Any) -> None:
+        if hasattr(runner.optim_wrapper, 'forget_model'):
+            runner.optim_wrapper.forget_model()
+        if is_model_wrapper(runner.model):
+            # DDP's buckets are cut for the old shapes.
+            inner = _inner(runner.model)
+            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
+
+    def _copies(self, runner: Any) -> Iterator[nn.Module]:
+        yield _inner(runner.model)
+        yield from self._shadows(runner)
+
+    @staticmethod
+    def _shadows(runner: Any) -> Iterator[nn.Module]:
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
+                yield hook.ema_model.module
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+__all__ = ['PRUNING', 'PruningHook']

@@ -1,0 +1,93 @@
+"""What a checkpoint says about pruning: plain data under one key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Recipe
+
+
+@dataclass(frozen=True)
+class PruningState:
+    """Dense, masked or slim, with the recipe of what is masked or has been removed.
+
+    Args:
+        kind: ``'dense'``, ``'masked'`` or ``'slim'``.
+        recipe: Which channels are kept; ``None`` while dense.
+        input_shape: ``(channels, height, width)`` of the image with which channels were found.
+
+    Example:
+        >>> PruningState().to_dict()
+        {'version': 1, 'state': 'dense', 'recipe': None, 'input_shape': None}
+        >>> PruningState.from_checkpoint(dict(meta=dict())).kind
+        'dense'
+    """
+
+    kind: str = 'dense'
+    recipe: Recipe | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    KEY: ClassVar[str] = 'mmsharp'
+    VERSION: ClassVar[int] = 1
+    KINDS: ClassVar[tuple[str, ...]] = ('dense', 'masked', 'slim')
+
+    def with_input_shape(self, shape: tuple[int, ...]) -> PruningState:
+        """The same state, found with images of this shape."""
+        return replace(self, input_shape=shape)
+
+    def with_recipe(self, recipe: Recipe) -> PruningState:
+        """The same state with the masks of now."""
+        return replace(self, recipe=recipe)
+
+    def masked(self) -> PruningState:
+        """Channels are masked; the recipe is filled in when a checkpoint is written."""
+        return replace(self, kind='masked', recipe=None)
+
+    def slimmed(self, recipe: Recipe) -> PruningState:
+        """The channels that the recipe leaves out have been removed."""
+        return replace(self, kind='slim', recipe=recipe)
+
+    def fits(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> bool:
+        """Whether every parameter of the model has the shape that the checkpoint holds for it."""
+        return all(
+            name not in state_dict or state_dict[name].shape == parameter.shape
+            for name, parameter in model.named_parameters()
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only, so that the checkpoint loads with ``weights_only=True``."""
+        return dict(
+            version=self.VERSION,
+            state=self.kind,
+            recipe=None if self.recipe is None else self.recipe.to_dict(),
+            input_shape=None if self.input_shape is None else list(self.input_shape),
+        )
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> PruningState:
+        """Read the state from a training checkpoint or from the meta of a deployable one; dense where there is none.
+
+        Raises:
+            MmsharpError: The entry is of a newer version or malformed.
+        """
+        payload = checkpoint.get(cls.KEY) or (checkpoint.get('meta') or {}).get(cls.KEY)
+        if payload is None:
+            return cls()
+        if not isinstance(payload, Mapping):
+            raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is a {type(payload).__name__}; expected a dict')
+        if payload.get('version') != cls.VERSION:
+            raise MmsharpError(
+                f'the checkpoint entry {cls.KEY!r} has version {payload.get("version")!r}; this mmsharp reads version '
+                f'{cls.VERSION}; use the mmsharp that wrote it, or a newer one'
+            )
+        kind, recipe, shape = payload.get('state'), payload.get('recipe'), payload.get('input_shape')
+        if kind not in cls.KINDS or (kind != 'dense' and recipe is None):
+            raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is malformed: state {kind!r}, accepted {cls.KINDS}')
+        return cls(
+            kind, None if recipe is None else Recipe.from_dict(recipe), None if shape is None else tuple(shape)
+        )

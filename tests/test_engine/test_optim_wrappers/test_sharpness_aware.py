@@ -1,0 +1,295 @@
+"""The contract of the sharpness-aware wrapper, clause by clause, over every registered ascent where it matters."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from mmsharp.engine.optim_wrappers import SAMOptimWrapper
+from mmsharp.errors import MmsharpError
+from mmsharp.registry import ASCENTS, build_part
+from mmsharp.sharpness import SAM, select_parameters
+
+ALL_ASCENTS = sorted(ASCENTS.module_dict)
+
+
+class Network(BaseModel):
+    """Convolution, BatchNorm, dropout, an unused parameter, and a forward that changes its data samples."""
+
+    def __init__(self, dropout: float = 0.3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(16, 3)
+        )
+        self.unused = nn.Linear(2, 2)
+        self.seen_shifts: list[float] = []
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        outputs = self.layers(inputs)
+        if data_samples is not None:
+            self.seen_shifts.append(data_samples[0].shift)
+            outputs = outputs + data_samples[0].shift
+            data_samples[0].shift += 1.0
+        return dict(loss=outputs.square().mean())
+
+
+def batch(seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    return dict(inputs=torch.randn(6, 2, 4, 4, generator=generator))
+
+
+def wrapped(model: nn.Module, ascent=None, lr: float = 0.1, **kwargs):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-3)
+    if ascent is None:
+        return OptimWrapper(optimizer, **kwargs)
+    return SAMOptimWrapper(optimizer, ascent=ascent, **kwargs)
+
+
+def train(model: BaseModel, wrapper, steps: int = 4) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    for step in range(steps):
+        model.train_step(batch(step), wrapper)
+    return copy.deepcopy(model.state_dict())
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(first[key], second[key]) for key in second)
+
+
+@pytest.mark.parametrize('kwargs', [{}, dict(accumulative_counts=2), dict(clip_grad=dict(max_norm=0.01))])
+def test_radius_zero_trains_bitwise_like_the_parent(kwargs):
+    """rho = 0: weights, statistics and random numbers are those of OptimWrapper, with accumulation and clipping too."""
+    plain = Network()
+    twin = copy.deepcopy(plain)
+    assert_same(train(plain, wrapped(plain, **kwargs)), train(twin, wrapped(twin, SAM(rho=0.0), **kwargs)))
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_step_equals_the_formula_written_longhand(name):
+    """w <- w - lr grad L(w + eps(grad L(w))): no momentum, no dropout, one step, without any of our guards."""
+    model = Network(dropout=0.0)
+    twin = copy.deepcopy(model)
+    ascent = build_part(ASCENTS, dict(type=name))
+    model.train_step(batch(), SAMOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), ascent=ascent))
+
+    parameters = [p for p in select_parameters(twin, ascent.default_parameters) if not p.name.startswith('unused')]
+    loss = twin(**batch())['loss']
+    gradients = list(torch.autograd.grad(loss, [parameter.tensor for parameter in parameters]))
+    ascent.perturb_(parameters, gradients, [None] * len(parameters))
+    moved = copy.deepcopy(twin)
+    for parameter, eps in zip(parameters, gradients):
+        moved.get_parameter(parameter.name).data.add_(eps)
+    moved(**batch())['loss'].backward()
+    for (key, parameter), other in zip(twin.named_parameters(), moved.parameters()):
+        expected = parameter if other.grad is None else parameter - 0.1 * other.grad
+        torch.testing.assert_close(model.get_parameter(key), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('name', ALL_ASCENTS)
+def test_weights_are_bitwise_back_before_the_optimizer_steps(name):
+    """With a learning rate of 0 nothing moves, although the second gradient was taken elsewhere."""
+    model = Network()
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    train(model, wrapped(model, dict(type=name), lr=0.0), steps=2)
+    assert_same(before, dict(model.named_parameters()))
+
+
+def test_an_exception_in_the_second_pass_restores_weights_and_buffers():
+    """Whatever happens inside, the model is bitwise what it was before the second pass."""
+    model = Network()
+    wrapper = wrapped(model, SAM(rho=0.5))
+    with wrapper.optim_context(model):
+        loss = model(**batch())['loss']
+    before = copy.deepcopy(model.state_dict())
+    handle = model.layers[5].register_forward_hook(lambda *_: (_ for _ in ()).throw(RuntimeError('inside')))
+    with pytest.raises(RuntimeError, match='inside'):
+        wrapper.update_params(loss)
+    handle.remove()
+    assert_same(before, model.state_dict())
+    assert model.layers[1].track_running_stats
+    train(model, wrapper, steps=1)
+
+
+def test_batch_norm_statistics_are_those_of_the_clean_pass():
+    """Running mean, variance and counter after one step equal those of one plain forward pass."""
+    model = Network(dropout=0.0)
+    twin = copy.deepcopy(model)
+    model.train_step(batch(), wrapped(model, SAM(rho=5.0)))
+    twin(**batch())
+    assert_same(dict(twin.layers[1].named_buffers()), dict(model.layers[1].named_buffers()))
+
+
+def test_both_passes_draw_the_same_random_numbers():
+    """The dropout mask of the second pass is that of the first; the stream goes on as after one pass."""
+    model = Network()
+    masks: list[torch.Tensor] = []
+    model.layers[3].register_forward_hook(lambda _, inputs, outputs: masks.append((outputs == 0) & (inputs[0] != 0)))
+    wrapper = wrapped(model, SAM(rho=1e-6))
+    torch.manual_seed(3)
+    model.train_step(batch(), wrapper)
+    after = torch.rand(1)
+    assert len(masks) == 2
+    assert torch.equal(masks[0], masks[1])
+    assert masks[0].any()
+    torch.manual_seed(3)
+    model(**batch())
+    assert torch.equal(after, torch.rand(1))
+
+
+def test_both_passes_see_the_same_data_samples():
+    """A forward that changes its data samples changes a copy in the second pass."""
+    model = Network()
+    sample = BaseDataElement()
+    sample.shift = 2.0
+    model.train_step(dict(**batch(), data_samples=[sample]), wrapped(model, SAM()))
+    assert model.seen_shifts == [2.0, 2.0]
+
+
+def test_accumulated_gradients_are_not_touched_by_the_first_pass():
+    """Two micro-batches: .grad is the mean of the gradients at each one's own w + eps."""
+    model = Network(dropout=0.0)
+    twin = copy.deepcopy(model)
+    wrapper = SAMOptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=0.1), ascent=SAM(rho=0.1), accumulative_counts=2
+    )
+    model.train_step(batch(0), wrapper)
+    model.train_step(batch(1), wrapper)
+
+    parameters = [p for p in select_parameters(twin) if not p.name.startswith('unused')]
+    total = [torch.zeros_like(parameter.tensor) for parameter in parameters]
+    for seed in (0, 1):
+        tensors = [parameter.tensor for parameter in parameters]
+        gradients = torch.autograd.grad(twin(**batch(seed))['loss'], tensors)
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        moved = copy.deepcopy(twin)
+        for parameter, gradient in zip(parameters, gradients):
+            moved.get_parameter(parameter.name).data.add_(0.1 * gradient / norm)
+        targets = [moved.get_parameter(parameter.name) for parameter in parameters]
+        for sum_, gradient in zip(total, torch.autograd.grad(moved(**batch(seed))['loss'], targets)):
+            sum_.add_(gradient / 2)
+    for parameter, gradient in zip(parameters, total):
+        torch.testing.assert_close(
+            model.get_parameter(parameter.name), parameter.tensor - 0.1 * gradient, rtol=1e-6, atol=1e-7
+        )
+
+
+def test_masks_keep_pruned_positions_out_of_the_second_pass():
+    """A masked filter sees w, not w + eps, in the second pass."""
+    model = Network()
+    wrapper = wrapped(model, SAM(rho=1.0))
+    weight = model.layers[0].weight
+    mask = torch.tensor([1.0, 0.0, 1.0, 1.0]).reshape(4, 1, 1, 1)
+    wrapper.set_masks({weight: mask})
+    seen: list[torch.Tensor] = []
+    model.layers[0].register_forward_pre_hook(lambda *_: seen.append(weight.detach().clone()))
+    model.train_step(batch(), wrapper)
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_readings_reach_the_message_hub():
+    """sharpness/loss_gap is L(w + eps) - L(w) of the whole micro-batch, accumulation or not."""
+    for counts in (1, 2):
+        model = Network(dropout=0.0)
+        twin = copy.deepcopy(model)
+        wrapper = wrapped(model, SAM(rho=0.1), accumulative_counts=counts)
+        model.train_step(batch(), wrapper)
+        parameters = [p for p in twin.parameters() if p is not twin.unused.weight and p is not twin.unused.bias]
+        first = twin(**batch())['loss']
+        gradients = torch.autograd.grad(first, parameters)
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.data.add_(0.1 * gradient / norm)
+        gap = (twin(**batch())['loss'] - first).item()
+        hub = MessageHub.get_current_instance()
+        assert hub.get_scalar('train/sharpness/loss_gap').current() == pytest.approx(gap, rel=1e-4)
+        assert hub.get_scalar('train/sharpness/gradient_norm').current() == pytest.approx(norm.item(), rel=1e-4)
+        assert hub.get_scalar('train/sharpness/radius').current() == pytest.approx(0.1)
+
+
+def test_state_dict_is_the_optimizer_s_alone():
+    """Nothing transient enters a checkpoint, and a resumed run goes on bitwise."""
+    model = Network()
+    wrapper = wrapped(model, SAM(rho=0.1))
+    train(model, wrapper, steps=2)
+    assert wrapper.state_dict().keys() == wrapped(Network()).state_dict().keys()
+    other = copy.deepcopy(model)
+    resumed = wrapped(other, SAM(rho=0.1))
+    resumed.load_state_dict(copy.deepcopy(wrapper.state_dict()))
+    assert_same(train(model, wrapper, steps=2), train(other, resumed, steps=2))
+
+
+def test_config_is_not_changed_and_can_be_used_twice():
+    """The parent pops `type` from clip_grad; ours does not pass that on."""
+    config = dict(
+        type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'), clip_grad=dict(type='value', clip_value=1.0),
+        optimizer=dict(type='SGD', lr=0.1),
+    )
+    before = copy.deepcopy(config)
+    for _ in range(2):
+        wrapper = build_optim_wrapper(Network(), config)
+        assert wrapper.clip_func is torch.nn.utils.clip_grad_value_
+    assert config == before
+
+
+def test_ascent_is_required():
+    """A tool that exchanges the type of the wrapper ends in an error and not in plain training."""
+    with pytest.raises(MmsharpError, match=r'ascent.*AdaSAP'):
+        SAMOptimWrapper(torch.optim.SGD(Network().parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize('ascent', [3, 'SAM'])
+def test_what_is_no_ascent_is_refused(ascent):
+    """Neither a config nor an Ascent."""
+    with pytest.raises(MmsharpError, match='ascent'):
+        wrapped(Network(), ascent=ascent)
+
+
+def test_unknown_filters_are_refused_at_construction():
+    """Before any data is read."""
+    with pytest.raises(MmsharpError, match='norm_only'):
+        wrapped(Network(), SAM(), parameters='everything')
+
+
+def test_a_loss_without_a_captured_forward_is_refused():
+    """A custom loop that never enters optim_context gets an error and not plain SGD."""
+    model = Network()
+    wrapper = wrapped(model, SAM())
+    with pytest.raises(MmsharpError, match='optim_context'):
+        wrapper.update_params(model(**batch())['loss'])
+
+
+def test_two_forwards_in_one_context_are_refused():
+    """Which of them to repeat cannot be known."""
+    model = Network()
+    wrapper = wrapped(model, SAM())
+    with wrapper.optim_context(model):
+        loss = model(**batch(0))['loss'] + model(**batch(1))['loss']
+    with pytest.raises(MmsharpError, match='2 forward passes'):
+        wrapper.update_params(loss)
+
+
+def test_inputs_changed_in_place_by_the_forward_are_refused():
+    """Images are not copied; a forward that overwrites them cannot be repeated."""
+    model = Network()
+    wrapper = wrapped(model, SAM())
+    model.layers[0].register_forward_pre_hook(lambda _, inputs: (inputs[0].mul_(2),))
+    with wrapper.optim_context(model):
+        loss = model(**batch())['loss']
+    with pytest.raises(MmsharpError, match='in place'):
+        wrapper.update_params(loss)
+
+
+def test_no_hook_stays_on_the_model():
+    """The forward pre-hook lives inside the context alone, also after an exception."""
+    model = Network()
+    wrapper = wrapped(model, SAM())
+    with pytest.raises(RuntimeError, match='inside'), wrapper.optim_context(model):
+        raise RuntimeError('inside')
+    assert not model._forward_pre_hooks

@@ -1,0 +1,81 @@
+"""Train any mmdet or mmpretrain config, with whatever mmsharp parts it names.
+
+    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--cfg-options ...]
+
+The flags are those of the toolboxes' own tools. Beside them this tool refuses unsafe checkpoints and missing data before
+training starts, and keeps sharpness awareness under ``--amp``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmsharp.command_line import run
+from mmsharp.engine.config import (
+    check_data,
+    load_config,
+    settle_amp,
+    settle_auto_scale_lr,
+    settle_dataloaders,
+    settle_launcher,
+    settle_resume,
+    settle_work_dir,
+)
+from mmsharp.engine.image_errors import naming_unreadable_images
+from mmsharp.engine.safe_checkpoint import check_config_checkpoints
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint, or without a value from the latest one in the work directory',
+    )
+    parser.add_argument('--no-validate', action='store_true', help='skip validation during training')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides of the config, such as train_cfg.max_epochs=3'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Build the runner that the config and the command line describe, and train."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    settle_work_dir(config, args.config, args.work_dir)
+    settle_launcher(config, args.launcher)
+    settle_dataloaders(config)
+    settle_resume(config, args.resume)
+    if args.amp:
+        settle_amp(config)
+    if args.auto_scale_lr:
+        settle_auto_scale_lr(config)
+    if args.no_validate:
+        config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    check_data(config, ('train_dataloader', 'val_dataloader'))
+    check_config_checkpoints(config.get('load_from'), config.get('resume', False), config.work_dir, config.model)
+    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    with naming_unreadable_images(config.work_dir):
+        runner.train()
+
+
+if __name__ == '__main__':
+    run(main)
