@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def check_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not local.is_file():
         raise UnsafeCheckpointError(f'checkpoint {str(path)!r} does not exist; give the path of a .pth file')
     try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(get_torch_safe_globals()):
+            warnings.simplefilter('ignore')
             checkpoint = torch.load(local, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]

@@ -1,0 +1,133 @@
+"""What the tools make of a config, and what they refuse."""
+
+import pytest
+from mmengine.config import Config
+
+from mmsharp.engine.config import (
+    check_data,
+    load_config,
+    settle_amp,
+    settle_auto_scale_lr,
+    settle_dataloaders,
+    settle_resume,
+    settle_work_dir,
+)
+from mmsharp.errors import MmsharpError
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_overrides_are_merged(tmp_path):
+    """--cfg-options change the config that the tool sees."""
+    path = write(tmp_path / 'small.py', "model = dict(type='A', depth=18)")
+    assert load_config(path, {'model.depth': 50}).model.depth == 50
+
+
+@pytest.mark.filterwarnings('ignore::ResourceWarning', 'ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('model = dict(', 'cannot be read'),
+        ("_base_ = 'missing.py'", r'missing\.py'),
+        ("custom_imports = dict(imports=['no_such_module'])\nmodel = dict(type='A')", 'no_such_module'),
+        ('a = 1', 'no `model`'),
+    ],
+)
+def test_configs_that_cannot_be_read_are_named(tmp_path, text, words):
+    """The file and the reason, in one line."""
+    path = write(tmp_path / 'broken.py', text)
+    with pytest.raises(MmsharpError, match=words) as caught:
+        load_config(path)
+    assert 'broken.py' in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore::ResourceWarning', 'ignore::pytest.PytestUnraisableExceptionWarning')
+def test_overrides_that_do_not_fit_are_refused(tmp_path):
+    """An index into a list that is too short."""
+    path = write(tmp_path / 'small.py', "model = dict(type='A', parts=[1])")
+    with pytest.raises(MmsharpError, match='cfg-options'):
+        load_config(path, {'model.parts.7': 1})
+
+
+def test_work_dir_follows_command_line_then_config_then_name(tmp_path, monkeypatch):
+    """The order that mm users know."""
+    monkeypatch.chdir(tmp_path)
+    config = Config(dict())
+    settle_work_dir(config, 'configs/a_b.py', None)
+    assert config.work_dir == 'work_dirs/a_b'
+    settle_work_dir(config, 'configs/a_b.py', str(tmp_path / 'mine'))
+    assert config.work_dir == str(tmp_path / 'mine')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(MmsharpError, match='work directory'):
+        settle_work_dir(config, 'a.py', str(tmp_path / 'file' / 'below'))
+
+
+def test_resume_flag():
+    """auto, a path, or nothing."""
+    config = Config(dict(load_from='dense.pth'))
+    settle_resume(config, None)
+    assert config.load_from == 'dense.pth'
+    settle_resume(config, 'auto')
+    assert (config.resume, config.load_from) == (True, None)
+    settle_resume(config, 'epoch_3.pth')
+    assert (config.resume, config.load_from) == (True, 'epoch_3.pth')
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('OptimWrapper', 'AmpOptimWrapper'),
+        ('mmsharp.SAMOptimWrapper', 'mmsharp.AmpSAMOptimWrapper'),
+        ('mmsharp.AmpSAMOptimWrapper', 'mmsharp.AmpSAMOptimWrapper'),
+    ],
+)
+def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
+    """The toolboxes' own train.py writes AmpOptimWrapper over whatever was there."""
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    config = Config(dict(optim_wrapper=dict(type=before, ascent=dict(type='SAM'))))
+    settle_amp(config)
+    assert config.optim_wrapper.type == after
+    assert config.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_amp_refuses_what_it_does_not_know(monkeypatch):
+    """No GPU, or a wrapper whose mixed-precision kin is unknown."""
+    with pytest.raises(MmsharpError, match='GPU'):
+        monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+        settle_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    with pytest.raises(MmsharpError, match='ApexOptimWrapper'):
+        settle_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+
+
+def test_auto_scale_lr_needs_a_base_batch_size():
+    """Scaling from an unknown batch size would be a guess."""
+    with pytest.raises(MmsharpError, match='base_batch_size'):
+        settle_auto_scale_lr(Config(dict()))
+    config = Config(dict(auto_scale_lr=dict(base_batch_size=16, enable=False)))
+    settle_auto_scale_lr(config)
+    assert config.auto_scale_lr.enable
+
+
+def test_classification_loaders_get_their_collate_function():
+    """As mmpretrain's own tools do; a choice in the config stays."""
+    config = Config(dict(default_scope='mmpretrain', train_dataloader=dict(num_workers=0), test_dataloader=None))
+    settle_dataloaders(config)
+    assert config.train_dataloader.collate_fn.type == 'default_collate'
+    assert config.train_dataloader.persistent_workers is False
+
+
+def test_missing_data_is_named_with_its_place_in_the_config(tmp_path):
+    """Also inside dataset wrappers, and annotation files."""
+    inner = dict(type='VOCDataset', data_root=str(tmp_path / 'voc'), ann_file='test.txt')
+    config = dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dict(type='C', datasets=[inner]))))
+    with pytest.raises(MmsharpError, match=r'train_dataloader\.dataset\.dataset\.datasets\.0\.data_root'):
+        check_data(config)
+    (tmp_path / 'voc').mkdir()
+    with pytest.raises(MmsharpError, match=r"ann_file='test\.txt' does not exist"):
+        check_data(config)
+    (tmp_path / 'voc' / 'test.txt').write_text('')
+    check_data(config)
