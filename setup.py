@@ -64,6 +64,8 @@ class BuildWithMim(build_py):
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
 
 
+TOOLBOXES = read_requirements('toolboxes') + read_requirements('mmcv')
+
 setup(
     name='mmsharp',
     version=read_version(),
@@ -88,10 +90,10 @@ setup(
     include_package_data=False,
     install_requires=read_requirements('runtime'),
     extras_require={
-        'toolboxes': read_requirements('toolboxes'),
+        'toolboxes': TOOLBOXES,
         'demo': read_requirements('demo'),
         'tests': read_requirements('demo') + read_requirements('tests'),
-        'all': read_requirements('toolboxes') + read_requirements('demo') + read_requirements('tests'),
+        'all': TOOLBOXES + read_requirements('demo') + read_requirements('tests'),
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
