@@ -2,8 +2,8 @@
 
     python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--cfg-options ...]
 
-The flags are those of the toolboxes' own tools. Beside them this tool refuses unsafe checkpoints and missing data before
-training starts, and keeps sharpness awareness under ``--amp``.
+The flags are those of the toolboxes' own tools. Beside them this tool refuses unsafe checkpoints and missing data
+before training starts, and keeps sharpness awareness under ``--amp``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')

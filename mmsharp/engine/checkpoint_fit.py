@@ -41,6 +41,6 @@ def check_fit(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -
     faults = wrong + missing + (extra if len(extra) > len(found) // 2 else [])
     if faults:
         raise MmsharpError(
-            f'checkpoint {source!r} does not fit {type(model).__name__}: {faults[0]} ({len(faults)} such keys); give the '
-            'config that it was trained with, and for a slim checkpoint the config written beside it'
+            f'checkpoint {source!r} does not fit {type(model).__name__}: {faults[0]} ({len(faults)} such keys); give '
+            'the config that it was trained with, and for a slim checkpoint the config written beside it'
         )

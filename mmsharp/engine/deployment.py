@@ -38,8 +38,9 @@ def build_model(config: Config) -> nn.Module:
 def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str], repeats: int = 30) -> dict[str, Any]:
     """Write ``slim.pth``, ``config.py``, ``recipe.json`` and ``slim.json`` into a folder.
 
-    A masked checkpoint is cut to its recipe, an already slim one is only stripped. MMEngine stores the EMA weights, where
-    there are any, as the checkpoint's ``state_dict``; those are taken. Optimizer state and the message hub stay behind.
+    A masked checkpoint is cut to its recipe, an already slim one is only stripped. MMEngine stores the EMA weights,
+    where there are any, as the checkpoint's ``state_dict``; those are taken. Optimizer state and the message hub stay
+    behind.
 
     Args:
         config: The ordinary config that the checkpoint was trained with; not changed.
@@ -57,8 +58,8 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     state = PruningState.from_checkpoint(checkpoint)
     if state.kind == 'dense' or state.recipe is None:
         raise MmsharpError(
-            f'checkpoint {checkpoint_path!r} is dense: nothing in it has been pruned; give one that was written during or '
-            'after the pruning phase of mmsharp.PruningHook or mmsharp.AdaSAPHook'
+            f'checkpoint {checkpoint_path!r} is dense: nothing in it has been pruned; give one that was written during '
+            'or after the pruning phase of mmsharp.PruningHook or mmsharp.AdaSAPHook'
         )
     if 'state_dict' not in checkpoint:
         raise MmsharpError(f'checkpoint {checkpoint_path!r} has no `state_dict`; give a checkpoint of a training run')

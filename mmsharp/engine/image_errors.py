@@ -38,6 +38,6 @@ def naming_unreadable_images(work_dir: str) -> Iterator[None]:
         if found is None:
             raise
         raise MmsharpError(
-            f'image {found["path"]!r} cannot be read (missing, truncated or no image); replace it or take it out of the '
-            f'annotations, then go on with --resume: finished checkpoints are in {work_dir!r}'
+            f'image {found["path"]!r} cannot be read (missing, truncated or no image); replace it or take it out of '
+            f'the annotations, then go on with --resume: finished checkpoints are in {work_dir!r}'
         ) from error

@@ -88,6 +88,4 @@ class PruningState:
         kind, recipe, shape = payload.get('state'), payload.get('recipe'), payload.get('input_shape')
         if kind not in cls.KINDS or (kind != 'dense' and recipe is None):
             raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is malformed: state {kind!r}, accepted {cls.KINDS}')
-        return cls(
-            kind, None if recipe is None else Recipe.from_dict(recipe), None if shape is None else tuple(shape)
-        )
+        return cls(kind, None if recipe is None else Recipe.from_dict(recipe), None if shape is None else tuple(shape))

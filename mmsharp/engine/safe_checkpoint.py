@@ -1,7 +1,8 @@
 """Checkpoints come from strangers: open them as data before anything may unpickle them.
 
-MMEngine's loader tries ``weights_only=True`` and falls back to unpickling, which runs whatever the file says. Here every
-local checkpoint is opened once under MMEngine's own allow-list, and a refusal ends the run before that loader sees it.
+MMEngine's loader tries ``weights_only=True`` and falls back to unpickling, which runs whatever the file says. Here
+every local checkpoint is opened once under MMEngine's own allow-list, and a refusal ends the run before that loader
+sees it.
 """
 
 from __future__ import annotations

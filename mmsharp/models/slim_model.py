@@ -38,7 +38,7 @@ def slim_model(base: str | type, recipe: str | os.PathLike[str] | Mapping[str, A
         loaded = Recipe.load(recipe)
     else:
         raise MmsharpError(
-            f"recipe {os.fspath(recipe)!r} does not exist (current directory {os.getcwd()!r}); in a config write "
+            f'recipe {os.fspath(recipe)!r} does not exist (current directory {os.getcwd()!r}); in a config write '
             "recipe='{{ fileDirname }}/recipe.json' for a file beside the config"
         )
     model = MMENGINE_MODELS.build(dict(without_downloads(config), type=base))

@@ -1,4 +1,4 @@
-"""Sharpness-aware training on any ``nn.Module``: ascent directions, per-channel radii, and guards that restore a model."""
+"""Sharpness-aware training on any ``nn.Module``: ascents, per-channel radii, and guards that restore a model."""
 
 from mmsharp.sharpness.adasap import AdaSAP
 from mmsharp.sharpness.asam import ASAM

@@ -1,8 +1,8 @@
 """AdaSAP: a ball per channel, larger where the channel is about to be pruned.
 
-Bair et al. (ICLR 2024), "Adaptive Sharpness-Aware Pruning for Robust Sparse Networks", arXiv 2306.14306, algorithm 1 and
-equations 3 and 5. No official code exists. What the sources at hand do not settle is an argument here: the form of the
-perturbation, the scope of its norm, the scope of the extremes of the score, and the score itself.
+Bair et al. (ICLR 2024), "Adaptive Sharpness-Aware Pruning for Robust Sparse Networks", arXiv 2306.14306, algorithm 1
+and equations 3 and 5. No official code exists. What the sources at hand do not settle is an argument here: the form of
+the perturbation, the scope of its norm, the scope of the extremes of the score, and the score itself.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class AdaSAP(Ascent):
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
     ) -> AscentReading:
+        """Overwrite the gradients with ``eps_i = rho_i * T_i^2 g_i / ||T_i g_i||``; see the base class."""
         keep_only_(gradients, keep)
         norm = gradient_norm(gradients)
         radii = self._radii(parameters, keep)

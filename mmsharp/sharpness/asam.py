@@ -49,6 +49,7 @@ class ASAM(Ascent):
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
     ) -> AscentReading:
+        """Overwrite the gradients with ``eps = rho * T^2 g / ||T g||``; see the base class."""
         keep_only_(gradients, keep)
         norm = gradient_norm(gradients)
         for parameter, gradient in zip(parameters, gradients):

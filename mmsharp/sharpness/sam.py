@@ -46,6 +46,7 @@ class SAM(Ascent):
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
     ) -> AscentReading:
+        """Overwrite the gradients with ``eps = rho * g / ||g||``; see the base class."""
         keep_only_(gradients, keep)
         norm = gradient_norm(gradients)
         torch._foreach_mul_(list(gradients), self.rho / (norm + TINY))

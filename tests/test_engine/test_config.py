@@ -95,8 +95,8 @@ def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
 
 def test_amp_refuses_what_it_does_not_know(monkeypatch):
     """No GPU, or a wrapper whose mixed-precision kin is unknown."""
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     with pytest.raises(MmsharpError, match='GPU'):
-        monkeypatch.setattr('torch.cuda.is_available', lambda: False)
         settle_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     with pytest.raises(MmsharpError, match='ApexOptimWrapper'):

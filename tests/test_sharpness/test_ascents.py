@@ -142,9 +142,7 @@ def test_adasap_equals_its_formula(form, norm_scope):
     model = small_network()
     parameters = select_parameters(model, 'weights')
     gradients = gradients_of(model, parameters)
-    scaled = [
-        (p.tensor.detach().abs() + 0.01) * g if form == 'asam' else g for p, g in zip(parameters, gradients)
-    ]
+    scaled = [(p.tensor.detach().abs() + 0.01) * g if form == 'asam' else g for p, g in zip(parameters, gradients)]
     everywhere = torch.cat([value.flatten() for value in scaled]).norm()
     ascent = AdaSAP(rho_min=0.1, rho_max=1.0, form=form, norm_scope=norm_scope, eta=0.01)
     eps, _ = perturbation(ascent, model)
@@ -161,9 +159,7 @@ def test_adasap_scores_over_the_whole_network_on_request():
     model = small_network()
     parameters = select_parameters(model, 'weights')
     gradients = gradients_of(model, parameters)
-    scores = torch.cat([
-        p.tensor.detach().movedim(p.channel_axis, 0).flatten(1).norm(dim=1) for p in parameters
-    ])
+    scores = torch.cat([p.tensor.detach().movedim(p.channel_axis, 0).flatten(1).norm(dim=1) for p in parameters])
     eps, _ = perturbation(AdaSAP(rho_min=0.1, rho_max=1.0, form='sam', score_scope='global'), model)
     for parameter, gradient in zip(parameters, gradients):
         for i in range(gradient.shape[parameter.channel_axis]):

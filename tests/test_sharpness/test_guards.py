@@ -54,7 +54,10 @@ class CountsCalls(nn.Module):
 def test_frozen_statistics_change_no_buffer_and_no_output():
     """Same outputs as in training mode, every buffer bitwise as before, tracking on again afterwards."""
     model = nn.Sequential(
-        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2, momentum=None), CountsCalls(),
+        nn.Conv2d(1, 2, 1),
+        nn.BatchNorm2d(2),
+        nn.BatchNorm2d(2, momentum=None),
+        CountsCalls(),
         nn.InstanceNorm2d(2, track_running_stats=True),
     )
     twin = copy.deepcopy(model)

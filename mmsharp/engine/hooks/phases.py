@@ -45,9 +45,7 @@ class Phases:
         return ((iteration - self.warm_up_end) // self.interval + 1) / steps
 
 
-def phases_from_lengths(
-    warm_up: float, pruning: float, interval: int, max_iters: int, iters_per_unit: int
-) -> Phases:
+def phases_from_lengths(warm_up: float, pruning: float, interval: int, max_iters: int, iters_per_unit: int) -> Phases:
     """Turn the lengths that a user gives into iterations.
 
     Args:

@@ -97,9 +97,8 @@ class PruningHook(Hook):
             self._attach(runner, data_batch)
         phase = self._phases.at(runner.iter)
         progress = self._phases.progress(runner.iter)
-        if phase == FINE_TUNING and self._state.kind != 'slim':
-            if not self._finished():
-                progress = 1.0
+        if phase == FINE_TUNING and not self._finished():
+            progress = 1.0
         if progress is not None and self._state.kind != 'slim':
             self._prune(runner, progress)
         if phase == FINE_TUNING and self.slim and self._state.kind != 'slim':
@@ -150,7 +149,9 @@ class PruningHook(Hook):
     def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
         """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers."""
         batch = model.data_preprocessor(copy.deepcopy(data_batch), False)  # type: ignore[operator]
-        inputs, samples = (batch['inputs'], batch.get('data_samples')) if isinstance(batch, Mapping) else (batch[0], None)
+        inputs, samples = (
+            (batch['inputs'], batch.get('data_samples')) if isinstance(batch, Mapping) else (batch[0], None)
+        )
         if not isinstance(inputs, torch.Tensor):
             raise MmsharpError(
                 f'the model takes inputs of type {type(inputs).__name__}; pruning needs one image tensor of shape '
@@ -186,8 +187,8 @@ class PruningHook(Hook):
         difference = self.pruner.verify()
         if not difference <= MASKED_EQUALS_SLIM:
             raise MmsharpError(
-                f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} relative '
-                'to its scale, more than rounding: some channels are coupled in a way that was not found. The model is '
+                f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} '
+                'relative to its scale, more than rounding: some channels are coupled in a way that was not found. The model is '
                 'as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with slim=False'
             )
         changes = apply_recipe(model, recipe)

@@ -20,6 +20,7 @@ class SAMOptimWrapper(SharpnessAware, OptimWrapper):
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.weight = torch.nn.Parameter(torch.tensor([1.0]))
+        ...
         ...     def forward(self, inputs, data_samples=None, mode='loss'):
         ...         return dict(loss=(self.weight**2).sum())
         >>> model = Square()

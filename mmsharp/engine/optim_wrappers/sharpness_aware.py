@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, build_part
@@ -228,20 +229,15 @@ class SharpnessAware:
     @property
     def _loss_factor(self) -> float:
         """What the parent multiplied this micro-batch's loss with; its counter has moved on by one since."""
-        self._inner_count -= 1  # type: ignore[attr-defined,has-type]
+        self._inner_count -= 1  # type: ignore[attr-defined]
         try:
             return float(self.scale_loss(1.0))  # type: ignore[attr-defined]
         finally:
-            self._inner_count += 1  # type: ignore[attr-defined,has-type]
+            self._inner_count += 1  # type: ignore[attr-defined]
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[None]:
-    return model.no_sync() if hasattr(model, 'no_sync') else _nothing()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -155,9 +155,7 @@ def test_accumulated_gradients_are_not_touched_by_the_first_pass():
     """Two micro-batches: .grad is the mean of the gradients at each one's own w + eps."""
     model = Network(dropout=0.0)
     twin = copy.deepcopy(model)
-    wrapper = SAMOptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=0.1), ascent=SAM(rho=0.1), accumulative_counts=2
-    )
+    wrapper = SAMOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), ascent=SAM(rho=0.1), accumulative_counts=2)
     model.train_step(batch(0), wrapper)
     model.train_step(batch(1), wrapper)
 
@@ -228,7 +226,9 @@ def test_state_dict_is_the_optimizer_s_alone():
 def test_config_is_not_changed_and_can_be_used_twice():
     """The parent pops `type` from clip_grad; ours does not pass that on."""
     config = dict(
-        type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'), clip_grad=dict(type='value', clip_value=1.0),
+        type='mmsharp.SAMOptimWrapper',
+        ascent=dict(type='AdaSAP'),
+        clip_grad=dict(type='value', clip_value=1.0),
         optimizer=dict(type='SGD', lr=0.1),
     )
     before = copy.deepcopy(config)

@@ -1,0 +1,198 @@
+"""Laws of pruning while training: masks hold, the slim network goes on, and any checkpoint resumes."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.hooks import EMAHook, Hook
+
+from mmsharp.engine.hooks import PruningHook
+from mmsharp.engine.pruning_state import PruningState
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import count_parameters
+from mmsharp.sharpness import ASAM, AdaSAP
+
+HOOK = dict(type='mmsharp.PruningHook', budget=dict(params=0.4), warmup=1, pruning=2, interval=2)
+ADASAP = dict(HOOK, type='mmsharp.AdaSAPHook')
+METHODS = [pytest.param(HOOK, None, id='magnitude'), pytest.param(ADASAP, dict(type='AdaSAP'), id='adasap')]
+
+
+class Watch(Hook):
+    """Calls a function after every training iteration, after all other hooks."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, look) -> None:
+        self.look = look
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.look(runner)
+
+
+def hook_of(runner) -> PruningHook:
+    return next(hook for hook in runner.hooks if isinstance(hook, PruningHook))
+
+
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS)
+def test_the_budget_is_met_and_the_network_is_really_smaller(make_runner, hook, ascent):
+    """After pruning, parameters <= 40 % of the dense ones, and not by more than a channel's worth too few."""
+    runner = make_runner(hook, ascent=ascent)
+    dense = count_parameters(runner.model)
+    runner.train()
+    assert 0.3 <= count_parameters(runner.model) / dense <= 0.4
+    assert hook_of(runner)._state.kind == 'slim'
+    assert runner.model.inner[0].weight.shape[0] == runner.model.inner[0].out_channels < 12
+
+
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS)
+@pytest.mark.parametrize('epoch', [1, 2, 3, 5])
+def test_resuming_from_any_phase_ends_bitwise_like_the_uninterrupted_run(make_runner, hook, ascent, epoch):
+    """Weights and optimizer state: before, during and after pruning, also under EMA."""
+    ema = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1)])
+    whole = make_runner(hook, 'whole', ascent, **ema)
+    whole.train()
+    path = f'{whole.work_dir}/epoch_{epoch}.pth'
+    resumed = make_runner(hook, 'resumed', ascent, resume=path, **copy.deepcopy(ema))
+    resumed.train()
+    expected = whole.model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.model.state_dict().items())
+    first, second = (torch.load(f'{runner.work_dir}/epoch_6.pth', weights_only=False) for runner in (whole, resumed))
+    for key in ('state_dict', 'ema_state_dict'):
+        assert all(torch.equal(value, second[key][name]) for name, value in first[key].items())
+    for index, entry in first['optimizer']['state'].items():
+        assert torch.equal(entry['momentum_buffer'], second['optimizer']['state'][index]['momentum_buffer'])
+    assert first['mmsharp'] == second['mmsharp']
+
+
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS)
+def test_masks_hold_through_momentum_decay_and_averages(make_runner, hook, ascent):
+    """With slim=False every masked position is exactly 0 after every iteration, in the model and in its shadow."""
+    runner = make_runner(dict(hook, slim=False), ascent=ascent, custom_hooks=[dict(type='EMAHook', momentum=0.1)])
+    checked = []
+
+    def look(runner) -> None:
+        pruner = hook_of(runner)
+        if pruner._state.kind != 'masked':
+            return
+        shadow = next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module
+        named = dict(shadow.named_parameters())
+        masks = pruner.pruner.parameter_masks()
+        for name, parameter in runner.model.named_parameters():
+            if parameter in masks:
+                hidden = (masks[parameter] == 0).expand_as(parameter)
+                assert torch.all(parameter[hidden] == 0)
+                assert torch.all(named[name][hidden] == 0)
+                checked.append(int(hidden.sum()))
+
+    runner.register_hook(Watch(look))
+    runner.train()
+    assert sum(checked) > 0
+
+
+def test_masks_reach_the_sharpness_aware_wrapper(make_runner):
+    """While masked, the ascent knows what not to move; once slim, there is nothing to know."""
+    runner = make_runner(ADASAP, ascent=dict(type='AdaSAP'))
+    sizes = []
+    runner.register_hook(Watch(lambda runner: sizes.append(len(runner.optim_wrapper._masks))))
+    runner.train()
+    assert sizes[0] == 0
+    assert sizes[5] > 0
+    assert sizes[-1] == 0
+
+
+def test_phases_exchange_the_ascent(make_runner):
+    """AdaSAP's per-channel ball until pruning ends, the uniform one afterwards, also after resuming there."""
+    runner = make_runner(ADASAP, 'whole', ascent=dict(type='AdaSAP'))
+    kinds = []
+    runner.register_hook(Watch(lambda runner: kinds.append(type(runner.optim_wrapper.ascent))))
+    runner.train()
+    assert kinds == [AdaSAP] * 12 + [ASAM] * 12
+    resumed = make_runner(ADASAP, 'resumed', ascent=dict(type='AdaSAP'), resume=f'{runner.work_dir}/epoch_4.pth')
+    kinds.clear()
+    resumed.register_hook(Watch(lambda runner: kinds.append(type(runner.optim_wrapper.ascent))))
+    resumed.train()
+    assert kinds == [ASAM] * 8
+
+
+def test_the_schedule_is_followed_step_by_step(make_runner):
+    """Kept parameters never rise, and the target is reached by the last pruning step."""
+    runner = make_runner(dict(HOOK, slim=False))
+    kept = []
+    runner.register_hook(Watch(lambda r: kept.append(hook_of(r).pruner.kept['params']) if hook_of(r)._attached else 0))
+    runner.train()
+    assert kept == sorted(kept, reverse=True)
+    assert kept[3] == 1.0
+    assert len(set(kept)) >= 4
+    assert kept[11] <= 0.4
+
+
+def test_one_shot_pruning(make_runner):
+    """pruning=0 prunes and slims in one step after the warm-up."""
+    runner = make_runner(dict(HOOK, warmup=2, pruning=0))
+    sizes = []
+    runner.register_hook(Watch(lambda runner: sizes.append(count_parameters(runner.model))))
+    runner.train()
+    assert len(set(sizes[:8])) == 1
+    assert len(set(sizes[8:])) == 1
+    assert sizes[8] <= 0.4 * sizes[7]
+
+
+def test_a_checkpoint_carries_plain_data(make_runner):
+    """Phase and recipe load with weights_only=True under MMEngine's allow-list, and say what they are."""
+    from mmsharp.engine.safe_checkpoint import check_checkpoint
+
+    runner = make_runner(HOOK)
+    runner.train()
+    kinds = [
+        PruningState.from_checkpoint(check_checkpoint(f'{runner.work_dir}/epoch_{epoch}.pth')).kind
+        for epoch in range(1, 7)
+    ]
+    assert kinds == ['dense', 'masked', 'masked', 'slim', 'slim', 'slim']
+
+
+def test_a_slim_checkpoint_loads_into_the_ordinary_config(make_runner):
+    """load_from and test tools: the hook gives the model its shapes before the weights are copied."""
+    runner = make_runner(HOOK, 'whole')
+    runner.train()
+    other = make_runner(HOOK, 'other', load_from=f'{runner.work_dir}/epoch_6.pth')
+    other.call_hook('before_run')
+    other.load_or_resume()
+    expected = runner.model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in other.model.state_dict().items())
+
+
+def test_adasap_refuses_to_run_without_the_second_pass(make_runner):
+    """The toolboxes' --amp overwrites the wrapper's type; training plainly under this name would be a lie."""
+    with pytest.raises(MmsharpError, match='sharpness-aware optimizer wrapper'):
+        make_runner(ADASAP).train()
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(budget=dict(params=1.4)), 'params'),
+        (dict(budget=dict(weights=0.4)), 'weights'),
+        (dict(interval=0), 'interval'),
+        (dict(warmup=1.5), 'warmup'),
+        (dict(slim='yes'), 'slim'),
+        (dict(pruner=dict(type='mmsharp.Unknown')), 'Unknown'),
+        (dict(pruner=dict(type='mmsharp.ChannelPruner', budget=dict(params=0.5))), 'budget'),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(change, words):
+    """Named, with what is accepted."""
+    arguments = {key: value for key, value in {**HOOK, **change}.items() if key != 'type'}
+    with pytest.raises(MmsharpError, match=words):
+        PruningHook(**arguments)
+
+
+def test_an_unreachable_budget_names_the_reachable_minimum(make_runner):
+    """At the first iteration, before anything has been changed."""
+    with pytest.raises(MmsharpError, match=r'params.*(smallest|minimum|reach)'):
+        make_runner(dict(HOOK, budget=dict(params=0.001))).train()
+
+
+def test_phases_that_do_not_fit_the_run_are_refused(make_runner):
+    """Before the first iteration."""
+    with pytest.raises(MmsharpError, match='iterations'):
+        make_runner(dict(HOOK, warmup=5, pruning=5)).train()
