@@ -60,7 +60,7 @@ def is_complete(root: Path, venv: Path) -> bool:
         stamp.get('fingerprint') == fingerprint(root)
         and stamp.get('identity') == identity(root)
         and os.access(venv / 'bin' / 'python', os.X_OK)
-        and all((root / 'mmsharp' / '.mim' / name).exists() for name in ('configs', 'tools'))
+        and all((root / 'mmsharp' / '.mim' / name).exists() for name in ('configs', 'tools') if (root / name).is_dir())
     )
 
 

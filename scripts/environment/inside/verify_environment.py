@@ -17,7 +17,8 @@ def main() -> None:
     for name in MODULES:
         importlib.import_module(name)
     windows = cv2.getBuildInformation().partition('GUI:')[2].split()[:1]
-    assert windows == ['NONE'], f'cv2 {cv2.__version__} in {cv2.__file__} is not headless: GUI {windows}'
+    if windows != ['NONE']:
+        raise SystemExit(f'cv2 {cv2.__version__} in {cv2.__file__} is not headless: GUI {windows}')
 
 
 if __name__ == '__main__':
