@@ -1,0 +1,167 @@
+"""The recipe: which channels a slim model kept, as JSON that anyone may hand you.
+
+A recipe lists, for each layer that changed, its kind and per axis the dense size and the kept indices. It is data: it
+is checked in full on the way in, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.layers import KIND_BY_NAME
+
+FORMAT = 'mmsharp.recipe'
+VERSION = 1
+MAX_BYTES = 64 * 2**20
+MAX_SIZE = 2**24
+
+
+@dataclass(frozen=True)
+class AxisRecipe:
+    """One axis of one layer: its dense size, and the kept positions in rising order."""
+
+    size: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """One layer: its kind (a name of the table in ``layers.py``) and its axes that changed."""
+
+    kind: str
+    axes: Mapping[str, AxisRecipe]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Kept channels of every layer that changed, by module path.
+
+    Example:
+        >>> recipe = Recipe({'fc': LayerRecipe('Linear', {'out': AxisRecipe(4, (0, 2))})})
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+        >>> recipe.to_dict()['modules']
+        {'fc': {'type': 'Linear', 'out': {'size': 4, 'kept': [0, 2]}}}
+    """
+
+    modules: Mapping[str, LayerRecipe]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe in JSON types."""
+        modules = {
+            path: {
+                'type': layer.kind,
+                **{name: {'size': axis.size, 'kept': list(axis.kept)} for name, axis in layer.axes.items()},
+            }
+            for path, layer in self.modules.items()
+        }
+        return {'format': FORMAT, 'version': VERSION, 'modules': modules}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Recipe:
+        """Read and check a recipe in JSON types.
+
+        Raises:
+            MmsharpError: Anything is not as :meth:`to_dict` writes it, or the version is newer than this one.
+        """
+        _check_keys(data, 'recipe', {'format', 'version', 'modules'})
+        if data['format'] != FORMAT:
+            raise MmsharpError(f'recipe: format is {data["format"]!r}, expected {FORMAT!r}')
+        version = _integer(data['version'], 'recipe version', 1, 2**31)
+        if version > VERSION:
+            raise MmsharpError(
+                f'recipe: version {version} is newer than {VERSION}, which this mmsharp reads; upgrade it'
+            )
+        if not isinstance(data['modules'], Mapping):
+            raise MmsharpError(f'recipe: modules is a {type(data["modules"]).__name__}, expected a mapping')
+        return cls({_path(path): _layer(path, layer) for path, layer in data['modules'].items()})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the recipe as JSON; the file is either whole or not there."""
+        target = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name}.')
+        try:
+            with os.fdopen(handle, 'w', encoding='utf-8') as file:
+                json.dump(self.to_dict(), file)
+                file.write('\n')
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read and check a recipe file.
+
+        Raises:
+            MmsharpError: There is no such file, it is larger than 64 MiB, no JSON, or no valid recipe.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise MmsharpError(
+                f'recipe {str(source)!r}: no such file; `tools/slim.py` writes one beside the slim model'
+            )
+        if source.stat().st_size > MAX_BYTES:
+            raise MmsharpError(f'recipe {str(source)!r}: larger than {MAX_BYTES} bytes, which no recipe is')
+        try:
+            data = json.loads(source.read_text(encoding='utf-8'))
+        except (ValueError, RecursionError) as error:
+            raise MmsharpError(f'recipe {str(source)!r}: not JSON ({error})') from None
+        try:
+            return cls.from_dict(data)
+        except MmsharpError as error:
+            raise MmsharpError(f'{source}: {error}') from None
+
+
+def _layer(path: str, data: Any) -> LayerRecipe:
+    _check_keys(data, f'recipe module {path!r}', {'type'}, {'out', 'in'})
+    kind = KIND_BY_NAME.get(data['type']) if isinstance(data['type'], str) else None
+    if kind is None:
+        raise MmsharpError(
+            f'recipe module {path!r}: type {data["type"]!r} is unknown; accepted: {", ".join(sorted(KIND_BY_NAME))}'
+        )
+    axes = {name: _axis(f'recipe module {path!r}, axis {name!r}', data[name]) for name in ('out', 'in') if name in data}
+    if not axes or any(kind.axis(name) is None for name in axes):
+        raise MmsharpError(f'recipe module {path!r}: a {kind.name} has no such axes: {sorted(axes) or "none given"}')
+    return LayerRecipe(kind.name, axes)
+
+
+def _axis(what: str, data: Any) -> AxisRecipe:
+    _check_keys(data, what, {'size', 'kept'})
+    size = _integer(data['size'], f'{what}: size', 1, MAX_SIZE)
+    kept = data['kept']
+    if not isinstance(kept, (list, tuple)) or not 1 <= len(kept) <= size:
+        raise MmsharpError(f'{what}: kept has to be a list of 1 to {size} indices')
+    indices = tuple(_integer(index, f'{what}: kept index', 0, size - 1) for index in kept)
+    if any(first >= second for first, second in itertools.pairwise(indices)):
+        raise MmsharpError(f'{what}: kept indices have to rise without repetition')
+    return AxisRecipe(size, indices)
+
+
+def _integer(value: Any, what: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise MmsharpError(f'{what} is {value!r}, expected an integer from {low} to {high}')
+    return value
+
+
+def _path(path: Any) -> str:
+    if not isinstance(path, str):
+        raise MmsharpError(f'recipe: module path {path!r} is no string')
+    return path
+
+
+def _check_keys(data: Any, what: str, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    if not isinstance(data, Mapping):
+        raise MmsharpError(f'{what}: expected a mapping, found {type(data).__name__}')
+    unknown, missing = data.keys() - required - optional, required - data.keys()
+    if unknown or missing:
+        raise MmsharpError(f'{what}: unknown keys {sorted(map(str, unknown))}, missing keys {sorted(missing)}')

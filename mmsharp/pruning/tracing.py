@@ -1,0 +1,182 @@
+"""Follow channels through one forward pass, operation by operation.
+
+Every axis of every stored weight starts with labels (one per channel); a dispatch mode sees each PyTorch operation of
+the forward, looks its rule up (``rules.py``) and hands the labels on: a convolution ties its input's channels to the
+weight's input axis and gives the weight's output axis, an addition ties both sides, a concatenation puts labels side
+by side. An operation without a rule pins whatever channels go in: what is not understood stays whole.
+
+Nothing relies on autograd, so frozen parameters and code under ``no_grad`` are followed like the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from mmsharp.pruning.forwards import output_tensors
+from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
+from mmsharp.pruning.layers import prunable_layers
+from mmsharp.pruning.rules import apply_rule
+
+
+class ChannelTrace(TorchDispatchMode):
+    """Dispatch mode that follows labels; see the module's docstring.
+
+    Attributes:
+        labels: All labels, ties and pins.
+        layer_axes: Labels of ``(module path, 'out' or 'in')``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.labels = ChannelLabels()
+        self.layer_axes: dict[tuple[str, str], Labels] = {}
+        self._axes = WeakTensorKeyDictionary()
+        self._weights = WeakTensorKeyDictionary()
+        self._reached: set[int] = set()
+        self._paths = {module: path for path, module in model.named_modules()}
+        self._stack: list[nn.Module] = []
+        self._label_layers(model)
+        self._label_foreign(model)
+
+    def _label_layers(self, model: nn.Module) -> None:
+        """Labels for the axes of the layers of the table; tied parameters share them."""
+        for path, (module, kind) in prunable_layers(model).items():
+            for name in ('out', 'in'):
+                axis = kind.axis(name)
+                size = 0 if axis is None else int(getattr(module, axis.sizes[0]))
+                if axis is None or size < 2:
+                    continue
+                labels = self.labels.fresh(size)
+                self.layer_axes[path, name] = labels
+                for tensor_name, dim in axis.tensors.items():
+                    tensor = getattr(module, tensor_name, None)
+                    if tensor is None:
+                        continue
+                    axes = self._axes.setdefault(tensor, [None] * tensor.dim())
+                    if axes[dim] is not None:
+                        self.labels.tie(axes[dim], labels, 'shares a parameter with another layer')
+                    axes[dim] = labels
+                    self._weights[tensor] = True
+
+    def _label_foreign(self, model: nn.Module) -> None:
+        """Pinned labels for every parameter that no row of the table describes."""
+        for path, module in model.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter in self._axes or parameter.dim() == 0:
+                    continue
+                groups = getattr(module, 'groups', 1)
+                what = f'a convolution in {groups} groups' if groups != 1 else f'a {type(module).__name__}'
+                reason = f'`{path}.{name}`: {what} is not in the table of prunable layers'
+                axes = [self.labels.fresh(size) if size > 1 else None for size in parameter.shape]
+                for labels in axes:
+                    self.labels.pin(labels, reason)
+                self._axes[parameter] = axes
+
+    def run(self, model: nn.Module, forward: Any) -> None:
+        """Trace ``forward(model)`` and pin the channels that reach its outputs, and those of layers it never used."""
+        with _module_stack(self._stack), _opaque_functions(self), self:
+            output = forward(model)
+        for tensor in output_tensors(output):
+            for labels in self.axes(tensor):
+                self.labels.pin(labels, "reaches the model's outputs")
+        for path, (module, kind) in prunable_layers(model).items():
+            tensors = [getattr(module, name) for name in kind.out.tensors]
+            if not any(id(tensor) in self._reached for tensor in tensors if tensor is not None):
+                for name in ('out', 'in'):
+                    self.labels.pin(self.layer_axes.get((path, name)), 'not reached by the forward that was traced')
+
+    def axes(self, tensor: Tensor) -> Axes:
+        """The labels of a tensor, one entry per dimension."""
+        axes = self._axes.get(tensor)
+        return list(axes) if axes is not None else [None] * tensor.dim()
+
+    def set_axes(self, tensor: Tensor, axes: Sequence[Labels | None]) -> None:
+        """Say what the dimensions of a result hold."""
+        if tensor.dim() == len(axes) and any(labels is not None for labels in axes):
+            self._axes[tensor] = [
+                labels if labels is None or len(labels) == size else None for labels, size in zip(axes, tensor.shape)
+            ]
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a stored weight of the table or a rearrangement of one, which masks zero."""
+        return bool(self._weights.get(tensor, False))
+
+    def set_weight(self, tensor: Tensor) -> None:
+        """Say that a tensor holds a stored weight's own numbers."""
+        self._weights[tensor] = True
+
+    def because(self, what: str) -> str:
+        """A reason that names the module whose forward is running."""
+        path = next((self._paths[module] for module in reversed(self._stack) if self._paths.get(module)), '')
+        return f'`{path}`: {what}' if path else what
+
+    def pin_tensors(self, tensors: Sequence[Tensor], what: str) -> None:
+        """Pin every channel of these tensors."""
+        for tensor in tensors:
+            for labels in self.axes(tensor):
+                if labels is not None:
+                    self.labels.pin(labels, self.because(what))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = [value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        self._reached.update(id(tensor) for tensor in inputs)
+        if any(tensor in self._axes for tensor in inputs):
+            apply_rule(self, func, args, kwargs or {}, inputs, result)
+        return result
+
+
+@contextmanager
+def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
+    """Keep the modules whose forward is running, for messages."""
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    before = nn.modules.module.register_module_forward_pre_hook(lambda module, _: stack.append(module))
+    after = nn.modules.module.register_module_forward_hook(leave)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+        stack.clear()
+
+
+@contextmanager
+def _opaque_functions(trace: ChannelTrace) -> Iterator[None]:
+    """Pin what goes through custom autograd functions: their compiled kernels run out of the dispatcher's sight."""
+    patched: list[tuple[Any, Any]] = []
+
+    def watch(kind: Any) -> None:
+        original = kind.__dict__['forward']
+        call = original.__func__ if isinstance(original, staticmethod) else original
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            trace.pin_tensors(output_tensors([args[1:], kwargs, result]), f'custom function {kind.__name__}')
+            return result
+
+        patched.append((kind, original))
+        kind.forward = staticmethod(forward)
+
+    def all_kinds(kind: Any) -> Iterator[Any]:
+        for child in kind.__subclasses__():
+            yield child
+            yield from all_kinds(child)
+
+    try:
+        for kind in set(all_kinds(torch.autograd.Function)):
+            if isinstance(kind.__dict__.get('forward'), staticmethod) and not kind.__module__.startswith('torch.'):
+                watch(kind)
+        yield
+    finally:
+        for kind, original in patched:
+            kind.forward = original
