@@ -1,5 +1,6 @@
 """Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
 
+from mmsharp.robustness.comparison import compare_runs
 from mmsharp.robustness.corruptions import (
     BENCHMARK,
     CORRUPTIONS,
@@ -20,6 +21,7 @@ from mmsharp.robustness.image_files import describe_truncation
 from mmsharp.robustness.results import CellResult, ResultStore, load_results, write_json, write_text
 from mmsharp.robustness.scores import Scores, score
 from mmsharp.robustness.seeds import cell_seed, image_id
+from mmsharp.robustness.summary import PREFERRED_METRICS, choose_metric, summarize
 
 __all__ = [
     'BACKEND',
@@ -32,6 +34,7 @@ __all__ = [
     'GROUPS',
     'HOLDOUT',
     'NAMES',
+    'PREFERRED_METRICS',
     'SEVERITIES',
     'SMALLEST_SIDE',
     'Cell',
@@ -44,12 +47,15 @@ __all__ = [
     'check_image',
     'check_name',
     'check_severity',
+    'choose_metric',
+    'compare_runs',
     'corrupt',
     'describe_truncation',
     'image_id',
     'load_results',
     'score',
     'select',
+    'summarize',
     'write_json',
     'write_text',
 ]

@@ -5,9 +5,11 @@ its ``seed`` to scikit-image's ``random_noise`` (``numpy.random.default_rng``); 
 compiled function that seeds numba's own generator, which ``numpy.random.seed`` and ``get_state`` do not reach.
 """
 
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +41,14 @@ def seeded_numpy(seed: int) -> Iterator[None]:
 @contextmanager
 def restored_numba() -> Iterator[None]:
     """Run a block that may seed numba's generator of this thread; the generator's state is restored afterwards."""
-    from numba import _helperlib  # numba has no public way to read this state; its own tests use these functions
-
-    pointer = _helperlib.rnd_get_np_state_ptr()
-    state = _helperlib.rnd_get_state(pointer)
+    # numba has no public way to read this state; its own tests use these functions.
+    helpers: Any = importlib.import_module('numba._helperlib')
+    pointer = helpers.rnd_get_np_state_ptr()
+    state = helpers.rnd_get_state(pointer)
     try:
         yield
     finally:
-        _helperlib.rnd_set_state(pointer, state)
+        helpers.rnd_set_state(pointer, state)
 
 
 def _words(seed: int) -> list[int]:

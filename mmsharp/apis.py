@@ -1,0 +1,87 @@
+"""What a notebook calls; the command-line tools call the same."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmsharp.datasets.transforms.corrupt import ChannelOrder
+from mmsharp.engine.config import load_config
+from mmsharp.engine.corruption_placement import Position
+from mmsharp.engine.model_cost import measure_cost, preprocessed_inputs
+from mmsharp.engine.process_group import process_group
+from mmsharp.engine.robust_evaluation import RobustEvaluation, RobustSettings
+from mmsharp.engine.sample_pictures import take_samples
+from mmsharp.robustness import Grid, ResultStore, summarize, write_json
+from mmsharp.visualization import write_report
+
+
+def evaluate_robustness(
+    config: str | os.PathLike[str] | Config,
+    checkpoint: str | os.PathLike[str],
+    work_dir: str | os.PathLike[str],
+    corruptions: str | Iterable[str] = 'benchmark',
+    severities: Iterable[int] = (0, 1, 2, 3, 4, 5),
+    seed: int = 0,
+    metric: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    channel_order: ChannelOrder = 'rgb',
+    image_order: ChannelOrder | Literal['auto'] = 'auto',
+    position: Position = 'auto',
+    launcher: str = 'none',
+    samples: int = 2,
+) -> dict[str, Any]:
+    """Evaluate a model of MMDetection or MMPretrain over a corruption grid and write what was found.
+
+    Finished cells in ``work_dir`` are not evaluated again; :class:`mmsharp.robustness.ResultStore` says what a folder
+    accepts. The scores are defined in :mod:`mmsharp.robustness.scores`.
+
+    Args:
+        config: The config of the model, unchanged: its test data, test pipeline and test evaluator are used.
+        checkpoint: Its weights. They are opened as plain data only and have to fit the model.
+        work_dir: Where ``results.jsonl``, ``identity.json``, ``summary.json`` and ``report.html`` go.
+        corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
+        severities: 0 is the clean pass.
+        seed: Of the corruptions' random numbers.
+        metric: The metric that is P; by default the first of :data:`mmsharp.robustness.PREFERRED_METRICS`.
+        cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
+        channel_order: ``'bgr'`` reproduces MMDetection's old numbers; see :class:`mmsharp.Corrupt`.
+        image_order: How the pipeline holds images; ``'auto'`` is BGR behind a loading transform, RGB for arrays.
+        position: Where the corruption goes; ``'auto'`` is after the loading for detectors and after resize and crop
+            for classifiers.
+        launcher: ``'pytorch'`` under ``torchrun``, with GPUs or without.
+        samples: How many test images the report shows in every corruption.
+
+    Returns:
+        The content of ``summary.json``; in processes other than the first an empty dictionary.
+
+    Raises:
+        MmsharpError: For an unknown corruption, missing data, a checkpoint that is unsafe or does not fit, a folder with
+            other results, an unreadable image (named, with its cell; finished cells are kept), and the like.
+    """
+    grid = Grid.of(corruptions, severities)
+    settings = RobustSettings(seed, metric, channel_order, image_order, position)
+    cfg = config if isinstance(config, Config) else load_config(config)
+    if cfg_options:
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)
+        cfg.merge_from_dict(dict(cfg_options))
+    folder = Path(work_dir)
+    with process_group(launcher):
+        evaluation = RobustEvaluation(cfg, checkpoint, folder, settings)
+        if not is_main_process():
+            evaluation.run(grid, None)
+            return {}
+        with ResultStore(folder, evaluation.identity()) as store:
+            evaluation.run(grid, store)
+            summary = summarize(store.finished, grid, store.identity, metric)
+        summary['config'] = cfg.filename and os.path.basename(cfg.filename)
+        summary['checkpoint'] = Path(checkpoint).name
+        inputs = preprocessed_inputs(evaluation.model, evaluation.dataset, evaluation.loop.dataloader.collate_fn)
+        summary['model'] = measure_cost(evaluation.model, inputs)
+        pictures = take_samples(evaluation, grid, samples)
+    write_json(folder / 'summary.json', summary)
+    write_report(folder / 'report.html', summary, pictures)
+    return summary

@@ -1,0 +1,138 @@
+"""Compare evaluated models: the same cells, the same metric, and the difference to the first of them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness.corruptions import NAMES
+from mmsharp.robustness.grid import Cell, Grid
+from mmsharp.robustness.results import CellResult, describe_differences, load_results
+from mmsharp.robustness.summary import choose_metric, summarize
+
+SUMMARY = 'summary.json'
+MAY_DIFFER = ('checkpoint_sha256', 'config_sha256')
+"""What is expected to differ between compared models; any other difference of identity is noted."""
+
+
+def compare_runs(
+    folders: Sequence[str | Path], names: Sequence[str] | None = None, metric: str | None = None
+) -> dict[str, Any]:
+    """Read finished runs and compare them over the cells that all of them evaluated.
+
+    Args:
+        folders: Results folders; the first is the baseline.
+        names: What to call the runs; by default the folders' names.
+        metric: The metric to compare; by default the one that the first run was scored by.
+
+    Returns:
+        In JSON types: ``metric``, ``grid``, ``runs`` (per run ``name``, ``folder``, ``model``, ``scores``, ``cells``),
+        ``differences`` (per further run ``clean``, ``mpc``, ``rpc`` and ``cells``, each less the first run's), and
+        ``notes`` on what keeps the runs from being comparable.
+
+    Raises:
+        MmsharpError: If a folder holds no finished run, if names and folders differ in number or a name comes twice, or
+            if the runs share no cell or lack the metric.
+    """
+    paths = [Path(folder) for folder in folders]
+    titles = list(names) if names else _default_names(paths)
+    if len(titles) != len(paths):
+        raise MmsharpError(f'{len(titles)} names for {len(paths)} runs; give one name per run')
+    if len(set(titles)) != len(titles):
+        raise MmsharpError(f'the names {", ".join(titles)} are not all different; give --names')
+    summaries = [_load_summary(path) for path in paths]
+    loaded = [load_results(path) for path in paths]
+    wanted = metric or summaries[0]['metric']
+    for title, (_, finished) in zip(titles, loaded, strict=True):
+        try:
+            choose_metric(dict.fromkeys(name for result in finished.values() for name in result.metrics), wanted)
+        except MmsharpError as error:
+            raise MmsharpError(f'run {title!r}: {error}') from error
+    grid, notes = _common_grid(titles, summaries)
+    for title, (identity, _) in zip(titles[1:], loaded[1:], strict=True):
+        notes += [
+            f'{title} against {titles[0]}: {difference}'
+            for difference in describe_differences(_comparable(loaded[0][0]), _comparable(identity))
+        ]
+    runs = [
+        _run(title, path, summary, identity, finished, grid, wanted)
+        for title, path, summary, (identity, finished) in zip(titles, paths, summaries, loaded, strict=True)
+    ]
+    return {
+        'metric': wanted,
+        'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
+        'runs': runs,
+        'differences': [_difference(run, runs[0]) for run in runs[1:]],
+        'notes': notes,
+    }
+
+
+def _run(
+    name: str,
+    folder: Path,
+    summary: dict[str, Any],
+    identity: dict[str, Any],
+    finished: dict[Cell, CellResult],
+    grid: Grid,
+    metric: str,
+) -> dict[str, Any]:
+    fresh = summarize(finished, grid, identity, metric)
+    return {
+        'name': name,
+        'folder': str(folder),
+        'checkpoint': summary.get('checkpoint'),
+        'model': summary.get('model') or {},
+        'scores': fresh['scores'],
+        'cells': fresh['cells'],
+    }
+
+
+def _difference(run: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+    return {
+        'name': run['name'],
+        **{key: _minus(run['scores'][key], first['scores'][key]) for key in ('clean', 'mpc', 'rpc')},
+        'cells': [
+            {**cell, 'value': _minus(cell['value'], base['value'])}
+            for cell, base in zip(run['cells'], first['cells'], strict=True)
+        ],
+    }
+
+
+def _minus(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
+
+
+def _default_names(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names or, where these are equal, with the folder above."""
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else ['/'.join(path.resolve().parts[-2:]) for path in paths]
+
+
+def _load_summary(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / SUMMARY).read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise MmsharpError(
+            f'{folder} holds no finished robustness evaluation (no {SUMMARY}); run tools/test_robust.py to its end'
+        ) from error
+    except ValueError as error:
+        raise MmsharpError(f'cannot read {folder / SUMMARY}: {error}') from error
+
+
+def _common_grid(titles: Sequence[str], summaries: Sequence[dict[str, Any]]) -> tuple[Grid, list[str]]:
+    grids = [summary['grid'] for summary in summaries]
+    corruptions = set.intersection(*(set(grid['corruptions']) for grid in grids))
+    severities = set.intersection(*(set(grid['severities']) for grid in grids))
+    if not corruptions or (not severities and any(grid['severities'] for grid in grids)):
+        raise MmsharpError(f'the runs {", ".join(titles)} share no cell; evaluate them over the same corruptions')
+    clean = all(grid['clean'] for grid in grids)
+    common = Grid(tuple(name for name in NAMES if name in corruptions), tuple(sorted(severities)), clean)
+    notes = []
+    if any(set(grid['corruptions']) != corruptions or set(grid['severities']) != severities for grid in grids):
+        notes.append('the runs were evaluated over different cells; compared are those that all of them have')
+    return common, notes
+
+
+def _comparable(identity: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key not in MAY_DIFFER}

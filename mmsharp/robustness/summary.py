@@ -1,0 +1,91 @@
+"""The summary of a results folder: which metric, its value per cell, and the scores."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness.grid import Cell, Grid
+from mmsharp.robustness.results import CellResult
+from mmsharp.robustness.scores import score
+
+PREFERRED_METRICS: tuple[str, ...] = (
+    'pascal_voc/mAP',
+    'coco/bbox_mAP',
+    'accuracy/top1',
+    'bbox_mAP',
+    'mAP',
+    'top1',
+    'mIoU',
+)
+"""Which metric is P where the user names none: the first of these that was evaluated, by whole name or last part.
+
+Pascal-C is scored by AP50, which is what MMDetection's ``VOCMetric`` calls mAP at its default threshold of 0.5; COCO-C
+by AP over thresholds 0.50 to 0.95; ImageNet-C by top-1 accuracy.
+"""
+
+
+def choose_metric(available: Iterable[str], wanted: str | None = None) -> str:
+    """Name the metric that the scores are computed from.
+
+    Args:
+        available: What the evaluator returned.
+        wanted: What the user asked for, or ``None`` for the first of :data:`PREFERRED_METRICS`.
+
+    Raises:
+        MmsharpError: If the wanted metric was not evaluated, or none was named and no preferred one is there while
+            several others are.
+
+    Example:
+        >>> choose_metric(['coco/bbox_mAP_50', 'coco/bbox_mAP'])
+        'coco/bbox_mAP'
+        >>> choose_metric(['accuracy/top1', 'accuracy/top5'], 'accuracy/top5')
+        'accuracy/top5'
+    """
+    names = list(available)
+    if wanted is not None:
+        if wanted in names:
+            return wanted
+        raise MmsharpError(f'metric {wanted!r} was not evaluated; choose --metric among {", ".join(sorted(names))}')
+    for preferred in PREFERRED_METRICS:
+        for name in names:
+            if name == preferred or name.rsplit('/', 1)[-1] == preferred:
+                return name
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise MmsharpError('the evaluator returned no metric; give the config a test_evaluator that computes one')
+    raise MmsharpError(f'which metric is the score? Choose --metric among {", ".join(sorted(names))}')
+
+
+def summarize(
+    finished: Mapping[Cell, CellResult], grid: Grid, identity: Mapping[str, Any], metric: str | None = None
+) -> dict[str, Any]:
+    """Build the content of ``summary.json``, in JSON types.
+
+    Returns:
+        ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``grid``, ``cells`` (a value per cell of the
+        grid, ``None`` where missing), ``images``, ``seconds`` and ``identity``.
+
+    Raises:
+        MmsharpError: As :func:`choose_metric`.
+
+    Example:
+        >>> finished = {Cell.clean(): CellResult(Cell.clean(), {'coco/bbox_mAP': 0.4}, images=10, seconds=1.0)}
+        >>> summary = summarize(finished, Grid.of('fog', [0, 1]), identity={})
+        >>> summary['metric'], summary['scores']['clean'], summary['scores']['missing']
+        ('coco/bbox_mAP', 0.4, ['fog/1'])
+    """
+    results = [finished[cell] for cell in grid.cells if cell in finished]
+    name = choose_metric(dict.fromkeys(key for result in results for key in result.metrics), metric)
+    values = {result.cell: result.metrics.get(name) for result in results}
+    return {
+        'metric': name,
+        'scores': score(values, grid).to_dict(),
+        'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
+        'cells': [
+            {'corruption': cell.corruption, 'severity': cell.severity, 'value': values.get(cell)} for cell in grid.cells
+        ],
+        'images': max((result.images for result in results), default=0),
+        'seconds': round(sum(result.seconds for result in results), 3),
+        'identity': dict(identity),
+    }

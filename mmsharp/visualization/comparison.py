@@ -1,0 +1,172 @@
+"""Models side by side: text for the terminal, Markdown for a README, HTML to look at, JSON to compute with."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmsharp.robustness import write_json, write_text
+from mmsharp.visualization.curves import round_up, spread_labels, tick_text
+from mmsharp.visualization.heat_map import diverging, heat_map, sequential
+from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, value_text
+from mmsharp.visualization.page import escape, page, table
+
+HEAD = ('model', 'parameters', 'MACs', 'latency', 'clean P', 'mPC', 'rPC', 'Δ clean', 'Δ mPC', 'Δ rPC')
+
+
+def write_comparison(folder: str | Path, comparison: Mapping[str, Any]) -> None:
+    """Write ``compare.json``, ``compare.md`` and ``compare.html``; see :func:`mmsharp.robustness.compare_runs`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / 'compare.json', comparison)
+    write_text(folder / 'compare.md', comparison_markdown(comparison))
+    write_text(folder / 'compare.html', page('Corruption robustness compared', _body(comparison)))
+
+
+def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row of texts per run, in the order of :data:`HEAD`; sizes also as a share of the first run's."""
+    first = comparison['runs'][0]['model']
+    differences = [{}, *comparison['differences']]
+    rows: list[tuple[str, ...]] = []
+    for run, difference in zip(comparison['runs'], differences, strict=True):
+        model, scores = run['model'], run['scores']
+        ratio = difference.get('rpc')
+        rows.append(
+            (
+                run['name'],
+                _shared(count_text(model.get('parameters')), model.get('parameters'), first.get('parameters')),
+                _shared(count_text(model.get('macs')), model.get('macs'), first.get('macs')),
+                _shared(milliseconds_text(model.get('latency_ms')), model.get('latency_ms'), first.get('latency_ms')),
+                value_text(scores['clean']),
+                value_text(scores['mpc']),
+                percent_text(scores['rpc']),
+                value_text(difference.get('clean'), signed=True),
+                value_text(difference.get('mpc'), signed=True),
+                '–' if ratio is None else f'{100 * ratio:+.1f}',
+            )
+        )
+    return rows
+
+
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """The table for a terminal, with its notes."""
+    rows = [HEAD, *comparison_rows(comparison)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    lines = [
+        '  '.join(text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+    lines.insert(1, '-' * len(lines[0]))
+    return '\n'.join([_what(comparison), *lines, *(f'note: {note}' for note in comparison['notes']), ''])
+
+
+def comparison_markdown(comparison: Mapping[str, Any]) -> str:
+    """The table and the means of every corruption as Markdown."""
+    rows = comparison_rows(comparison)
+    lines = [_what(comparison), '', _markdown_row(HEAD), '|---|' + '---:|' * (len(HEAD) - 1)]
+    lines += [_markdown_row(row) for row in rows]
+    names = [run['name'] for run in comparison['runs']]
+    lines += ['', _markdown_row(('corruption', *names)), '|---|' + '---:|' * len(names)]
+    for corruption in comparison['grid']['corruptions']:
+        values = [value_text(run['scores']['corruptions'].get(corruption)) for run in comparison['runs']]
+        lines.append(_markdown_row((corruption, *values)))
+    lines += ['', *(f'- {note}' for note in comparison['notes'])]
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return '| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |'
+
+
+def _what(comparison: Mapping[str, Any]) -> str:
+    grid = comparison['grid']
+    subset = ' (a subset of the benchmark)' if comparison['runs'][0]['scores']['subset'] else ''
+    first = comparison['runs'][0]
+    levels = ', '.join(map(str, grid['severities'])) or 'none'
+    return (
+        f'P is {comparison["metric"]}; mPC over {len(first["scores"]["over"])} corruptions at severities {levels}{subset}; '
+        f'differences are to {first["name"]}'
+    )
+
+
+def _shared(text: str, value: float | None, first: float | None) -> str:
+    if value is None or not first or value == first:
+        return text
+    return f'{text} ({value / first:.2f}x)'
+
+
+def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
+    grid = comparison['grid']
+    yield '<h1>Corruption robustness compared</h1>'
+    yield f'<p class="soft">{escape(_what(comparison))}.</p>'
+    yield table(HEAD, ([escape(cell) for cell in row] for row in comparison_rows(comparison)))
+    for note in comparison['notes']:
+        yield f'<p class="note">{escape(note)}</p>'
+    yield _scatter(comparison)
+    if not grid['severities']:
+        return
+    first = comparison['runs'][0]
+    reach = max(
+        (abs(cell['value']) for run in comparison['differences'] for cell in run['cells'] if cell['value'] is not None),
+        default=1.0,
+    )
+    for run in comparison['differences']:
+        yield f'<h2>{escape(run["name"])} less {escape(first["name"])}, per cell</h2>'
+        yield '<p class="soft">Blue: better than the first run; red: worse.</p>'
+        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], diverging(reach), signed=True)
+    top = max(
+        (cell['value'] for run in comparison['runs'] for cell in run['cells'] if cell['value'] is not None), default=1.0
+    )
+    for run in comparison['runs']:
+        yield f'<details><summary>all values of {escape(run["name"])}</summary>'
+        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], sequential(top))
+        yield '</details>'
+
+
+def _values(cells: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float | None]:
+    return {(cell['corruption'], cell['severity']): cell['value'] for cell in cells}
+
+
+def _scatter(comparison: Mapping[str, Any]) -> str:
+    """Clean value across, mPC up; the dashed line is rPC = 1."""
+    points = [
+        (run['name'], run['scores']['clean'], run['scores']['mpc'])
+        for run in comparison['runs']
+        if run['scores']['clean'] is not None and run['scores']['mpc'] is not None
+    ]
+    if len(points) < 2:
+        return ''
+    top = round_up(max(max(clean, mpc) for _, clean, mpc in points))
+    size, left, bottom = 280, 52, 44
+
+    def x(value: float) -> float:
+        return left + size * value / top
+
+    def y(value: float) -> float:
+        return 10 + size - size * value / top
+
+    parts = [
+        '<h2>Clean against corrupted</h2>',
+        f'<svg viewBox="0 0 {left + size + 150} {size + 10 + bottom}" width="{left + size + 150}" role="img" '
+        'aria-label="clean value against mPC">',
+        f'<line class="grid" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(top)}" y2="{y(top)}"/>',
+    ]
+    for step in range(5):
+        value = top * step / 4
+        parts.append(f'<line class="grid" x1="{x(0)}" x2="{x(top)}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
+        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{tick_text(value, top)}</text>')
+        parts.append(f'<text x="{x(value):.1f}" y="{size + 28}" text-anchor="middle">{tick_text(value, top)}</text>')
+    parts.append(f'<text x="{x(top / 2)}" y="{size + 46}" text-anchor="middle">clean P</text>')
+    parts.append(f'<text x="{x(top) + 8}" y="{y(top) + 4}">mPC; dashed: rPC = 1</text>')
+    colours = ('mean', 'noise', 'blur', 'weather', 'digital', 'holdout')
+    styles = {name: f'var(--{colours[number % len(colours)]})' for number, (name, _, _) in enumerate(points)}
+    parts.extend(
+        f'<circle cx="{x(clean):.1f}" cy="{y(mpc):.1f}" r="6" style="fill:{styles[name]}">'
+        f'<title>{escape(name)}: clean {value_text(clean)}, mPC {value_text(mpc)}</title></circle>'
+        for name, clean, mpc in points
+    )
+    right = max(x(clean) for _, clean, _ in points) + 12
+    parts.extend(
+        f'<text x="{right:.1f}" y="{height + 4:.1f}" style="fill:{styles[name]};font-weight:600">{escape(name)}</text>'
+        for height, name in spread_labels([(y(mpc), name) for name, _, mpc in points], lowest=y(0))
+    )
+    return ''.join(parts) + '</svg>'

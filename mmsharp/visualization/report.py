@@ -1,0 +1,138 @@
+"""``report.html``: what a robustness evaluation found, in one file that can be sent to anybody."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from mmsharp.robustness import FAMILY_MEMBERS, write_text
+from mmsharp.visualization.curves import severity_curves
+from mmsharp.visualization.heat_map import heat_map, sequential
+from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, value_text
+from mmsharp.visualization.page import card, escape, page, table
+from mmsharp.visualization.pictures import SamplePicture, data_uri
+
+
+def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequence[SamplePicture] = ()) -> None:
+    """Write the report of one evaluation: identity, scores, heat map, families, curves and sample pictures.
+
+    The page holds everything inline, asks for nothing and runs no script.
+
+    Args:
+        path: Where to write.
+        summary: The content of ``summary.json``; see :func:`mmsharp.robustness.summarize`.
+        pictures: Sample pictures, those of one image in a row.
+    """
+    title = f'Corruption robustness of {summary.get("checkpoint") or "a model"}'
+    write_text(Path(path), page(title, _body(summary, pictures)))
+
+
+def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iterable[str]:
+    scores = summary['scores']
+    grid = summary['grid']
+    values = {(cell['corruption'], cell['severity']): cell['value'] for cell in summary['cells']}
+    yield f'<h1>Corruption robustness of <code>{escape(summary.get("checkpoint", "a model"))}</code></h1>'
+    yield (
+        f'<p class="soft">config <code>{escape(summary.get("config", "unknown"))}</code>, metric '
+        f'<code>{escape(summary["metric"])}</code>, {summary["images"]} images, {len(grid["corruptions"])} corruptions '
+        f'at severities {escape(", ".join(map(str, grid["severities"])) or "none")}</p>'
+    )
+    yield _cards(summary)
+    yield from _notes(scores)
+    if grid['severities']:
+        top = max((value for value in values.values() if value is not None), default=1.0)
+        yield '<div class="two"><div><h2>Every corruption at every severity</h2>'
+        yield f'<p class="soft">{escape(summary["metric"])}; the clean images give {value_text(scores["clean"])}.</p>'
+        yield heat_map(values, grid['corruptions'], grid['severities'], sequential(top))
+        yield '</div><div><h2>By family</h2>'
+        yield _family_table(scores)
+        yield '<h2>Over severity</h2>'
+        yield _curves(values, scores, grid)
+        yield '</div></div>'
+    if pictures:
+        yield '<h2>What the model sees and says</h2>'
+        yield '<p class="soft">Test images as the model got them, with its own predictions.</p>'
+        for image, group in groupby(pictures, key=lambda picture: picture.image):
+            yield f'<h3>{escape(image)}</h3><div class="gallery">'
+            yield from (_figure(picture) for picture in group)
+            yield '</div>'
+    yield '<h2>What these numbers are</h2>'
+    yield (
+        '<p>P is the metric on clean images. mPC is its mean over the corruptions and severities, clean not included; '
+        'rPC = mPC / P (Michaelis et al. 2019, arXiv 1907.07484). Corruptions are those of ImageNet-C (Hendrycks and '
+        'Dietterich 2019, arXiv 1903.12261). Every corrupted pixel depends on seed, image, corruption and severity alone.</p>'
+    )
+    yield _identity(summary)
+
+
+def _cards(summary: Mapping[str, Any]) -> str:
+    scores, model = summary['scores'], summary.get('model') or {}
+    cards = [
+        card(value_text(scores['clean']), 'clean P'),
+        card(value_text(scores['mpc']), 'mPC' + (' (subset)' if scores['subset'] else '')),
+        card(percent_text(scores['rpc']), 'rPC = mPC / P'),
+    ]
+    if model:
+        cards += [
+            card(count_text(model.get('parameters')), 'parameters'),
+            card(count_text(model.get('macs')), 'MACs per image'),
+            card(milliseconds_text(model.get('latency_ms')), f'per image on {model.get("device", "?")}'),
+        ]
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _notes(scores: Mapping[str, Any]) -> Iterable[str]:
+    if scores['subset']:
+        names = ', '.join(scores['over'])
+        yield (
+            f'<p class="note">mPC and rPC are means over a chosen part of the benchmark ({escape(names)}; severities '
+            f'{escape(", ".join(scores["severities"]) or "none")}), so they are not comparable with published figures.</p>'
+        )
+    if scores['missing']:
+        cells = escape(', '.join(scores['missing']))
+        yield f'<p class="note">Missing cells, left out of no average but making it undefined: {cells}.</p>'
+
+
+def _family_table(scores: Mapping[str, Any]) -> str:
+    clean = scores['clean']
+    rows = []
+    named = {**scores['families'], **({'holdout': scores['holdout']} if scores['holdout'] is not None else {})}
+    for name, value in named.items():
+        kept = value / clean if value is not None and clean else None
+        width = 0 if kept is None else min(max(kept, 0.0), 1.2) * 7
+        bar = f'<span class="bar" style="width:{width:.2f}rem;background:var(--{name})"></span>'
+        rows.append((escape(name), value_text(value), percent_text(kept), f'<span class="soft">{bar}</span>'))
+    return table(('family', 'mean', 'of clean', ''), rows)
+
+
+def _curves(values: Mapping[tuple[str, int], float | None], scores: Mapping[str, Any], grid: Mapping[str, Any]) -> str:
+    def curve(names: Sequence[str]) -> dict[int, float | None]:
+        points: dict[int, float | None] = {0: scores['clean']} if grid['clean'] else {}
+        for level in grid['severities']:
+            row = [values.get((name, level)) for name in names]
+            known = [value for value in row if value is not None]
+            points[level] = sum(known) / len(known) if known and len(known) == len(row) else None
+        return points
+
+    members = {family: [name for name in names if name in scores['over']] for family, names in FAMILY_MEMBERS.items()}
+    curves = {family: curve(names) for family, names in members.items() if names}
+    curves['mean'] = curve(scores['over'])
+    return severity_curves(curves, {name: f'var(--{name})' for name in curves})
+
+
+def _figure(picture: SamplePicture) -> str:
+    return (
+        f'<figure><img src="{data_uri(picture.pixels)}" alt="{escape(picture.cell)}" loading="lazy">'
+        f'<figcaption><b>{escape(picture.cell)}</b> {escape(picture.caption)}</figcaption></figure>'
+    )
+
+
+def _identity(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for name, value in summary['identity'].items():
+        if isinstance(value, Mapping):
+            value = ', '.join(f'{key} {version}' for key, version in value.items())
+        rows.append((escape(name), f'<code>{escape(value)}</code>'))
+    notes = (summary.get('model') or {}).get('notes')
+    extra = f'<p class="soft">{escape(notes)}</p>' if notes else ''
+    return f'<details open><summary>Identity of this evaluation</summary>{table(("", ""), rows)}{extra}</details>'
