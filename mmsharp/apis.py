@@ -59,8 +59,8 @@ def evaluate_robustness(
         The content of ``summary.json``; in processes other than the first an empty dictionary.
 
     Raises:
-        MmsharpError: For an unknown corruption, missing data, a checkpoint that is unsafe or does not fit, a folder with
-            other results, an unreadable image (named, with its cell; finished cells are kept), and the like.
+        MmsharpError: For an unknown corruption, missing data, a checkpoint that is unsafe or does not fit, a folder
+            with other results, an unreadable image (named, with its cell; finished cells are kept), and the like.
     """
     grid = Grid.of(corruptions, severities)
     settings = RobustSettings(seed, metric, channel_order, image_order, position)

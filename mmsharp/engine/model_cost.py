@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def preprocessed_inputs(model: nn.Module, dataset: Any, collate: Any) -> torch.Tensor:
+def preprocessed_inputs(model: Any, dataset: Any, collate: Any) -> torch.Tensor:
     """The first item of a dataset as the model's data preprocessor hands it to the network: shape (1, C, H, W)."""
     with torch.no_grad():
         data = model.data_preprocessor(collate([dataset[0]]), False)

@@ -34,10 +34,11 @@ def take_samples(evaluation: RobustEvaluation, grid: Grid, count: int, threshold
         count: How many images; none are taken where it is zero.
         threshold: Detections below this score are not painted.
     """
-    dataset, model = evaluation.dataset, evaluation.model
+    dataset = evaluation.dataset
+    model: Any = evaluation.model
     collate = evaluation.loop.dataloader.collate_fn
     indices = np.linspace(0, len(dataset) - 1, num=min(count, len(dataset)) + 2)[1:-1].round().astype(int)
-    pictures = []
+    pictures: list[SamplePicture] = []
     model.eval()
     for index in dict.fromkeys(indices.tolist()):
         for cell in sample_cells(grid):

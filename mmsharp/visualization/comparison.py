@@ -82,8 +82,10 @@ def _what(comparison: Mapping[str, Any]) -> str:
     subset = ' (a subset of the benchmark)' if comparison['runs'][0]['scores']['subset'] else ''
     first = comparison['runs'][0]
     levels = ', '.join(map(str, grid['severities'])) or 'none'
+    first = comparison['runs'][0]
+    over, levels = len(first['scores']['over']), ', '.join(map(str, grid['severities'])) or 'none'
     return (
-        f'P is {comparison["metric"]}; mPC over {len(first["scores"]["over"])} corruptions at severities {levels}{subset}; '
+        f'P is {comparison["metric"]}; mPC over {over} corruptions at severities {levels}{subset}; '
         f'differences are to {first["name"]}'
     )
 

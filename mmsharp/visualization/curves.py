@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from mmsharp.visualization.numbers import value_text
 from mmsharp.visualization.page import escape
 
-WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 48, 110, 14, 34
+WIDTH, HEIGHT = 480, 290
+LEFT, RIGHT, TOP, BOTTOM = 44, 76, 14, 34
 
 
 def severity_curves(curves: Mapping[str, Mapping[int, float | None]], colours: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ table.heat th.family { padding-top: .7rem; font-weight: 600; }
 table.heat td.mean { font-weight: 650; }
 td.missing { border: 1px dashed var(--line); color: var(--soft); }
 .bar { display: inline-block; height: .6rem; border-radius: .3rem; vertical-align: middle; }
-.two { display: flex; flex-wrap: wrap; gap: 1rem 3rem; align-items: flex-start; }
+.two { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; }
 svg { max-width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
 svg .grid { stroke: var(--line); }
@@ -81,7 +81,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = 'plain
     """A table; heads are escaped, cells are HTML already."""
     heads = ''.join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = ''.join('<tr>' + ''.join(f'<td>{cell}</td>' for cell in row) + '</tr>\n' for row in rows)
-    return f'<div class="wide"><table class="{kind}"><thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>'
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{heads}</tr></thead>\n'
+        f'<tbody>\n{lines}</tbody></table></div>'
 
 
 def card(value: str, name: str) -> str:

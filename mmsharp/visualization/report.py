@@ -60,7 +60,8 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
     yield (
         '<p>P is the metric on clean images. mPC is its mean over the corruptions and severities, clean not included; '
         'rPC = mPC / P (Michaelis et al. 2019, arXiv 1907.07484). Corruptions are those of ImageNet-C (Hendrycks and '
-        'Dietterich 2019, arXiv 1903.12261). Every corrupted pixel depends on seed, image, corruption and severity alone.</p>'
+        'Dietterich 2019, arXiv 1903.12261). Every corrupted pixel depends on seed, image, corruption and severity '
+        'alone.</p>'
     )
     yield _identity(summary)
 
@@ -86,7 +87,8 @@ def _notes(scores: Mapping[str, Any]) -> Iterable[str]:
         names = ', '.join(scores['over'])
         yield (
             f'<p class="note">mPC and rPC are means over a chosen part of the benchmark ({escape(names)}; severities '
-            f'{escape(", ".join(scores["severities"]) or "none")}), so they are not comparable with published figures.</p>'
+            f'{escape(", ".join(scores["severities"]) or "none")}), so they are not comparable with published '
+            'figures.</p>'
         )
     if scores['missing']:
         cells = escape(', '.join(scores['missing']))
