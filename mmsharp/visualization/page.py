@@ -81,8 +81,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = 'plain
     """A table; heads are escaped, cells are HTML already."""
     heads = ''.join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = ''.join('<tr>' + ''.join(f'<td>{cell}</td>' for cell in row) + '</tr>\n' for row in rows)
-    return f'<div class="wide"><table class="{kind}"><thead><tr>{heads}</tr></thead>\n'
-        f'<tbody>\n{lines}</tbody></table></div>'
+    body = f'<tbody>\n{lines}</tbody>'
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{heads}</tr></thead>\n{body}</table></div>'
 
 
 def card(value: str, name: str) -> str:
