@@ -1,25 +1,51 @@
-"""Structured pruning of any ``nn.Module``: groups of channels, masks, recipes, slimming."""
+"""Structured pruning of any ``nn.Module``: groups of channels, scores, budgets, masks, recipes, slimming.
 
+``find_groups`` -> criterion -> allocation (to a budget, on a schedule) -> ``ChannelMasks`` -> ``Recipe`` ->
+``apply_recipe``; ``ChannelPruner`` drives them.
+"""
+
+from mmsharp.pruning.allocation import Global, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.pruning.channel_pruner import ChannelPruner
+from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latency
+from mmsharp.pruning.cost import CostModel
+from mmsharp.pruning.criteria import Magnitude, Random
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member, find_groups
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
+from mmsharp.pruning.schedules import FORCE, Cubic, Linear, OneShot
 from mmsharp.pruning.slimming import Changes, apply_recipe, slim_optimizer_state_
 
 __all__ = [
+    'FORCE',
     'AxisRecipe',
     'Changes',
     'ChannelGroup',
     'ChannelMasks',
+    'ChannelPruner',
+    'CostModel',
+    'Cubic',
     'DenseLayer',
     'Forward',
+    'Global',
     'GroupSet',
     'LayerRecipe',
+    'Limits',
+    'Linear',
+    'Magnitude',
     'Member',
+    'OneShot',
+    'Random',
     'Recipe',
+    'Uniform',
     'apply_recipe',
+    'count_macs',
+    'count_parameters',
     'find_groups',
+    'measure_latency',
+    'meet_budget',
     'output_tensors',
+    'parse_budget',
     'slim_optimizer_state_',
     'tensor_forward',
 ]

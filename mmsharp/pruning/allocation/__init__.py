@@ -1,0 +1,7 @@
+"""Allocations: how a budget is spread over groups."""
+
+from mmsharp.pruning.allocation.budget import Limits, floor_masks, meet_budget, parse_budget
+from mmsharp.pruning.allocation.global_threshold import Global
+from mmsharp.pruning.allocation.uniform import Uniform
+
+__all__ = ['Global', 'Limits', 'Uniform', 'floor_masks', 'meet_budget', 'parse_budget']

@@ -1,0 +1,144 @@
+"""Meet a budget: given the order in which channels go, find how many have to.
+
+An allocation only says in which order the channels of all groups would go. How far to go down that order is found by
+bisection on the cost of the masks, so that any allocation meets any budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.cost import RESOURCES
+
+Fraction = Callable[[Sequence[Tensor]], float]
+"""Kept fraction of the dense model's cost, from keep-masks; never rises when a channel goes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How few channels a group may be left with, and in which steps.
+
+    Args:
+        min_channels: Each group keeps at least this many (all of them if it has fewer).
+        round_to: Each group keeps a multiple of this, or all it has. Rounding is upwards.
+
+    Raises:
+        MmsharpError: One of them is no positive integer.
+
+    Example:
+        >>> Limits(min_channels=3, round_to=4).allowed(5, alive=16)
+        8
+    """
+
+    min_channels: int = 1
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ('min_channels', 'round_to'):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise MmsharpError(f'{name} is {value!r}, expected a positive integer')
+
+    def allowed(self, wanted: int, alive: int) -> int:
+        """The smallest allowed number of channels of at least ``wanted``, at most ``alive``."""
+        return min(alive, math.ceil(max(wanted, self.min_channels) / self.round_to) * self.round_to)
+
+
+def parse_budget(budget: Any) -> tuple[str, float]:
+    """``dict(params=0.4)`` to ``('params', 0.4)``.
+
+    Raises:
+        MmsharpError: Not exactly one known resource, or a fraction outside (0, 1].
+
+    Example:
+        >>> parse_budget(dict(params=0.4))
+        ('params', 0.4)
+    """
+    if not isinstance(budget, Mapping) or len(budget) != 1 or next(iter(budget)) not in RESOURCES:
+        raise MmsharpError(
+            f'budget is {budget!r}, expected a dict with exactly one of {", ".join(RESOURCES)}, such as '
+            'dict(params=0.4)'
+        )
+    resource, target = next(iter(budget.items()))
+    if isinstance(target, bool) or not isinstance(target, (int, float)) or not 0 < target <= 1:
+        raise MmsharpError(f'budget {resource} is {target!r}, expected the kept fraction of the dense model, in (0, 1]')
+    return str(resource), float(target)
+
+
+def floor_masks(keep: Sequence[Tensor], limits: Limits) -> list[Tensor]:
+    """The smallest masks that the limits allow, for the smallest cost that can be reached.
+
+    Example:
+        >>> floor_masks([torch.ones(4, dtype=torch.bool)], Limits(min_channels=1))[0].tolist()
+        [True, False, False, False]
+    """
+    return _keep_best([mask.float() for mask in keep], keep, [0] * len(keep), limits)
+
+
+def meet_budget(
+    priorities: Sequence[Tensor], keep: Sequence[Tensor], target: float, fraction: Fraction, limits: Limits
+) -> list[Tensor]:
+    """Remove the fewest channels, lowest priority first over all groups, so that ``fraction(masks) <= target``.
+
+    Args:
+        priorities: Per group, shape ``(channels,)``: comparable over groups. Ties go in the groups' order.
+        keep: The channels still alive; others do not come back, whatever their priority.
+        target: Kept fraction to meet.
+        fraction: The cost.
+        limits: What each group keeps at least.
+
+    Raises:
+        MmsharpError: The target is below what the limits allow, with the smallest fraction that can be reached.
+
+    Example:
+        >>> count = lambda masks: sum(int(mask.sum()) for mask in masks) / 4
+        >>> alive = [torch.ones(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool)]
+        >>> masks = meet_budget([torch.tensor([1.0, 4.0]), torch.tensor([3.0, 2.0])], alive, 0.5, count, Limits())
+        >>> [mask.tolist() for mask in masks]
+        [[False, True], [True, False]]
+    """
+    alive = [
+        torch.where(mask, priority, torch.full_like(priority, -math.inf)) for mask, priority in zip(keep, priorities)
+    ]
+    owner = torch.cat([torch.full((len(mask),), number) for number, mask in enumerate(keep)])
+    order = owner[torch.cat(alive).sort(stable=True).indices]
+    sizes = torch.tensor([len(mask) for mask in keep])
+
+    def masks_without(count: int) -> list[Tensor]:
+        wanted = sizes - torch.bincount(order[:count], minlength=len(keep))
+        return _keep_best(alive, keep, wanted.tolist(), limits)
+
+    low, high = 0, len(order)
+    smallest = fraction(masks_without(high))
+    if smallest > target:
+        raise MmsharpError(
+            f'budget {target:.4g} cannot be reached: with min_channels={limits.min_channels} and '
+            f'round_to={limits.round_to} the smallest kept fraction is {smallest:.4f}; ask for at least that, or lower '
+            'min_channels and round_to'
+        )
+    while low < high:
+        middle = (low + high) // 2
+        if fraction(masks_without(middle)) <= target:
+            high = middle
+        else:
+            low = middle + 1
+    return masks_without(high)
+
+
+def _keep_best(
+    priorities: Sequence[Tensor], keep: Sequence[Tensor], wanted: Sequence[int], limits: Limits
+) -> list[Tensor]:
+    """Per group, the mask of its highest priorities, as many as the limits make of ``wanted``."""
+    masks = []
+    for priority, mask, count in zip(priorities, keep, wanted):
+        allowed = limits.allowed(count, int(mask.sum()))
+        best = priority.sort(descending=True, stable=True).indices[:allowed]
+        masks.append(torch.zeros_like(mask).index_fill_(0, best, True))
+    return masks

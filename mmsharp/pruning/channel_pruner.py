@@ -1,0 +1,213 @@
+"""The pruner: criterion, allocation, schedule and masks in one object that a training loop drives."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
+from mmsharp.pruning.cost import RESOURCES, CostModel
+from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
+from mmsharp.pruning.groups import GroupSet, find_groups
+from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.recipe import Recipe
+from mmsharp.pruning.slimming import apply_recipe
+from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
+
+
+@PRUNERS.register_module()
+class ChannelPruner:
+    """Structured pruning of any module to a budget, in steps.
+
+    Args:
+        budget: Kept fraction of the dense model's ``params``, ``macs`` or ``channels``: ``dict(params=0.4)``.
+        criterion: ``(model, group) -> scores``, an object or its config.
+        allocation: Spreads the budget over groups, an object or its config.
+        schedule: ``(progress, target) -> kept fraction``, an object or its config.
+        min_channels: Each group keeps at least this many channels.
+        round_to: Each group keeps a multiple of this, or all it has. The default of 8 is what vector units and tensor
+            cores like; it costs budget resolution in narrow layers, where 1 may be the better choice.
+        ignore: Patterns of module paths whose output channels stay whole.
+
+    Raises:
+        MmsharpError: An argument is not as described.
+
+    Example:
+        >>> from mmsharp.pruning import tensor_forward
+        >>> model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1))
+        >>> pruner = ChannelPruner(budget=dict(params=0.5))
+        >>> pruner.attach(model, tensor_forward(torch.zeros(1, 2)))
+        >>> _ = pruner.update(progress=1.0)
+        >>> pruner.kept['channels'], pruner.recipe().modules['0'].axes['out'].size
+        (0.375, 64)
+    """
+
+    def __init__(
+        self,
+        budget: Mapping[str, float],
+        criterion: Any = None,
+        allocation: Any = None,
+        schedule: Any = None,
+        min_channels: int = 1,
+        round_to: int = 8,
+        ignore: Sequence[str] = (),
+    ) -> None:
+        self.resource, self.target = parse_budget(budget)
+        self.limits = Limits(min_channels, round_to)
+        self.criterion = build_part(CRITERIA, {'type': 'mmsharp.Magnitude'} if criterion is None else criterion)
+        self.allocation = build_part(ALLOCATIONS, {'type': 'mmsharp.Global'} if allocation is None else allocation)
+        self.schedule = build_part(SCHEDULES, {'type': 'mmsharp.FORCE'} if schedule is None else schedule)
+        for name in ('criterion', 'allocation', 'schedule'):
+            if not callable(getattr(self, name)):
+                raise MmsharpError(f'ChannelPruner: {name} is {getattr(self, name)!r}, expected a config or a callable')
+        if isinstance(ignore, str):
+            raise MmsharpError(f'ChannelPruner: ignore is {ignore!r}, expected a sequence of patterns')
+        self.ignore = tuple(ignore)
+        self._model: nn.Module | None = None
+        self._masks: ChannelMasks | None = None
+        self._cost: CostModel | None = None
+
+    def attach(self, model: nn.Module, forward: Forward) -> None:
+        """Find the groups of a dense model and check that the budget can be reached.
+
+        Raises:
+            MmsharpError: No group can be pruned (with the reasons), or the budget is below the smallest reachable
+                fraction (which the message says).
+        """
+        groups = find_groups(model, forward, self.ignore)
+        if not groups.groups:
+            raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
+        cost, masks = CostModel(model, forward, groups), ChannelMasks(groups)
+        smallest = cost.fraction(self.resource, floor_masks(masks.keep, self.limits))
+        if smallest > self.target:
+            raise MmsharpError(
+                f'budget {self.resource}={self.target:.4g} cannot be reached on {type(model).__name__}: with '
+                f'min_channels={self.limits.min_channels}, round_to={self.limits.round_to} and {len(groups.dense)} '
+                f'layers left dense the smallest kept fraction is {smallest:.4f}; dense: {_reasons(groups)}'
+            )
+        self._model, self._cost, self._masks = model, cost, masks
+
+    @property
+    def model(self) -> nn.Module:
+        """The model attached to."""
+        return self._attached(self._model)
+
+    @property
+    def masks(self) -> ChannelMasks:
+        """The current masks."""
+        return self._attached(self._masks)
+
+    @property
+    def groups(self) -> GroupSet:
+        """The groups of the model."""
+        return self.masks.groups
+
+    @property
+    def cost(self) -> CostModel:
+        """The cost of the model as a function of masks."""
+        return self._attached(self._cost)
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """Kept fraction of parameters, multiply-accumulates and group channels."""
+        keep = self.masks.keep
+        return {name: self.cost.fraction(name, keep) for name in RESOURCES if self.cost.dense[name]}
+
+    def update(self, progress: float) -> ChannelMasks:
+        """Score, allocate to the scheduled budget, and apply the masks; channels never come back.
+
+        Args:
+            progress: Of the pruning phase, 0 to 1.
+
+        Raises:
+            MmsharpError: Progress outside [0, 1], or scores that are no numbers of the right shape.
+        """
+        target = self.schedule(progress, self.target)
+        keep = self.masks.keep
+        if self.cost.fraction(self.resource, keep) > target:
+            scores = [self._scores(number) for number in range(len(keep))]
+            cost, resource = self.cost, self.resource
+            self.masks.update(
+                self.allocation(scores, keep, target, lambda masks: cost.fraction(resource, masks), self.limits)
+            )
+        self.apply_()
+        return self.masks
+
+    def _scores(self, number: int) -> Tensor:
+        group = self.groups.groups[number]
+        scores = torch.as_tensor(self.criterion(self.model, group)).detach().float().cpu()
+        if scores.shape != (group.channels,) or scores.isnan().any():
+            raise MmsharpError(
+                f'{type(self.criterion).__name__}: scores of group {group.name!r} have shape {tuple(scores.shape)} and '
+                f'{int(scores.isnan().sum())} NaN, expected {group.channels} numbers'
+            )
+        return scores
+
+    def apply_(self, model: nn.Module | None = None) -> None:
+        """Zero the dead channels of the attached model, or of a copy of it such as an average of its weights."""
+        self.masks.apply_(self.model if model is None else model)
+
+    def parameter_masks(self) -> dict[nn.Parameter, Tensor]:
+        """A broadcastable 0/1 mask per parameter of the attached model that has dead positions."""
+        return self.masks.parameter_masks(self.model)
+
+    def recipe(self) -> Recipe:
+        """The recipe that slims the attached model to its living channels."""
+        return self.masks.recipe(self.model)
+
+    def load_recipe(self, recipe: Recipe) -> None:
+        """Take over the masks of a recipe, to resume in the middle of pruning, and apply them.
+
+        Raises:
+            MmsharpError: The recipe does not fit the model's groups.
+        """
+        self._masks = ChannelMasks.from_recipe(self.groups, recipe)
+        self.apply_()
+
+    def verify(self, forward: Forward) -> float:
+        """Largest difference between the masked model and a slim copy of it, relative to the output's scale.
+
+        Both run in evaluation mode; the model is masked first and otherwise left as it is. Expect about 1e-6 in
+        float32.
+
+        Raises:
+            MmsharpError: The outputs have no finite numbers or differ in shape.
+        """
+        self.apply_()
+        slim = copy.deepcopy(self.model)
+        apply_recipe(slim, self.recipe())
+        outputs = []
+        for model in (self.model, slim):
+            with looked_at(model):
+                outputs.append([tensor.double() for tensor in output_tensors(forward(model))])
+        return _largest_difference(*outputs)
+
+    def _attached(self, part: Any) -> Any:
+        if part is None:
+            raise MmsharpError('ChannelPruner: attach it to a model first')
+        return part
+
+
+def _largest_difference(masked: list[Tensor], slim: list[Tensor]) -> float:
+    if [tensor.shape for tensor in masked] != [tensor.shape for tensor in slim]:
+        raise MmsharpError('the slim model gives outputs of other shapes than the masked one; leave more layers dense')
+    largest = 0.0
+    for first, second in zip(masked, slim):
+        if not first.numel():
+            continue
+        difference = float((first - second).abs().max() / first.abs().max().clamp(min=1e-12))
+        if difference != difference:
+            raise MmsharpError('the masked or the slim model gives values that are not finite')
+        largest = max(largest, difference)
+    return largest
+
+
+def _reasons(groups: GroupSet) -> str:
+    counted = Counter(layer.reason for layer in groups.dense).most_common(5)
+    return '; '.join(f'{count} layers: {reason}' for reason, count in counted) or 'it has no layers with channels'

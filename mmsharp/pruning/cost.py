@@ -1,0 +1,168 @@
+"""What a model costs as a function of its masks, without building the slim model.
+
+Parameters and multiply-accumulates are sums over tensors of products of axis sizes; a mask changes the sizes. So
+``cost(keep) = constant + sum_t coefficient_t * prod_a kept_a``, where the coefficient of a multiply-accumulate term
+holds the kernel size and the number of positions it is applied at, measured once on the dense model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.complexity import count_macs, count_parameters
+from mmsharp.pruning.forwards import Forward, looked_at
+from mmsharp.pruning.groups import GroupSet
+from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
+
+RESOURCES = ('params', 'macs', 'channels')
+
+
+@dataclass(frozen=True)
+class _Term:
+    """``coefficient * product of the axes' kept sizes``."""
+
+    coefficient: int
+    axes: tuple[tuple[str, str], ...]
+
+
+class CostModel:
+    """Parameters, multiply-accumulates and group channels for any masks of a model.
+
+    Equals ``count_parameters`` and ``count_macs`` of the model slimmed by these masks, exactly.
+
+    Args:
+        model: The dense model; left bitwise as it was.
+        forward: One forward that says at how many positions each layer is applied.
+        groups: The groups of the model.
+
+    Example:
+        >>> import torch
+        >>> from mmsharp.pruning import find_groups, tensor_forward
+        >>> model = nn.Sequential(nn.Linear(2, 4, bias=False), nn.Linear(4, 1, bias=False))
+        >>> forward = tensor_forward(torch.zeros(1, 2))
+        >>> cost = CostModel(model, forward, find_groups(model, forward))
+        >>> cost.measure('params', [torch.tensor([True, True, False, False])]), cost.dense['params']
+        (6, 12)
+    """
+
+    def __init__(self, model: nn.Module, forward: Forward, groups: GroupSet) -> None:
+        layers = prunable_layers(model)
+        self._parts: dict[tuple[str, str], list[tuple[int, Tensor]]] = {}
+        for number, group in enumerate(groups.groups):
+            for member in group.members:
+                self._parts.setdefault((member.module, member.axis), []).append((number, member.channels))
+        self._fixed = {
+            (path, name): axis_size(layers[path][0], layers[path][1].axis(name))  # type: ignore[arg-type]
+            - sum(len(channels) for _, channels in parts)
+            for (path, name), parts in self._parts.items()
+        }
+        self._terms = {
+            'params': _parameter_terms(model, set(self._parts)),
+            'macs': _mac_terms(model, forward, set(self._parts)),
+        }
+        everything = [group.channels for group in groups.groups]
+        self.dense = {
+            'params': count_parameters(model),
+            'macs': count_macs(model, forward),
+            'channels': sum(everything),
+        }
+        """The dense model's own cost per resource."""
+        sizes = {
+            key: self._fixed[key] + sum(len(channels) for _, channels in parts) for key, parts in self._parts.items()
+        }
+        self._constants = {name: self.dense[name] - _total(terms, sizes) for name, terms in self._terms.items()}
+
+    def measure(self, resource: str, keep: Sequence[Tensor]) -> int:
+        """Absolute cost with these masks (bool of shape ``(channels,)`` per group)."""
+        if resource == 'channels':
+            return sum(int(mask.sum()) for mask in keep)
+        sizes = {
+            key: self._fixed[key] + sum(int(keep[number][channels].sum()) for number, channels in parts)
+            for key, parts in self._parts.items()
+        }
+        return self._constants[resource] + _total(self._terms[resource], sizes)
+
+    def fraction(self, resource: str, keep: Sequence[Tensor]) -> float:
+        """Kept fraction of the dense model's cost.
+
+        Raises:
+            MmsharpError: The dense model has none of this resource.
+        """
+        if resource not in RESOURCES:
+            raise MmsharpError(f'cost: resource {resource!r} is unknown; accepted: {", ".join(RESOURCES)}')
+        if not self.dense[resource]:
+            raise MmsharpError(f'cost: the dense model has no {resource} to take a fraction of')
+        return self.measure(resource, keep) / self.dense[resource]
+
+
+def _total(terms: Sequence[_Term], sizes: dict[tuple[str, str], int]) -> int:
+    return sum(term.coefficient * math.prod(sizes[axis] for axis in term.axes) for term in terms)
+
+
+def _parameter_terms(model: nn.Module, grouped: set[tuple[str, str]]) -> list[_Term]:
+    """One term per parameter that has an axis in a group; parameters that layers share count once."""
+    axes_of: dict[Tensor, dict[int, tuple[str, str]]] = {}
+    for path, (module, kind) in prunable_layers(model).items():
+        for name in ('out', 'in'):
+            axis = kind.axis(name)
+            if axis is None or (path, name) not in grouped:
+                continue
+            for tensor, dim in layer_tensors(module, axis).values():
+                if isinstance(tensor, nn.Parameter):
+                    axes_of.setdefault(tensor, {}).setdefault(dim, (path, name))
+    return [
+        _Term(
+            math.prod(size for dim, size in enumerate(tensor.shape) if dim not in axes),
+            tuple(axes[dim] for dim in sorted(axes)),
+        )
+        for tensor, axes in axes_of.items()
+    ]
+
+
+def _mac_terms(model: nn.Module, forward: Forward, grouped: set[tuple[str, str]]) -> list[_Term]:
+    """One term per layer that multiplies by a weight, summed over all its calls in one forward."""
+    layers = {
+        path: (module, kind)
+        for path, (module, kind) in prunable_layers(model).items()
+        if module._parameters.get('weight') is not None
+    }
+    positions = dict.fromkeys(layers, 0)
+    handles = []
+
+    def watch(path: str, inputs: bool) -> Any:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            # a transposed convolution multiplies once per input position, all others once per output position
+            axis = layers[path][1].inward if inputs else layers[path][1].out
+            assert axis is not None
+            positions[path] += (args[0] if inputs else output).numel() // axis_size(module, axis)
+
+        return hook
+
+    try:
+        for path, (module, kind) in layers.items():
+            if module._parameters['weight'].dim() > 1:  # type: ignore[union-attr]
+                handles.append(module.register_forward_hook(watch(path, kind.name == 'ConvTranspose')))
+        with looked_at(model):
+            forward(model)
+    finally:
+        for handle in handles:
+            handle.remove()
+    terms = []
+    for path, (module, kind) in layers.items():
+        if not positions[path]:
+            continue
+        dims = {kind.out.tensors['weight']: (path, 'out')}
+        if kind.inward is not None:
+            dims[kind.inward.tensors['weight']] = (path, 'in')
+        axes = {dim: axis for dim, axis in dims.items() if axis in grouped}
+        shape = module._parameters['weight'].shape  # type: ignore[union-attr]
+        rest = math.prod(size for dim, size in enumerate(shape) if dim not in axes)
+        if axes:
+            terms.append(_Term(positions[path] * rest, tuple(axes[dim] for dim in sorted(axes))))
+    return terms
