@@ -78,7 +78,8 @@ class PruningHook(Hook):
         self._phases: Phases | None = None
         self._phase: str | None = None
         self._state = PruningState()
-        self._attached = False
+        self._forward: Callable[[nn.Module], Any] | None = None
+        self._progress = 0.0
 
     def before_run(self, runner: Any) -> None:
         """Refuse unsafe checkpoints before MMEngine's loader sees them."""
@@ -93,7 +94,7 @@ class PruningHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Enter phases, take due pruning steps, and slim when pruning ends."""
         assert self._phases is not None
-        if not self._attached and self._state.kind != 'slim':
+        if self._forward is None and self._state.kind != 'slim':
             self._attach(runner, data_batch)
         phase = self._phases.at(runner.iter)
         progress = self._phases.progress(runner.iter)
@@ -140,8 +141,13 @@ class PruningHook(Hook):
         model = _inner(runner.model)
         self._state, forward = self._example(model, data_batch)
         self.pruner.attach(model, forward)
-        runner.logger.info(f'mmsharp: {self.pruner.describe()}')
-        self._attached = True
+        self._forward = forward
+        groups = self.pruner.groups
+        channels = sum(group.channels for group in groups.groups)
+        runner.logger.info(
+            f'mmsharp: {channels} channels in {len(groups.groups)} coupled groups can be pruned; '
+            f'{len(groups.dense)} layers stay dense: {", ".join(layer.module for layer in groups.dense) or "none"}'
+        )
         if self._state.kind == 'masked' and self._state.recipe is not None:
             self.pruner.load_recipe(self._state.recipe)
             self._spread_masks(runner)
@@ -164,6 +170,7 @@ class PruningHook(Hook):
 
     def _prune(self, runner: Any, progress: float) -> None:
         self.pruner.update(progress)
+        self._progress = progress
         self._state = self._state.masked()
         self._spread_masks(runner)
         kept = self.pruner.kept
@@ -173,7 +180,7 @@ class PruningHook(Hook):
         runner.logger.info(f'mmsharp: pruned at iteration {runner.iter}, progress {progress:.0%}; kept {shares}')
 
     def _finished(self) -> bool:
-        return self._state.kind == 'slim' or (self._attached and self.pruner.progress >= 1.0)
+        return self._state.kind == 'slim' or self._progress >= 1.0
 
     def _spread_masks(self, runner: Any) -> None:
         for model in self._copies(runner):
@@ -184,12 +191,12 @@ class PruningHook(Hook):
     def _slim(self, runner: Any) -> None:
         model = _inner(runner.model)
         recipe: Recipe = self.pruner.recipe()
-        difference = self.pruner.verify()
+        difference = self.pruner.verify(self._forward)
         if not difference <= MASKED_EQUALS_SLIM:
             raise MmsharpError(
                 f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} '
-                'relative to its scale, more than rounding: some channels are coupled in a way that was not found. The model is '
-                'as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with slim=False'
+                'relative to its scale, more than rounding: some channels are coupled in a way that was not found. The '
+                'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with slim=False'
             )
         changes = apply_recipe(model, recipe)
         slim_optimizer_state_(runner.optim_wrapper.optimizer, changes)
