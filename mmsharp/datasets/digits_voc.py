@@ -96,7 +96,7 @@ class PlacedDigit:
         label: Its class, 0 to 9.
         box: Tight box around the visible ink: ``x1, y1, x2, y2``, the first and the last pixel, counted from 0.
         difficult: Small or of low contrast, by the rule above.
-        occluded: Another digit hides more than a tenth of its ink.
+        occluded: Other digits hide more than a twentieth of its ink.
         truncated: The image's border cuts ink off.
     """
 
@@ -161,7 +161,7 @@ def compose_image(
         top, left, patch = place
         rows, columns = slice(top, top + patch.shape[0]), slice(left, left + patch.shape[1])
         region = canvas[rows, columns]
-        colour = _contrasting_colour(region, generator)
+        colour = contrasting_colour(region, generator)
         contrast = float(np.abs(_luminance(colour) - _luminance(region).mean()))
         region += (colour - region) * patch[..., None]
         here = owner[rows, columns]
@@ -182,7 +182,7 @@ def compose_image(
                 label=int(labels[sample]),
                 box=box,
                 difficult=box[3] - box[1] + 1 < DIFFICULT_HEIGHT or contrast < DIFFICULT_CONTRAST,
-                occluded=bool(visible.sum() < 0.9 * inside),
+                occluded=bool(visible.sum() < 0.95 * inside),
                 truncated=inside < total,
             )
         )
@@ -201,7 +201,7 @@ def _find_place(
         top = int(generator.integers(-int(margin * height), size - height + int(margin * height) + 1))
         left = int(generator.integers(-int(margin * width), size - width + int(margin * width) + 1))
         box = (max(left, 0), max(top, 0), min(left + width, size), min(top + height, size))
-        if all(_overlap(box, other) < 0.15 for other in boxes):
+        if all(_overlap(box, other) < 0.25 for other in boxes):
             return box[1], box[0], tight[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
     return None
 
@@ -218,8 +218,8 @@ def _luminance(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(colours @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
-def _contrasting_colour(region: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
-    """The random colour, of eight drawn, that differs most in luminance from what it will cover."""
+def contrasting_colour(region: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+    """The random colour, of eight drawn, that differs most in luminance from the region that it will cover."""
     colours = generator.uniform(0, 255, (8, 3)).astype(np.float32)
     return np.asarray(colours[np.argmax(np.abs(_luminance(colours) - _luminance(region).mean()))])
 
@@ -276,7 +276,7 @@ def write_digits_voc(folder: str | os.PathLike[str], settings: DigitsVOC) -> Ite
     target = Path(folder)
     total = settings.train + settings.val + settings.test
     manifest = dict(version=VERSION, **asdict(settings))
-    if _is_complete(target, manifest):
+    if holds_complete_set(target, MANIFEST, manifest):
         yield total, total
         return
     partial = target.with_name(target.name + '.partial')
@@ -315,18 +315,27 @@ def write_digits_voc(folder: str | os.PathLike[str], settings: DigitsVOC) -> Ite
     os.replace(partial, target)
 
 
-def _is_complete(target: Path, manifest: dict[str, object]) -> bool:
+def holds_complete_set(target: Path, file: str, manifest: dict[str, object]) -> bool:
+    """Whether a folder holds the very set that a manifest describes; false where there is nothing.
+
+    Args:
+        target: The folder.
+        file: Name of the manifest inside it, written last.
+        manifest: Version and settings.
+
+    Raises:
+        MmsharpError: The folder holds something else, or a set made with other settings.
+    """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
-    path = target / MANIFEST
+    path = target / file
     if not path.is_file():
-        raise MmsharpError(f'{str(target)!r} exists and is no Digits-VOC set; give another folder, or move it away')
+        raise MmsharpError(f'{str(target)!r} exists and has no {file}; give another folder, or move it away')
     found = json.loads(path.read_text())
-    differing = [key for key, value in manifest.items() if found.get(key) != value]
-    if differing:
-        key = differing[0]
-        raise MmsharpError(
-            f'{str(target)!r} holds a Digits-VOC set made with {key}={found.get(key)!r}, not {manifest[key]!r}; '
-            'give another folder, or delete it to make it anew'
-        )
+    for key, value in manifest.items():
+        if found.get(key) != value:
+            raise MmsharpError(
+                f'{str(target)!r} holds a set made with {key}={found.get(key)!r}, not {value!r}; give another folder, '
+                'or delete it to make it anew'
+            )
     return True
