@@ -71,17 +71,20 @@ def evaluate_robustness(
     folder = Path(work_dir)
     with process_group(launcher):
         evaluation = RobustEvaluation(cfg, checkpoint, folder, settings)
-        if not is_main_process():
-            evaluation.run(grid, None)
-            return {}
-        with ResultStore(folder, evaluation.identity()) as store:
-            evaluation.run(grid, store)
-            summary = summarize(store.finished, grid, store.identity, metric)
-        summary['config'] = cfg.filename and os.path.basename(cfg.filename)
-        summary['checkpoint'] = Path(checkpoint).name
-        inputs = preprocessed_inputs(evaluation.model, evaluation.dataset, evaluation.loop.dataloader.collate_fn)
-        summary['model'] = measure_cost(evaluation.model, inputs)
-        pictures = take_samples(evaluation, grid, samples)
+        try:
+            if not is_main_process():
+                evaluation.run(grid, None)
+                return {}
+            with ResultStore(folder, evaluation.identity()) as store:
+                evaluation.run(grid, store)
+                summary = summarize(store.finished, grid, store.identity, metric)
+            summary['config'] = cfg.filename and os.path.basename(cfg.filename)
+            summary['checkpoint'] = Path(checkpoint).name
+            inputs = preprocessed_inputs(evaluation.model, evaluation.dataset, evaluation.loop.dataloader.collate_fn)
+            summary['model'] = measure_cost(evaluation.model, inputs)
+            pictures = take_samples(evaluation, grid, samples)
+        finally:
+            evaluation.close()
     write_json(folder / 'summary.json', summary)
     write_report(folder / 'report.html', summary, pictures)
     return summary

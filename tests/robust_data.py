@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.dataset import default_collate, pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 CLASSES = ('square', 'disc')
 
@@ -67,14 +68,18 @@ def detector_config(root: Path, workers: int = 0) -> Config:
             in_channels=8,
             feat_channels=8,
             stacked_convs=1,
-            anchor_generator=dict(
-                type='AnchorGenerator', scales=[2, 3], ratios=[1.0], strides=[16, 32], octave_base_scale=None
-            ),
+            anchor_generator=dict(type='AnchorGenerator', scales=[1.5, 2], ratios=[1.0], strides=[16, 32]),
             bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
         ),
-        test_cfg=dict(nms_pre=200, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=50),
+        train_cfg=dict(
+            assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
+            sampler=dict(type='PseudoSampler'),
+            allowed_border=-1,
+            pos_weight=-1,
+            debug=False,
+        ),
+        test_cfg=dict(nms_pre=200, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=50),
     )
-    del model['bbox_head']['anchor_generator']['octave_base_scale']
     return Config(
         dict(
             default_scope='mmdet',
@@ -148,16 +153,23 @@ def classifier_config(root: Path, workers: int = 0) -> Config:
     )
 
 
-def write_checkpoint(config: Config, path: Path, seed: int = 0) -> Path:
-    """Write random weights that fit the config, with BatchNorm statistics that let the images differ in the outputs."""
+def write_checkpoint(config: Config, path: Path, steps: int = 0, seed: int = 0) -> Path:
+    """Write weights that fit the config: random ones, or after some steps of training on the config's own test data."""
     init_default_scope(config.default_scope)
     torch.manual_seed(seed)
     description = config.copy().model
-    if 'backbone' in description and 'init_cfg' in description.backbone:
-        description.backbone.init_cfg = None
+    description.backbone.init_cfg = None
     model = MODELS.build(description).train()
-    with torch.no_grad():
-        for _ in range(20):
-            model.backbone(torch.randn(4, 3, 64, 64))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    loader = config.copy().test_dataloader
+    dataset = DATASETS.build(loader.dataset)
+    collate = default_collate if config.default_scope == 'mmpretrain' else pseudo_collate
+    items = [dataset[index] for index in range(len(dataset))]
+    for _ in range(steps):
+        loss, _ = model.parse_losses(model(**model.data_preprocessor(collate(items), True), mode='loss'))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
     torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
     return path

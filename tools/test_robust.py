@@ -3,7 +3,7 @@
     python tools/test_robust.py CONFIG CHECKPOINT [--corruptions benchmark] [--severities 0 1 2 3] [--work-dir DIR]
     python tools/test_robust.py --compare RUN_A RUN_B ... [--names dense slim] [--out DIR]
 
-The config may be any of MMDetection's or MMPretrain's and need not know of mmsharp. Started again in the same --work-dir,
+The config may be any of MMDetection or MMPretrain and need not know of mmsharp. Started again in the same --work-dir,
 the tool goes on after the last finished cell.
 """
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
@@ -32,7 +33,7 @@ from mmsharp.engine.robust_config import prepare_config
 from mmsharp.engine.robust_identity import build_identity
 from mmsharp.engine.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import Cell, CellResult, Grid, ResultStore, choose_metric
+from mmsharp.robustness import SMALLEST_SIDE, Cell, CellResult, Grid, ResultStore, choose_metric, corrupt
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,9 @@ class RobustEvaluation:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
                 metric is not computed. Finished cells are kept.
         """
+        for name in grid.corruptions:
+            # Imports and compiles in this process what every forked worker would else do for itself.
+            corrupt(np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), dtype=np.uint8), name, 1, seed=0)
         pending = _shared([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
         self.runner.register_hook(progress)
@@ -129,6 +133,14 @@ class RobustEvaluation:
             metric = choose_metric(sorted(known), self.settings.metric)
             value = values.get(metric)
             progress.end(f'{metric} {"undefined" if value is None else format(value, ".4f")}')
+
+    def close(self) -> None:
+        """End the worker processes, which otherwise live as long as anything refers to the data loader."""
+        loader = self.loop.dataloader
+        iterator = getattr(loader, '_iterator', None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+            loader._iterator = None
 
     def _evaluate(self, cell: Cell) -> dict[str, float | None]:
         self.current.set(cell)

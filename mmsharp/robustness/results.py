@@ -8,6 +8,7 @@ of writing is detected and its cell done again.
 import json
 import math
 import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # Windows: two runs in one folder are then not noticed
     fcntl = None  # type: ignore[assignment]
+
+_HELD: weakref.WeakSet['ResultStore'] = weakref.WeakSet()
 
 RESULTS = 'results.jsonl'
 IDENTITY = 'identity.json'
@@ -106,12 +109,15 @@ class ResultStore:
             file.close()
             raise
         self._file = file
+        _HELD.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
+            if fcntl is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
 
@@ -161,6 +167,18 @@ class ResultStore:
             raise MmsharpError(f'{self.folder / RESULTS} has no {IDENTITY} beside it; choose another --work-dir')
         else:
             write_json(path, self.identity)
+
+
+def _release_in_child() -> None:
+    # A lock belongs to the open file, which forked data-loading workers would keep alive after this process is killed.
+    for store in _HELD:
+        if store._file is not None:
+            store._file.close()
+            store._file = None
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
 def load_results(folder: str | Path) -> tuple[dict[str, Any], dict[Cell, CellResult]]:

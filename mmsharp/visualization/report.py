@@ -31,10 +31,11 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
     scores = summary['scores']
     grid = summary['grid']
     values = {(cell['corruption'], cell['severity']): cell['value'] for cell in summary['cells']}
+    config = f'config <code>{escape(summary["config"])}</code>, ' if summary.get('config') else ''
     yield f'<h1>Corruption robustness of <code>{escape(summary.get("checkpoint", "a model"))}</code></h1>'
     yield (
-        f'<p class="soft">config <code>{escape(summary.get("config", "unknown"))}</code>, metric '
-        f'<code>{escape(summary["metric"])}</code>, {summary["images"]} images, {len(grid["corruptions"])} corruptions '
+        f'<p class="soft">{config}metric <code>{escape(summary["metric"])}</code>, {summary["images"]} images, '
+        f'{len(grid["corruptions"])} corruptions '
         f'at severities {escape(", ".join(map(str, grid["severities"])) or "none")}</p>'
     )
     yield _cards(summary)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import multiprocessing
+import time
 
 import pytest
 
@@ -84,6 +86,31 @@ def test_two_runs_cannot_write_at_the_same_time(tmp_path):
         pass
     with ResultStore(tmp_path, IDENTITY):
         pass
+
+
+def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
+    """Data-loading workers may outlive a killed run for seconds; the folder is free at once all the same."""
+    context = multiprocessing.get_context('fork')
+    running = context.Event()
+
+    def work():
+        running.set()
+        time.sleep(60)
+
+    with ResultStore(tmp_path, IDENTITY) as store:
+        worker = context.Process(target=work)
+        worker.start()
+        assert running.wait(30)
+        # What the kernel does for a killed process: the file is closed, no clean-up of ours runs.
+        store._file.close()
+        store._file = None
+    try:
+        with ResultStore(tmp_path, IDENTITY) as store:
+            store.append(_result('fog', 1))
+    finally:
+        worker.kill()
+        worker.join()
+    assert list(load_results(tmp_path)[1]) == [Cell('fog', 1)]
 
 
 def test_results_without_identity_are_refused(tmp_path):

@@ -1,0 +1,70 @@
+"""Compared runs are scored over the same cells, and what keeps them from being comparable is said."""
+
+import pytest
+
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import Cell, CellResult, Grid, ResultStore, compare_runs, summarize, write_json
+
+
+def _write(folder, values, corruptions, severities, seed=0, checkpoint='a'):
+    grid = Grid.of(corruptions, severities)
+    with ResultStore(folder, {'checkpoint_sha256': checkpoint, 'seed': seed}) as store:
+        for cell in grid.cells:
+            store.append(CellResult(cell, {'coco/bbox_mAP': values(cell)}, 10, 1.0))
+        summary = summarize(store.finished, grid, store.identity)
+    write_json(folder / 'summary.json', summary | {'model': {'parameters': 100}})
+    return folder
+
+
+def _dense(cell):
+    return 0.5 - 0.05 * cell.severity
+
+
+def _slim(cell):
+    return 0.4 - (0.02 if cell.corruption == 'fog' else 0.04) * cell.severity
+
+
+def test_differences_are_to_the_first_run_cell_by_cell(tmp_path):
+    """Scores and cells, longhand."""
+    first = _write(tmp_path / 'dense', _dense, ['fog', 'snow'], [0, 1, 2])
+    second = _write(tmp_path / 'slim', _slim, ['fog', 'snow'], [0, 1, 2], checkpoint='b')
+    comparison = compare_runs([first, second])
+    assert [run['name'] for run in comparison['runs']] == ['dense', 'slim']
+    difference = comparison['differences'][0]
+    assert difference['clean'] == pytest.approx(-0.1)
+    assert comparison['runs'][0]['scores']['mpc'] == pytest.approx(0.425)
+    assert difference['mpc'] == pytest.approx((0.38 + 0.36 + 0.36 + 0.32) / 4 - 0.425)
+    assert difference['rpc'] == pytest.approx(0.355 / 0.4 - 0.425 / 0.5)
+    cells = {(cell['corruption'], cell['severity']): cell['value'] for cell in difference['cells']}
+    assert cells[('fog', 2)] == pytest.approx(0.36 - 0.40)
+    assert cells[('clean', 0)] == pytest.approx(-0.1)
+    assert comparison['notes'] == []
+
+
+def test_different_grids_are_compared_over_what_they_share(tmp_path):
+    """Both are scored anew over the common cells, and a note says so."""
+    first = _write(tmp_path / 'a', _dense, ['fog', 'snow'], [0, 1, 2])
+    second = _write(tmp_path / 'b', _slim, ['fog', 'frost'], [0, 2, 3], seed=1)
+    comparison = compare_runs([first, second], names=['x', 'y'])
+    assert comparison['grid'] == {'corruptions': ['fog'], 'severities': [2], 'clean': True}
+    assert comparison['runs'][0]['scores']['mpc'] == pytest.approx(_dense(Cell('fog', 2)))
+    assert comparison['notes'] == [
+        'the runs were evaluated over different cells; compared are those that all of them have',
+        'y against x: seed: was 0, is 1',
+    ]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    """Unfinished runs, foreign folders, no common cell, wrong numbers of names, unknown metrics."""
+    first = _write(tmp_path / 'a', _dense, ['fog'], [0, 1])
+    second = _write(tmp_path / 'b', _dense, ['snow'], [0, 1])
+    with pytest.raises(MmsharpError, match='share no cell'):
+        compare_runs([first, second])
+    with pytest.raises(MmsharpError, match=r'no finished robustness evaluation.*summary.json'):
+        compare_runs([first, tmp_path])
+    with pytest.raises(MmsharpError, match='1 names for 2 runs'):
+        compare_runs([first, first], names=['a'])
+    with pytest.raises(MmsharpError, match='not all different'):
+        compare_runs([first, first], names=['a', 'a'])
+    with pytest.raises(MmsharpError, match=r"run 'x': metric 'mAP' was not evaluated"):
+        compare_runs([first, first], names=['x', 'y'], metric='mAP')
