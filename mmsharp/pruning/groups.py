@@ -46,7 +46,7 @@ class ChannelGroup:
     """Channels ``0 .. channels - 1`` that are kept or removed one by one, each everywhere at once.
 
     Args:
-        name: Path of the first layer that makes these channels.
+        name: Path of the first layer that makes these channels (``path#2`` for a second group that it makes).
         channels: How many there are.
         members: Every axis that holds them, in the model's order.
     """
@@ -66,7 +66,7 @@ class DenseLayer:
 
 @dataclass(frozen=True)
 class GroupSet:
-    """All groups of a model, and the layers that stay dense."""
+    """All groups of a model, and the layers whose output channels all stay."""
 
     groups: tuple[ChannelGroup, ...]
     dense: tuple[DenseLayer, ...]
@@ -137,49 +137,65 @@ def _ancestors(path: str) -> list[str]:
 
 
 def _assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str, str], Labels]) -> GroupSet:
-    """From resolved labels to groups: channels that a producing layer's output axis holds together form one group."""
+    """From resolved labels to groups: channels that occur in exactly the same axes form one group.
+
+    So every axis is a union of whole groups, and stays wider than nothing if each of its groups does.
+    """
     roots = labels.roots()
     pinned = labels.pinned(roots)
     layers = prunable_layers(model)
     order = {path: place for place, path in enumerate(layers)}
-    producers = [path for path, (_, kind) in layers.items() if kind.inward is not None]
-    together = ChannelLabels()
-    together.fresh(len(roots))
-    for path in producers:
-        made = roots[layer_axes[path, 'out']] if (path, 'out') in layer_axes else roots[:0]
-        if len(made):
-            together.tie(made[:1].repeat(len(made)), made, '')
-    group_of = together.roots()
+    axes = sorted(layer_axes, key=lambda key: (order[key[0]], key[1] == 'in'))
+    axis_roots = {key: roots[layer_axes[key]] for key in axes}
+    seen_in: dict[int, list[int]] = {}
+    for number, key in enumerate(axes):
+        for root in np.unique(axis_roots[key]).tolist():
+            seen_in.setdefault(root, []).append(number)
+    numbers: dict[tuple[int, ...], int] = {}
+    group_of = {root: numbers.setdefault(tuple(where), len(numbers)) for root, where in seen_in.items()}
+    reasons: dict[int, str] = {}
+    for root, reason in sorted(pinned.items()):
+        if root in group_of:
+            reasons.setdefault(group_of[root], reason)
 
     names: dict[int, str] = {}
-    reasons = {int(group_of[root]): reason for root, reason in reversed(sorted(pinned.items()))}
     dense: list[DenseLayer] = []
-    for path in producers:
-        if (path, 'out') not in layer_axes:
-            if axis_size(layers[path][0], layers[path][1].out) < 2:
+    for path, (module, kind) in layers.items():
+        if kind.inward is None:
+            continue
+        if (path, 'out') not in axis_roots:
+            if axis_size(module, kind.out) < 2:
                 dense.append(DenseLayer(path, 'has a single output channel'))
             continue
-        group = int(group_of[roots[layer_axes[path, 'out'][0]]])
-        if group in reasons:
-            dense.append(DenseLayer(path, reasons[group]))
-        else:
-            names.setdefault(group, path)
+        made = dict.fromkeys(group_of[root] for root in axis_roots[path, 'out'].tolist())
+        for group in made:
+            if group not in reasons and group not in names:
+                names[group] = _unused(path, set(names.values()))
+        if all(group in reasons for group in made):
+            dense.append(DenseLayer(path, reasons[next(iter(made))]))
 
     members: dict[int, list[Member]] = {group: [] for group in names}
     channel_of: dict[int, dict[int, int]] = {group: {} for group in names}
-    for (path, axis), axis_labels in sorted(
-        layer_axes.items(), key=lambda item: (order[item[0][0]], item[0][1] == 'in')
-    ):
-        axis_roots = roots[axis_labels]
-        axis_groups = group_of[axis_roots]
-        for group in dict.fromkeys(axis_groups.tolist()):
+    for path, axis in axes:
+        here = axis_roots[path, axis]
+        here_groups = np.array([group_of[root] for root in here.tolist()])
+        for group in dict.fromkeys(here_groups.tolist()):
             if group not in names:
                 continue
-            positions = np.flatnonzero(axis_groups == group)
-            numbers = channel_of[group]
-            channels = [numbers.setdefault(root, len(numbers)) for root in axis_roots[positions].tolist()]
+            positions = np.flatnonzero(here_groups == group)
+            known = channel_of[group]
+            channels = [known.setdefault(root, len(known)) for root in here[positions].tolist()]
             members[group].append(Member(path, axis, torch.from_numpy(positions), torch.tensor(channels)))
     return GroupSet(
         tuple(ChannelGroup(name, len(channel_of[group]), tuple(members[group])) for group, name in names.items()),
         tuple(dense),
     )
+
+
+def _unused(path: str, taken: set[str]) -> str:
+    """The path, or ``path#2`` and so on where a layer makes the channels of several groups."""
+    name, number = path, 1
+    while name in taken:
+        number += 1
+        name = f'{path}#{number}'
+    return name

@@ -49,7 +49,8 @@ class ChannelMasks:
         self.groups = groups
         sizes = [group.channels for group in groups.groups]
         self._keep = [torch.ones(size, dtype=torch.bool) for size in sizes]
-        self._dead: dict[tuple[str, str, torch.device], Tensor] = {}
+        self._dead: dict[tuple[str, str], Tensor] | None = None
+        self._dead_on: dict[tuple[str, str, torch.device], Tensor] = {}
         if keep is not None:
             self.update(keep)
 
@@ -73,7 +74,8 @@ class ChannelMasks:
             if not merged[-1].any():
                 raise MmsharpError(f'mask of group {group.name!r} keeps none of its {group.channels} channels')
         self._keep = merged
-        self._dead.clear()
+        self._dead = None
+        self._dead_on.clear()
 
     def axis_masks(self) -> Iterator[tuple[str, str, Tensor, Tensor]]:
         """``(module path, axis, positions, alive)`` per member: bool ``alive[j]`` for position ``positions[j]``."""
@@ -105,7 +107,7 @@ class ChannelMasks:
     def _dead_positions(self, model: nn.Module) -> Iterator[tuple[str, Tensor, int, Tensor]]:
         """``(path, tensor, dimension, dead positions on its device)``."""
         layers = prunable_layers(model)
-        for path, axis_name, positions in self._dead_axes():
+        for (path, axis_name), positions in self._dead_axes().items():
             found = layers.get(path)
             axis = None if found is None else found[1].axis(axis_name)
             if found is None or axis is None:
@@ -114,28 +116,30 @@ class ChannelMasks:
                 if name in _KEPT_STATISTICS:
                     continue
                 key = (path, axis_name, tensor.device)
-                if key not in self._dead:
-                    self._dead[key] = positions.to(tensor.device)
+                if key not in self._dead_on:
+                    self._dead_on[key] = positions.to(tensor.device)
                 if int(positions[-1]) >= tensor.shape[dim]:
                     raise MmsharpError(
                         f'masks: `{path}.{name}` has {tensor.shape[dim]} channels, too few for these groups; '
                         'they were found on another model'
                     )
-                yield path, tensor, dim, self._dead[key]
+                yield path, tensor, dim, self._dead_on[key]
 
-    def _dead_axes(self) -> Iterator[tuple[str, str, Tensor]]:
-        by_axis: dict[tuple[str, str], list[Tensor]] = {}
-        for path, axis, positions, alive in self.axis_masks():
-            if not alive.all():
-                by_axis.setdefault((path, axis), []).append(positions[~alive])
-        for (path, axis), parts in by_axis.items():
-            yield path, axis, torch.cat(parts).sort().values
+    def _dead_axes(self) -> dict[tuple[str, str], Tensor]:
+        """Sorted dead positions of each axis that has any, by module path and axis."""
+        if self._dead is None:
+            by_axis: dict[tuple[str, str], list[Tensor]] = {}
+            for path, axis, positions, alive in self.axis_masks():
+                if not alive.all():
+                    by_axis.setdefault((path, axis), []).append(positions[~alive])
+            self._dead = {key: torch.cat(parts).sort().values for key, parts in by_axis.items()}
+        return self._dead
 
     def recipe(self, model: nn.Module) -> Recipe:
         """The recipe that slims this model to its living channels."""
         layers = prunable_layers(model)
         modules: dict[str, LayerRecipe] = {}
-        for path, axis_name, dead in self._dead_axes():
+        for (path, axis_name), dead in self._dead_axes().items():
             module, kind = layers[path]
             axis = kind.axis(axis_name)
             assert axis is not None
@@ -154,7 +158,7 @@ class ChannelMasks:
             MmsharpError: The recipe names layers, sizes or channels that these groups do not have.
         """
         masks = cls(groups, [_mask_from_recipe(group, recipe) for group in groups.groups])
-        dead = {(path, axis): positions.tolist() for path, axis, positions in masks._dead_axes()}
+        dead = {key: positions.tolist() for key, positions in masks._dead_axes().items()}
         for path, layer in recipe.modules.items():
             for name, axis in layer.axes.items():
                 removed = sorted(set(range(axis.size)) - set(axis.kept))

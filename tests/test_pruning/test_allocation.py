@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Global, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.registry import ALLOCATIONS, build_part
+
+ALLOCATIONS.import_from_location()
+every = pytest.mark.parametrize('name', sorted(ALLOCATIONS.module_dict))
+SIZES = (6, 16, 40)
+WIDTHS = (9.0, 1.0, 3.0)
+
+
+def fraction(keep):
+    """A cost with a constant and a product of two groups, as real layers have."""
+    cost = 50 + sum(width * float(mask.sum()) for width, mask in zip(WIDTHS, keep))
+    cost += float(keep[0].sum() * keep[1].sum())
+    return cost / (50 + sum(width * size for width, size in zip(WIDTHS, SIZES)) + 6 * 16)
+
+
+def start(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    scores = [torch.rand(size, generator=generator) + 0.1 for size in SIZES]
+    return scores, [torch.ones(size, dtype=torch.bool) for size in SIZES]
+
+
+@every
+@pytest.mark.parametrize('target', [1.0, 0.8, 0.6])
+@pytest.mark.parametrize('limits', [Limits(), Limits(3), Limits(1, 4), Limits(5, 4)])
+def test_budget_is_met_within_the_limits(name, target, limits):
+    """At most the target, each group within its limits, and its best channels kept."""
+    scores, alive = start()
+    keep = build_part(ALLOCATIONS, {'type': name})(scores, alive, target, fraction, limits)
+    assert fraction(keep) <= target
+    for score, mask, size in zip(scores, keep, SIZES):
+        kept = int(mask.sum())
+        assert kept == size or kept % limits.round_to == 0
+        assert kept >= min(size, limits.min_channels)
+        assert kept == size or score[mask].min() >= score[~mask].max()
+
+
+@every
+def test_no_more_than_needed_is_removed(name):
+    """With one channel more the budget would be missed, for every group that lost some."""
+    scores, alive = start()
+    keep = build_part(ALLOCATIONS, {'type': name})(scores, alive, 0.6, fraction, Limits())
+    more = []
+    for number, (score, mask) in enumerate(zip(scores, keep)):
+        if not mask.all():
+            grown = [other.clone() for other in keep]
+            grown[number][score.masked_fill(mask, -1).argmax()] = True
+            more.append(fraction(grown) > 0.6)
+    assert any(more)
+
+
+@every
+def test_dead_channels_stay_dead_and_do_not_count_for_others(name):
+    """A second allocation to a smaller budget only removes, whatever the scores say now."""
+    scores, alive = start()
+    allocation = build_part(ALLOCATIONS, {'type': name})
+    first = allocation(scores, alive, 0.8, fraction, Limits(2, 2))
+    second = allocation(start(1)[0], first, 0.5, fraction, Limits(2, 2))
+    assert all(bool((new <= old).all()) for new, old in zip(second, first))
+    assert fraction(second) <= 0.5
+
+
+@every
+def test_unreachable_budget_says_what_can_be_reached(name):
+    """The smallest reachable fraction is the one with every group at its limit."""
+    scores, alive = start()
+    smallest = fraction([torch.arange(size) < 4 for size in SIZES])
+    with pytest.raises(MmsharpError, match=f'smallest kept fraction is {smallest:.4f}'):
+        build_part(ALLOCATIONS, {'type': name})(scores, alive, 0.1, fraction, Limits(4))
+
+
+def test_uniform_keeps_the_same_share():
+    """Each group keeps the same fraction, up to one channel."""
+    scores, alive = start()
+    keep = Uniform()(scores, alive, 0.6, fraction, Limits())
+    shares = [int(mask.sum()) / size for mask, size in zip(keep, SIZES)]
+    assert max(shares) - min(shares) <= 1 / min(SIZES)
+
+
+def test_global_ignores_the_scale_of_a_group():
+    """Multiplying a group's scores by a constant changes nothing, unless the normaliser is none."""
+    scores, alive = start()
+    scaled = [score * factor for score, factor in zip(scores, (1e-3, 1.0, 1e3))]
+    for normaliser in ('mean', 'max', 'l2'):
+        allocation = Global(normaliser)
+        first, second = (allocation(s, alive, 0.6, fraction, Limits()) for s in (scores, scaled))
+        assert all(torch.equal(one, other) for one, other in zip(first, second))
+    lost = [int((~mask).sum()) for mask in Global('none')(scaled, alive, 0.6, fraction, Limits())]
+    assert lost[0] == SIZES[0] - 1
+    assert lost[2] == 0
+
+
+def test_one_threshold_over_all_groups():
+    """Without limits, every kept normalised score is at least every removed one."""
+    scores, alive = start()
+    keep = Global('none')(scores, alive, 0.6, fraction, Limits())
+    everything, mask = torch.cat(scores), torch.cat(keep)
+    assert everything[mask].min() >= everything[~mask].max()
+
+
+def test_equal_scores_are_no_trouble():
+    """Ties go in the groups' order, and any budget is still met."""
+    _, alive = start()
+    keep = meet_budget([torch.ones(size) for size in SIZES], alive, 0.6, fraction, Limits())
+    assert fraction(keep) <= 0.6
+
+
+@pytest.mark.parametrize(
+    'budget',
+    [None, 0.5, {}, {'params': 0.5, 'macs': 0.5}, {'flops': 0.5}, {'params': 0}, {'params': 1.1}, {'params': '0.5'},
+     {'params': True}, {'params': float('nan')}],
+)  # fmt: skip
+def test_bad_budgets_are_refused(budget):
+    """Exactly one known resource, a fraction in (0, 1]."""
+    with pytest.raises(MmsharpError, match='budget'):
+        parse_budget(budget)
+
+
+@pytest.mark.parametrize('limits', [{'min_channels': 0}, {'round_to': 0}, {'round_to': 2.0}, {'min_channels': True}])
+def test_bad_limits_are_refused(limits):
+    """Positive integers."""
+    with pytest.raises(MmsharpError, match='expected a positive integer'):
+        Limits(**limits)

@@ -1,0 +1,69 @@
+"""Masked equals slim on models of packaged configs of both toolboxes."""
+
+import pytest
+import torch
+
+from mmsharp.pruning import count_parameters, tensor_forward
+
+from .conftest import assert_masked_equals_slim, masked_and_slim
+
+# toolbox, config, input size, share of the parameters left at half of the channels (at most), layers left dense
+ARCHITECTURES = {
+    'RetinaNet-R18': ('mmdet', 'retinanet/retinanet_r18_fpn_1x_coco.py', 64, 0.3, 2),
+    'SSDLite-MobileNetV2': ('mmdet', 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py', 128, 0.45, 12),
+    'RTMDet-tiny': ('mmdet', 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 64, 0.3, 6),
+    'YOLOX-tiny': ('mmdet', 'yolox/yolox_tiny_8xb8-300e_coco.py', 64, 0.3, 9),
+    'FCOS-R50': ('mmdet', 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', 64, 0.4, 11),
+    'ResNet-18': ('mmpretrain', 'resnet/resnet18_8xb32_in1k.py', 64, 0.3, 1),
+    'ResNet-50': ('mmpretrain', 'resnet/resnet50_8xb32_in1k.py', 64, 0.3, 1),
+    'ResNet_CIFAR-18': ('mmpretrain', 'resnet/resnet18_8xb16_cifar10.py', 32, 0.3, 1),
+    'MobileNetV2': ('mmpretrain', 'mobilenet_v2/mobilenet-v2_8xb32_in1k.py', 64, 0.45, 1),
+    'VGG-11-BN': ('mmpretrain', 'vgg/vgg11bn_8xb32_in1k.py', 224, 0.3, 1),
+}
+
+
+@pytest.mark.parametrize('name', ARCHITECTURES)
+def test_masked_equals_slim(name, build_packaged):
+    """Random halves of all groups of a whole model: the slim copy gives what the masked model gives."""
+    toolbox, config, size, left, dense = ARCHITECTURES[name]
+    model = build_packaged(toolbox, config)
+    inputs = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        groups, slim, outputs = masked_and_slim(model, tensor_forward(inputs))
+    assert_masked_equals_slim(outputs)
+    assert count_parameters(slim) <= left * count_parameters(model)
+    assert len(groups.dense) == dense, groups.dense
+
+
+@pytest.mark.parametrize('name', ['RetinaNet-R18', 'SSDLite-MobileNetV2', 'RTMDet-tiny', 'ResNet_CIFAR-18'])
+def test_masked_equals_slim_in_training_mode(name, build_packaged):
+    """The law holds with batch statistics too (frozen and ``norm_eval`` stages included); dropout is switched off."""
+    toolbox, config, size, _, _ = ARCHITECTURES[name]
+    model = build_packaged(toolbox, config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    inputs = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, _, outputs = masked_and_slim(model, tensor_forward(inputs), train=True)
+    # batch statistics of few positions divide by small variances, which enlarges rounding errors
+    assert_masked_equals_slim(outputs, tolerance=1e-4)
+
+
+def test_group_normalised_heads_are_listed(build_packaged):
+    """FCOS normalises its head over groups of channels: these layers stay dense, with their names and the reason."""
+    from mmsharp.pruning import find_groups
+
+    model = build_packaged('mmdet', ARCHITECTURES['FCOS-R50'][1])
+    dense = find_groups(model, tensor_forward(torch.zeros(1, 3, 64, 64))).dense
+    listed = {layer.module for layer in dense if 'group normalisation' in layer.reason}
+    assert listed == {f'bbox_head.{branch}_convs.{i}.conv' for branch in ('cls', 'reg') for i in range(4)}
+
+
+def test_l2_norm_of_ssd_is_listed(build_packaged):
+    """SSD scales its first feature map by the norm over channels: what makes it stays dense."""
+    from mmsharp.pruning import find_groups
+
+    model = build_packaged('mmdet', 'ssd/ssd300_coco.py')
+    dense = find_groups(model, tensor_forward(torch.zeros(1, 3, 300, 300))).dense
+    assert any('l2_norm' in layer.reason for layer in dense if layer.module.startswith('backbone'))

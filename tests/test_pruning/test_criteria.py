@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Magnitude, Random, find_groups, tensor_forward
+from mmsharp.registry import CRITERIA, build_part
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+CRITERIA.import_from_location()
+
+
+@pytest.mark.parametrize('name', sorted(CRITERIA.module_dict))
+def test_every_criterion_scores_every_group(residual, name):
+    """One finite number per channel, the same each time, with the model and the random state untouched."""
+    criterion = build_part(CRITERIA, {'type': f'mmsharp.{name}'})
+    before, random = [parameter.clone() for parameter in residual.parameters()], torch.get_rng_state()
+    for group in find_groups(residual, tensor_forward(IMAGE)).groups:
+        scores = criterion(residual, group)
+        assert scores.shape == (group.channels,)
+        assert scores.isfinite().all()
+        assert torch.equal(scores, criterion(residual, group))
+    assert all(torch.equal(parameter, old) for parameter, old in zip(residual.parameters(), before))
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize('p', [1, 2, 3.5, float('inf')])
+@pytest.mark.parametrize(('reduction', 'reduce'), [('mean', torch.mean), ('sum', torch.sum), ('max', torch.amax)])
+def test_magnitude_longhand(residual, p, reduction, reduce):
+    """The norm of each filter that makes the channel, reduced over the layers that make it."""
+    stem, expand = find_groups(residual, tensor_forward(IMAGE)).groups[:2]
+    for group, makers in [
+        (stem, (residual.stem[0], residual.project[0])),
+        (expand, (residual.expand[0], residual.depthwise[0])),
+    ]:
+        norms = torch.stack([torch.stack([w.flatten().norm(p=p) for w in maker.weight]) for maker in makers])
+        assert torch.allclose(Magnitude(p, reduction)(residual, group), reduce(norms, dim=0))
+
+
+def test_random_depends_on_seed_and_group(residual):
+    """Other seeds and other groups get other scores."""
+    first, second = find_groups(residual, tensor_forward(IMAGE)).groups[:2]
+    assert not torch.equal(Random(0)(residual, first), Random(1)(residual, first))
+    assert not torch.equal(Random(0)(residual, first), Random(0)(residual, second)[:16])
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: Magnitude(p=0), 'p is 0'),
+        (lambda: Magnitude(p=float('nan')), 'p is nan'),
+        (lambda: Magnitude(reduction='median'), "'median'; accepted: mean, sum, max"),
+        (lambda: Random(seed=1.5), r'seed is 1\.5'),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    """At construction, with what would be accepted."""
+    with pytest.raises(MmsharpError, match=message):
+        make()

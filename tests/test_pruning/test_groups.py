@@ -1,0 +1,268 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import find_groups, tensor_forward
+
+from .conftest import assert_masked_equals_slim, masked_and_slim
+
+IMAGE = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+
+
+class Double(torch.autograd.Function):
+    """Stands for a kernel that runs where no dispatcher sees it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.from_numpy(x.detach().numpy() * 2)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+class Net(nn.Module):
+    """Two convolutions, something between them and the outputs, given as a function of the net and their results."""
+
+    def __init__(self, middle, **layers):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1)
+        self.last = nn.Conv2d(layers.pop('width', 8), 2, 1)
+        self.middle = middle
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.last(self.middle(self, self.a(x), self.b(x)))
+
+
+def members(groups):
+    return {group.name: {(m.module, m.axis) for m in group.members} for group in groups.groups}
+
+
+COUPLINGS = {
+    'residual': (lambda n, a, b: a + b, {}, {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}}),
+    'product': (lambda n, a, b: a * b.sigmoid(), {}, {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}}),
+    'concatenation': (
+        lambda n, a, b: n.norm(torch.cat([a, b], 1)),
+        {'width': 16, 'norm': nn.BatchNorm2d(16)},
+        {
+            'a': {('a', 'out'), ('norm', 'out'), ('last', 'in')},
+            'b': {('b', 'out'), ('norm', 'out'), ('last', 'in')},
+        },
+    ),
+    'gate over a concatenation': (
+        lambda n, a, b: (c := torch.cat([a, b], 1)) * n.gate(c.mean((2, 3), keepdim=True)).sigmoid(),
+        {'width': 16, 'gate': nn.Conv2d(16, 16, 1)},
+        {
+            'a': {('a', 'out'), ('gate', 'out'), ('gate', 'in'), ('last', 'in')},
+            'b': {('b', 'out'), ('gate', 'out'), ('gate', 'in'), ('last', 'in')},
+        },
+    ),
+    'depthwise': (
+        lambda n, a, b: n.depthwise(a) + b,
+        {'depthwise': nn.Conv2d(8, 8, 3, padding=1, groups=8)},
+        {'a': {('a', 'out'), ('b', 'out'), ('depthwise', 'out'), ('last', 'in')}},
+    ),
+    'shared layer': (
+        lambda n, a, b: n.shared(a) + n.shared(b),
+        {'shared': nn.Conv2d(8, 8, 1)},
+        {
+            'a': {('a', 'out'), ('b', 'out'), ('shared', 'in')},
+            'shared': {('shared', 'out'), ('last', 'in')},
+        },
+    ),
+    'transposed': (
+        lambda n, a, b: n.up(a),
+        {'up': nn.ConvTranspose2d(8, 8, 2, stride=2)},
+        {'a': {('a', 'out'), ('up', 'in')}, 'up': {('up', 'out'), ('last', 'in')}},
+    ),
+    'tokens': (
+        lambda n, a, b: n.mix(a.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(2, -1, 8, 8) + b,
+        {'mix': nn.Linear(8, 8)},
+        {'a': {('a', 'out'), ('mix', 'in')}, 'b': {('b', 'out'), ('mix', 'out'), ('last', 'in')}},
+    ),
+    'pooling, resizing and padding': (
+        lambda n, a, b: (
+            functional.interpolate(functional.max_pool2d(a, 2), scale_factor=2) + functional.pad(b, [0] * 4)
+        ),
+        {},
+        {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}},
+    ),
+}
+
+
+@pytest.mark.parametrize('name', COUPLINGS)
+def test_coupled_channels(name):
+    """The members of each group are exactly the layers that see its channels, and masked equals slim."""
+    torch.manual_seed(0)
+    middle, layers, expected = COUPLINGS[name]
+    model = Net(middle, **layers)
+    groups, _, outputs = masked_and_slim(model, tensor_forward(IMAGE))
+    found = members(groups)
+    found.pop('b', None) if 'b' not in expected else None  # a second convolution that the case leaves unused
+    assert found == expected
+    assert_masked_equals_slim(outputs)
+
+
+def test_index_maps(residual):
+    """After concatenation positions are offset; after flattening a channel owns a run of positions."""
+    model = Net(lambda n, a, b: torch.cat([a, b], 1), width=16)
+    second = {m.module: m for m in find_groups(model, tensor_forward(IMAGE)).groups[1].members}['last']
+    assert second.positions.tolist() == list(range(8, 16))
+    assert second.channels.tolist() == list(range(8))
+    stem = find_groups(residual, tensor_forward(IMAGE)).groups[0]
+    flattened = {(m.module, m.axis): m for m in stem.members}['head.2', 'in']
+    assert flattened.channels.tolist() == [channel for channel in range(16) for _ in range(4)]
+
+
+WHOLE = {
+    'group normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.GroupNorm(2, 8)}, 'statistics over channels'),
+    'layer normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.LayerNorm([8, 8, 8])}, 'layer normalisation'),
+    'functional layer normalisation': (
+        lambda n, a, b: functional.layer_norm(a.permute(0, 2, 3, 1), [8]).permute(0, 3, 1, 2),
+        {},
+        'layer normalisation',
+    ),
+    'l2 normalisation': (lambda n, a, b: a / a.pow(2).sum(1, keepdim=True).sqrt(), {}, 'reads all channels'),
+    'mean over channels': (lambda n, a, b: a * a.mean(1, keepdim=True), {}, 'reads all channels'),
+    'softmax over channels': (lambda n, a, b: a.softmax(1), {}, 'softmax'),
+    'attention over channels': (
+        lambda n, a, b: ((c := a.flatten(2)) @ c.transpose(1, 2) @ c).reshape(a.shape),
+        {},
+        'without a stored weight',
+    ),
+    'raw parameter': (lambda n, a, b: a * n.scale, {'scale': nn.Parameter(torch.ones(1, 8, 1, 1))}, 'scale'),
+    'constant': (lambda n, a, b: a + torch.ones(1, 8, 1, 1), {}, 'fixed'),
+    'grouped convolution': (lambda n, a, b: n.g(a), {'g': nn.Conv2d(8, 8, 1, groups=2)}, '2 groups'),
+    'slicing': (lambda n, a, b: torch.cat([a[:, 4:], a[:, :4]], 1), {}, 'by their number'),
+    'splitting': (lambda n, a, b: torch.cat(a.chunk(2, 1)[::-1], 1), {}, 'by their number'),
+    'shuffling': (lambda n, a, b: a.reshape(2, 2, 4, 8, 8).transpose(1, 2).reshape(2, 8, 8, 8), {}, 'reshape'),
+    'sorting': (lambda n, a, b: a.sort(1).values, {}, 'not understood'),
+    'indexing': (lambda n, a, b: a[:, torch.arange(7, -1, -1)], {}, 'not understood'),
+    'custom function': (lambda n, a, b: Double.apply(a), {}, 'custom function Double'),
+    'written into a buffer': (lambda n, a, b: torch.zeros(2, 8, 8, 8).copy_(a), {}, 'fixed'),
+    'written into a slice': (lambda n, a, b: torch.zeros(2, 8, 8, 8).index_copy_(1, torch.arange(8), a), {}, ''),
+}
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_left_dense_and_listed(name):
+    """What takes channels together, or is not understood, keeps them all, and the reason is given."""
+    torch.manual_seed(0)
+    middle, layers, reason = WHOLE[name]
+    groups, _, outputs = masked_and_slim(Net(middle, **layers), tensor_forward(IMAGE))
+    assert 'a' not in members(groups)
+    assert reason in {layer.module: layer.reason for layer in groups.dense}['a']
+    assert_masked_equals_slim(outputs)
+
+
+def test_outputs_stay_whole():
+    """Channels that reach the outputs are kept, also through activations, reshapes and containers."""
+    model = Net(lambda n, a, b: a)
+    forward = lambda m: {'scores': [m(IMAGE).permute(0, 2, 3, 1).reshape(2, -1, 2).sigmoid()]}  # noqa: E731
+    reasons = {layer.module: layer.reason for layer in find_groups(model, forward).dense}
+    assert reasons['last'] == "reaches the model's outputs"
+
+
+def test_unreached_and_single_channels_are_listed():
+    """Layers that the forward never used, and those with one channel, are listed."""
+    model = Net(lambda n, a, b: n.one(a) * b, one=nn.Conv2d(8, 1, 1), unused=nn.Conv2d(8, 8, 1))
+    reasons = {layer.module: layer.reason for layer in find_groups(model, tensor_forward(IMAGE)).dense}
+    assert 'not reached' in reasons['unused']
+    assert reasons['one'] == 'has a single output channel'
+
+
+def test_frozen_parameters_are_followed(residual):
+    """Frozen stages and code under no_grad give the same groups."""
+    expected = members(find_groups(residual, tensor_forward(IMAGE)))
+    residual.requires_grad_(False)
+    assert members(find_groups(residual, tensor_forward(IMAGE))) == expected
+
+
+def test_tied_parameters_form_one_group():
+    """Layers that share a parameter prune alike, and both are rebuilt."""
+    torch.manual_seed(0)
+    model = Net(lambda n, a, b: n.c(a) + 1, c=nn.Conv2d(8, 8, 1))
+    model.b.weight, model.b.bias = model.a.weight, model.a.bias
+    groups, slim, outputs = masked_and_slim(model, tensor_forward(IMAGE))
+    assert {('a', 'out'), ('b', 'out')} <= members(groups)['a']
+    assert slim.a.weight is slim.b.weight
+    assert slim.a.out_channels == slim.b.out_channels == slim.a.weight.shape[0] < 8
+    assert_masked_equals_slim(outputs)
+
+
+def test_ignored_layers_keep_their_outputs(residual):
+    """A pattern names layers or modules that hold them; the channels they read may still go."""
+    groups = find_groups(residual, tensor_forward(IMAGE), ignore=['expand', 'head.?'])
+    assert list(members(groups)) == ['stem.0']
+    assert {layer.module: layer.reason for layer in groups.dense}['expand.0'] == "ignored by the pattern 'expand'"
+
+
+def test_pattern_without_layers_is_refused(residual):
+    """A pattern that matches nothing is a mistake."""
+    with pytest.raises(MmsharpError, match=r"'neck\.\*' matches no layer of Residual"):
+        find_groups(residual, tensor_forward(IMAGE), ignore=['neck.*'])
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_model_is_left_as_it_was(residual, fails):
+    """Weights, buffers, training flags, gradients' switches, hooks and random numbers, also after an error."""
+    residual.train()
+    residual.stem[1].eval()
+    residual.stem[0].weight.requires_grad_(False)
+    before = copy.deepcopy(residual.state_dict())
+    flags = [module.training for module in residual.modules()]
+    random = torch.get_rng_state()
+
+    def forward(model):
+        torch.rand(3)
+        model(IMAGE)
+        if fails:
+            raise RuntimeError('no such input')
+        return model(IMAGE)
+
+    if fails:
+        with pytest.raises(MmsharpError, match='forward of Residual failed with RuntimeError: no such input'):
+            find_groups(residual, forward)
+    else:
+        find_groups(residual, forward)
+    assert all(torch.equal(value, before[name]) for name, value in residual.state_dict().items())
+    assert [module.training for module in residual.modules()] == flags
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not residual.stem[0].weight.requires_grad
+    assert residual.stem[1].weight.requires_grad
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in residual.modules())
+    assert not nn.modules.module._global_forward_hooks
+    assert not nn.modules.module._global_forward_pre_hooks
+    assert Double.forward(None, torch.ones(1)).item() == 2
+
+
+def test_same_groups_every_time(residual):
+    """Order, names and index maps do not depend on the run."""
+    first, second = (find_groups(copy.deepcopy(residual), tensor_forward(IMAGE)) for _ in range(2))
+    assert str(first) == str(second)
+
+
+def test_agrees_with_torch_pruning(residual):
+    """Torch-Pruning's dependency graph, where it applies, couples the same layers."""
+    torch_pruning = pytest.importorskip('torch_pruning')
+    residual.expand[2] = nn.ReLU()  # prelu and a flatten of width 64 are followed by both; keep one of each kind
+    graph = torch_pruning.DependencyGraph().build_dependency(residual, IMAGE)
+    paths = {module: path for path, module in residual.named_modules()}
+    groups = find_groups(residual, tensor_forward(IMAGE))
+    for group in groups.groups:
+        root = residual.get_submodule(group.name)
+        prune = graph.get_pruner_of_module(root).prune_out_channels
+        theirs = set()
+        for dependency, _ in graph.get_pruning_group(root, prune, idxs=list(range(group.channels))):
+            module = dependency.target.module
+            if module in paths and not isinstance(module, (nn.ReLU, nn.SiLU, nn.Sigmoid)):
+                out = graph.is_out_channel_pruning_fn(dependency.handler)
+                separate = isinstance(module, nn.BatchNorm2d) or getattr(module, 'groups', 1) > 1
+                theirs.add((paths[module], 'out' if out or separate else 'in'))
+        assert {(m.module, m.axis) for m in group.members} == theirs
