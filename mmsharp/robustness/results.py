@@ -26,6 +26,7 @@ except ImportError:  # Windows: two runs in one folder are then not noticed
 _HELD: weakref.WeakSet['ResultStore'] = weakref.WeakSet()
 
 RESULTS = 'results.jsonl'
+SHA256_DIGITS = 64
 IDENTITY = 'identity.json'
 
 
@@ -158,7 +159,9 @@ class ResultStore:
             except ValueError as error:
                 raise MmsharpError(f'cannot read {path} ({error}); choose another --work-dir') from error
             differences = describe_differences(found, self.identity)
-            if differences:
+            if differences and empty:
+                write_json(path, self.identity)
+            elif differences:
                 raise MmsharpError(
                     f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. '
                     'Choose another --work-dir, or remove the folder if its results are no longer needed'
@@ -228,7 +231,12 @@ def describe_differences(found: Any, wanted: Any, name: str = '') -> list[str]:
             for key in keys
             for line in describe_differences(found.get(key), wanted.get(key), f'{name}.{key}' if name else key)
         ]
-    return [] if found == wanted else [f'{name}: was {found}, is {wanted}']
+    return [] if found == wanted else [f'{name}: was {_short(found)}, is {_short(wanted)}']
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f'{text[:12]}...' if len(text) == SHA256_DIGITS else text
 
 
 def _read(file: BinaryIO, path: Path) -> tuple[dict[Cell, CellResult], int, str | None]:

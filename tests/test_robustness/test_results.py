@@ -76,6 +76,15 @@ def test_another_identity_is_refused_by_name(tmp_path, change, message):
     assert json.loads((tmp_path / 'identity.json').read_text()) == IDENTITY
 
 
+def test_a_folder_without_a_finished_cell_belongs_to_nobody(tmp_path):
+    """A run that failed before its first result does not keep the folder from the corrected one."""
+    with ResultStore(tmp_path, IDENTITY):
+        pass
+    with ResultStore(tmp_path, IDENTITY | {'seed': 1}) as store:
+        store.append(_result('fog', 1))
+    assert load_results(tmp_path)[0]['seed'] == 1
+
+
 def test_two_runs_cannot_write_at_the_same_time(tmp_path):
     """A second store on a held folder is refused; after the first has closed it is not."""
     with (

@@ -25,9 +25,9 @@ def test_preferred_metric(available, chosen):
 
 def test_an_unclear_or_missing_metric_is_asked_for():
     """The names that there are, are listed."""
-    with pytest.raises(MmsharpError, match='which metric.*a/precision, a/recall'):
+    with pytest.raises(MmsharpError, match=r'which metric.*a/precision, a/recall'):
         choose_metric(['a/recall', 'a/precision'])
-    with pytest.raises(MmsharpError, match="'mAP' was not evaluated.*a/recall"):
+    with pytest.raises(MmsharpError, match=r"'mAP' was not evaluated.*a/recall"):
         choose_metric(['a/recall'], 'mAP')
     with pytest.raises(MmsharpError, match='no metric'):
         choose_metric([])

@@ -76,7 +76,7 @@ def test_scores_of_a_classifier_and_comparison(classifier, tmp_path, monkeypatch
     assert 'second against first: seed: was 0, is 1' in printed
     assert [line.split()[0] for line in printed.splitlines()[3:5]] == ['first', 'second']
     comparison = json.loads((tmp_path / 'table' / 'compare.json').read_text())
-    assert [run['scores']['mpc'] for run in comparison['runs']][0] == summary['scores']['mpc']
+    assert comparison['runs'][0]['scores']['mpc'] == summary['scores']['mpc']
     for name in ('compare.md', 'compare.html'):
         assert 'second' in (tmp_path / 'table' / name).read_text()
 
