@@ -82,9 +82,9 @@ def evaluate_robustness(
             summary['checkpoint'] = Path(checkpoint).name
             inputs = preprocessed_inputs(evaluation.model, evaluation.dataset, evaluation.loop.dataloader.collate_fn)
             summary['model'] = measure_cost(evaluation.model, inputs)
+            write_json(folder / 'summary.json', summary)
             pictures = take_samples(evaluation, grid, samples)
         finally:
             evaluation.close()
-    write_json(folder / 'summary.json', summary)
     write_report(folder / 'report.html', summary, pictures)
     return summary

@@ -26,7 +26,7 @@ def paint_boxes(pixels: np.ndarray, detections: Sequence[Detection]) -> np.ndarr
 
     Args:
         pixels: RGB picture of shape (height, width, 3), uint8; it is not changed.
-        detections: What to paint; the strongest comes last and lies on top.
+        detections: What to paint; the strongest comes last and lies on top. Boxes that are not finite are left out.
 
     Example:
         >>> box = Detection((5.0, 5.0, 30.0, 25.0), 'cat', 0.9)
@@ -34,9 +34,12 @@ def paint_boxes(pixels: np.ndarray, detections: Sequence[Detection]) -> np.ndarr
         (240, 320, 3)
     """
     picture, scale = _resized(pixels)
+    limit = float(max(picture.shape))
     for detection in sorted(detections, key=lambda item: item.score):
+        if not np.isfinite(detection.box).all():
+            continue
         colour = class_colour(detection.name)
-        left, top, right, bottom = (round(value * scale) for value in detection.box)
+        left, top, right, bottom = (round(min(max(value * scale, -limit), 2 * limit)) for value in detection.box)
         cv2.rectangle(picture, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
         text = f'{detection.name} {detection.score:.2f}'
         (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.38, 1)

@@ -24,8 +24,10 @@ def test_boxes_are_scaled_with_the_picture():
 
 def test_boxes_outside_of_the_picture_are_no_error():
     """Detectors predict such boxes."""
-    painted = paint_boxes(np.zeros((60, 90, 3), np.uint8), [Detection((-50, -50, 500, 500), 'a' * 200, 0.5)])
-    assert painted.shape == (240, 360, 3)
+    far = [Detection((-50, -50, 500, 500), 'a' * 200, 0.5), Detection((-1e30, 0, 1e30, 1e30), 'a', 0.6)]
+    endless = [Detection((0, 0, float('inf'), 1), 'a', 0.5), Detection((0, float('nan'), 1, 1), 'a', 0.5)]
+    assert paint_boxes(np.zeros((60, 90, 3), np.uint8), far).shape == (240, 360, 3)
+    assert not paint_boxes(np.zeros((60, 90, 3), np.uint8), endless).any()
 
 
 def test_frames_say_right_and_wrong_and_nothing_without_truth():
