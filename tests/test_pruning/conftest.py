@@ -18,9 +18,9 @@ class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.SiLU())
-        self.expand = nn.Sequential(nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32), nn.PReLU(32))
+        self.expand = nn.Sequential(nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.PReLU(32))
         self.depthwise = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.Sigmoid())
-        self.project = nn.Sequential(nn.Conv2d(32, 16, 1), nn.BatchNorm2d(16))
+        self.project = nn.Sequential(nn.Conv2d(32, 16, 1, bias=False), nn.BatchNorm2d(16))
         self.head = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 5))
 
     def forward(self, x):
@@ -68,6 +68,29 @@ def assert_masked_equals_slim(outputs, tolerance=1e-5):
     assert [tensor.shape for tensor in slim] == [tensor.shape for tensor in dense]
     for first, second in zip(masked, slim):
         assert (first - second).abs().max() <= tolerance * first.abs().max()
+
+
+def torch_pruning_members(model, forward):
+    """Group to the layers that Torch-Pruning couples to its first layer, as ``(path, axis)``: our reference."""
+    torch_pruning = pytest.importorskip('torch_pruning')
+    graph = torch_pruning.DependencyGraph().build_dependency(
+        model, torch.zeros(1), forward_fn=lambda traced, _: output_tensors(forward(traced))
+    )
+    paths = {module: path for path, module in model.named_modules()}
+
+    def members(group):
+        root = model.get_submodule(group.name.split('#')[0])
+        prune = graph.get_pruner_of_module(root).prune_out_channels
+        found = set()
+        for dependency, _ in graph.get_pruning_group(root, prune, idxs=list(range(len(root.weight)))):
+            module = dependency.target.module
+            if module in paths and hasattr(module, 'weight'):
+                out = graph.is_out_channel_pruning_fn(dependency.handler)
+                separate = isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, 'groups', 1) > 1
+                found.add((paths[module], 'out' if out or separate else 'in'))
+        return found
+
+    return members
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mmsharp.pruning import count_parameters, tensor_forward
+from mmsharp.pruning import count_parameters, find_groups, tensor_forward
 
-from .conftest import assert_masked_equals_slim, masked_and_slim
+from .conftest import assert_masked_equals_slim, masked_and_slim, torch_pruning_members
 
 # toolbox, config, input size, share of the parameters left at half of the channels (at most), layers left dense
 ARCHITECTURES = {
@@ -52,8 +52,6 @@ def test_masked_equals_slim_in_training_mode(name, build_packaged):
 
 def test_group_normalised_heads_are_listed(build_packaged):
     """FCOS normalises its head over groups of channels: these layers stay dense, with their names and the reason."""
-    from mmsharp.pruning import find_groups
-
     model = build_packaged('mmdet', ARCHITECTURES['FCOS-R50'][1])
     dense = find_groups(model, tensor_forward(torch.zeros(1, 3, 64, 64))).dense
     listed = {layer.module for layer in dense if 'group normalisation' in layer.reason}
@@ -62,8 +60,27 @@ def test_group_normalised_heads_are_listed(build_packaged):
 
 def test_l2_norm_of_ssd_is_listed(build_packaged):
     """SSD scales its first feature map by the norm over channels: what makes it stays dense."""
-    from mmsharp.pruning import find_groups
-
     model = build_packaged('mmdet', 'ssd/ssd300_coco.py')
     dense = find_groups(model, tensor_forward(torch.zeros(1, 3, 300, 300))).dense
     assert any('l2_norm' in layer.reason for layer in dense if layer.module.startswith('backbone'))
+
+
+@pytest.mark.parametrize('name', ['SSDLite-MobileNetV2', 'RTMDet-tiny', 'YOLOX-tiny', 'ResNet-50', 'MobileNetV2'])
+def test_agrees_with_torch_pruning(name, build_packaged):
+    """Torch-Pruning's dependency graph, where it sees the whole model, couples the same layers, group by group."""
+    toolbox, config, size, _, _ = ARCHITECTURES[name]
+    model = build_packaged(toolbox, config).requires_grad_(True)
+    forward = tensor_forward(torch.zeros(1, 3, size, size))
+    groups = find_groups(model, forward).groups
+    theirs = torch_pruning_members(model, forward)
+    assert groups
+    for group in groups:
+        assert {(member.module, member.axis) for member in group.members} == theirs(group), group.name
+
+
+def test_frozen_stages_are_pruned(build_packaged):
+    """Stages that mmdet freezes take part like the rest; a graph made of gradients does not see them."""
+    model = build_packaged('mmdet', ARCHITECTURES['RetinaNet-R18'][1])
+    groups = find_groups(model, tensor_forward(torch.zeros(1, 3, 64, 64))).groups
+    frozen = {path for path, module in model.named_modules() for p in module.parameters(False) if not p.requires_grad}
+    assert {'backbone.conv1', 'backbone.layer1.0.conv1'} <= {group.name for group in groups} & frozen

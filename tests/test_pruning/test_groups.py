@@ -246,23 +246,3 @@ def test_same_groups_every_time(residual):
     """Order, names and index maps do not depend on the run."""
     first, second = (find_groups(copy.deepcopy(residual), tensor_forward(IMAGE)) for _ in range(2))
     assert str(first) == str(second)
-
-
-def test_agrees_with_torch_pruning(residual):
-    """Torch-Pruning's dependency graph, where it applies, couples the same layers."""
-    torch_pruning = pytest.importorskip('torch_pruning')
-    residual.expand[2] = nn.ReLU()  # prelu and a flatten of width 64 are followed by both; keep one of each kind
-    graph = torch_pruning.DependencyGraph().build_dependency(residual, IMAGE)
-    paths = {module: path for path, module in residual.named_modules()}
-    groups = find_groups(residual, tensor_forward(IMAGE))
-    for group in groups.groups:
-        root = residual.get_submodule(group.name)
-        prune = graph.get_pruner_of_module(root).prune_out_channels
-        theirs = set()
-        for dependency, _ in graph.get_pruning_group(root, prune, idxs=list(range(group.channels))):
-            module = dependency.target.module
-            if module in paths and not isinstance(module, (nn.ReLU, nn.SiLU, nn.Sigmoid)):
-                out = graph.is_out_channel_pruning_fn(dependency.handler)
-                separate = isinstance(module, nn.BatchNorm2d) or getattr(module, 'groups', 1) > 1
-                theirs.add((paths[module], 'out' if out or separate else 'in'))
-        assert {(m.module, m.axis) for m in group.members} == theirs

@@ -78,11 +78,10 @@ def test_training_goes_on_as_if_slim_from_the_start(residual, name):
     slim_optimizer_state_(optimizer, apply_recipe(residual, masks.recipe(residual)))
     train(residual, optimizer, range(3, 6))
     for ours, theirs in zip(residual.parameters(), slim.parameters()):
-        # a bias before batch normalisation has no gradient but rounding, which adaptive optimizers blow up
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
     for ours, theirs in zip(optimizer.state_dict()['state'].values(), reference.state_dict()['state'].values()):
         for key, value in ours.items():
-            torch.testing.assert_close(value, theirs[key], rtol=1e-7, atol=1e-8)
+            torch.testing.assert_close(value, theirs[key], rtol=1e-9, atol=1e-12)
 
 
 def test_backward_works_while_an_old_graph_lives(residual, recipe):
