@@ -2,6 +2,7 @@
 
 from mmsharp.engine.hooks.adasap_hook import AdaSAPHook
 from mmsharp.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
+from mmsharp.engine.hooks.corruption_eval_hook import CorruptionEvalHook
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 
-__all__ = ['AdaSAPHook', 'CheckpointFitHook', 'PruningHook']
+__all__ = ['AdaSAPHook', 'CheckpointFitHook', 'CorruptionEvalHook', 'PruningHook']

@@ -1,0 +1,112 @@
+"""Robustness scores join the validation metrics, and training does not notice."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmsharp.apis import evaluate_robustness
+from mmsharp.engine.hooks.corruption_eval_hook import CorruptionEvalHook
+from mmsharp.errors import MmsharpError
+
+SPEC = importlib.util.spec_from_file_location('robust_data', Path(__file__).parents[2] / 'robust_data.py')
+robust_data = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(robust_data)
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+
+class Recorder(Hook):
+    """Keeps the metrics that later hooks see."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.seen = []
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.seen.append(dict(metrics))
+
+
+def _train(folder, images, hooks, workers=0, **changes):
+    """Train two epochs with validation after each."""
+    config = robust_data.classifier_config(images, workers)
+    loader = config.test_dataloader.to_dict() | {'collate_fn': {'type': 'default_collate'}}
+    loader['persistent_workers'] = workers > 0
+    shuffled = loader | {'sampler': {'type': 'DefaultSampler', 'shuffle': True}}
+    config = Config(
+        config.to_dict()
+        | {
+            'work_dir': str(folder),
+            'train_dataloader': shuffled,
+            'train_cfg': {'by_epoch': True, 'max_epochs': 2, 'val_interval': 1},
+            'optim_wrapper': {'optimizer': {'type': 'Adam', 'lr': 0.005}},
+            'val_dataloader': loader,
+            'val_cfg': {},
+            'val_evaluator': {'type': 'Accuracy', 'topk': (1,)},
+            'test_dataloader': None,
+            'test_cfg': None,
+            'test_evaluator': None,
+            'randomness': {'seed': 0},
+            'log_level': 'ERROR',
+            'experiment_name': f'hook_{folder.name}',
+        }
+        | changes
+    )
+    runner = Runner.from_cfg(config)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """Twelve synthetic pictures in class folders."""
+    return robust_data.write_class_folders(tmp_path_factory.mktemp('hook') / 'images')
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(images, tmp_path, workers):
+    """The last scores equal evaluate_robustness on the last weights; the weights equal those of a run without hook."""
+    recorder = Recorder()
+    hook = CorruptionEvalHook(['impulse_noise', 'fog'], severities=[1, 5])
+    trained = _train(tmp_path / f'with{workers}', images, [hook, recorder], workers)
+    plain = _train(tmp_path / f'without{workers}', images, [])
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(trained.model.state_dict()[name], value), name
+    assert len(recorder.seen) == 2
+    checkpoint = tmp_path / 'last.pth'
+    torch.save({'state_dict': trained.model.state_dict()}, checkpoint)
+    config = robust_data.classifier_config(images)
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', ['impulse_noise', 'fog'], [0, 1, 5], samples=0)
+    last = recorder.seen[-1]
+    assert last['accuracy/top1'] == pytest.approx(summary['scores']['clean'])
+    assert last['robust/mPC'] == pytest.approx(summary['scores']['mpc'])
+    assert last['robust/rPC'] == pytest.approx(summary['scores']['rpc'])
+    assert last['robust/weather'] == pytest.approx(summary['scores']['families']['weather'])
+    assert trained.message_hub.get_scalar('val/robust/mPC').current() == last['robust/mPC']
+
+
+def test_the_best_checkpoint_can_be_chosen_by_robustness(images, tmp_path):
+    """CheckpointHook finds robust/mPC among the metrics; with interval 2 the second validation alone is scored."""
+    recorder = Recorder()
+    hook = CorruptionEvalHook('fog', severities=[1], interval=2)
+    _train(tmp_path / 'interval', images, [hook, recorder])
+    assert ['robust/mPC' in metrics for metrics in recorder.seen] == [False, True]
+    best = {'checkpoint': {'type': 'CheckpointHook', 'save_best': 'robust/mPC', 'rule': 'greater'}}
+    _train(tmp_path / 'best', images, [CorruptionEvalHook('fog', severities=[1])], default_hooks=best)
+    assert list((tmp_path / 'best').rglob('best_*mPC*.pth'))
+
+
+@pytest.mark.parametrize(
+    'arguments', [{'corruptions': 'frog'}, {'severities': []}, {'interval': 0}, {'channel_order': 'gbr'}, {'seed': -1}]
+)
+def test_arguments_are_checked_at_construction(arguments):
+    """A config is refused when it is built."""
+    with pytest.raises(MmsharpError):
+        CorruptionEvalHook(**arguments)
