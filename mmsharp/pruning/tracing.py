@@ -161,7 +161,8 @@ def _opaque_functions(trace: ChannelTrace) -> Iterator[None]:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             result = call(*args, **kwargs)
-            trace.pin_tensors(output_tensors([args[1:], kwargs, result]), f'custom function {kind.__name__}')
+            values = [value for value in args if isinstance(value, (Tensor, list, tuple, dict))]
+            trace.pin_tensors(output_tensors([values, kwargs, result]), f'custom function {kind.__name__}')
             return result
 
         patched.append((kind, original))

@@ -1,0 +1,38 @@
+"""What a rule is given, and what all rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from mmsharp.pruning.labels import Labels
+
+if TYPE_CHECKING:
+    from mmsharp.pruning.tracing import ChannelTrace
+
+FIXED = 'meets a tensor whose channels are fixed'
+
+
+class Call(NamedTuple):
+    """One operation that ran: its arguments by name, its tensors in and out."""
+
+    name: str
+    arguments: dict[str, Any]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    result: Any
+
+
+Rule = Callable[['ChannelTrace', Call], None]
+
+
+def tie_all(trace: ChannelTrace, sides: list[Labels | None], what: str) -> Labels | None:
+    """Tie several axes, position by position; one of fixed size pins the others."""
+    if all(side is None for side in sides):
+        return None
+    tied = sides[0]
+    for side in sides[1:]:
+        tied = trace.labels.tie(tied, side, trace.because(what))
+    return tied
