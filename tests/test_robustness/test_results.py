@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -74,6 +75,18 @@ def test_another_identity_is_refused_by_name(tmp_path, change, message):
         pass
     assert path.read_bytes() == before
     assert json.loads((tmp_path / 'identity.json').read_text()) == IDENTITY
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_a_full_disk_is_reported_with_what_is_kept(tmp_path):
+    """The message says how many cells are safe and which one is not."""
+    _fill(tmp_path)
+    with ResultStore(tmp_path, IDENTITY) as store:
+        store._file.close()
+        store._file = open('/dev/full', 'wb', buffering=0)
+        with pytest.raises(MmsharpError, match=r'No space left.*3 finished cells before fog/4 are kept'):
+            store.append(_result('fog', 4))
+    assert list(load_results(tmp_path)[1]) == [Cell('fog', severity) for severity in (1, 2, 3)]
 
 
 def test_a_folder_without_a_finished_cell_belongs_to_nobody(tmp_path):

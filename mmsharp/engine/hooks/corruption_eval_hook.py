@@ -22,9 +22,9 @@ class CorruptionEvalHook(Hook):
 
     They join the metrics before checkpoints are chosen and values logged, so
     ``CheckpointHook(save_best='robust/mPC', rule='greater')`` and every visualizer see them. The passes use the
-    validation loop's own data loader, evaluator and model; where ``EMAHook`` has put averaged weights into the model for
-    validation, those are scored. By default one corruption of each family at severity 3: four more passes, a cheap and
-    fixed indicator that is no mPC over the benchmark; :func:`mmsharp.apis.evaluate_robustness` measures that.
+    validation loop's own data loader, evaluator and model; where ``EMAHook`` has put averaged weights into the model
+    for validation, those are scored. By default one corruption of each family at severity 3: four more passes, a cheap
+    and fixed indicator that is no mPC over the benchmark; :func:`mmsharp.apis.evaluate_robustness` measures that.
 
     Args:
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
