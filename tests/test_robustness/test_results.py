@@ -81,7 +81,7 @@ def test_another_identity_is_refused_by_name(tmp_path, change, message):
 def test_a_full_disk_is_reported_with_what_is_kept(tmp_path):
     """The message says how many cells are safe and which one is not."""
     _fill(tmp_path)
-    with ResultStore(tmp_path, IDENTITY) as store, open('/dev/full', 'wb', buffering=0) as full:
+    with open('/dev/full', 'wb', buffering=0) as full, ResultStore(tmp_path, IDENTITY) as store:
         store._file.close()
         store._file = full
         with pytest.raises(MmsharpError, match=r'No space left.*3 finished cells before fog/4 are kept'):
