@@ -75,7 +75,7 @@ def paint(pixels: np.ndarray, prediction: Any, classes: Any, threshold: float) -
         boxes = instances.bboxes.tensor if hasattr(instances.bboxes, 'tensor') else instances.bboxes
         scale = np.tile(np.asarray(prediction.metainfo.get('scale_factor', (1.0, 1.0)), dtype=float)[:2], 2)
         detections = [
-            Detection(tuple((box * scale).tolist()), name(int(label)), float(score))
+            Detection(tuple((box * scale).tolist()), name(int(label)), float(score), int(label))
             for box, label, score in zip(boxes.numpy(), instances.labels, instances.scores, strict=True)
             if score >= threshold
         ]

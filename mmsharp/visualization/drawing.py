@@ -1,24 +1,25 @@
 """Paint predictions on a picture, readable on any background."""
 
 import colorsys
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+GOLDEN_RATIO = (1 + 5**0.5) / 2
 SHORT_SIDE = 240
 """Pictures are brought to about this size, so that text fits on small images and the report stays light."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A box (left, top, right, bottom) in pixels of the picture, the name of its class, and its score."""
+    """A box (left, top, right, bottom) in pixels of the picture, its class by name and index, and its score."""
 
     box: tuple[float, float, float, float]
     name: str
     score: float
+    index: int = 0
 
 
 def paint_boxes(pixels: np.ndarray, detections: Sequence[Detection]) -> np.ndarray:
@@ -38,7 +39,7 @@ def paint_boxes(pixels: np.ndarray, detections: Sequence[Detection]) -> np.ndarr
     for detection in sorted(detections, key=lambda item: item.score):
         if not np.isfinite(detection.box).all():
             continue
-        colour = class_colour(detection.name)
+        colour = class_colour(detection.index)
         left, top, right, bottom = (round(min(max(value * scale, -limit), 2 * limit)) for value in detection.box)
         cv2.rectangle(picture, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
         text = f'{detection.name} {detection.score:.2f}'
@@ -65,15 +66,14 @@ def paint_label(pixels: np.ndarray, right: bool | None) -> np.ndarray:
     return picture
 
 
-def class_colour(name: str) -> tuple[int, int, int]:
-    """A vivid RGB colour that is the same for a class in every report.
+def class_colour(index: int) -> tuple[int, int, int]:
+    """A vivid RGB colour per class index; the golden ratio keeps the hues of neighbouring indices far apart.
 
     Example:
-        >>> class_colour('cat') == class_colour('cat')
-        True
+        >>> class_colour(0), class_colour(1)
+        ((242, 61, 61), (61, 112, 242))
     """
-    hue = zlib.crc32(name.encode()) % 360 / 360
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1.0, 0.75, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
