@@ -71,7 +71,7 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
     Example:
         >>> class_colour(0), class_colour(1)
-        ((242, 61, 61), (61, 112, 242))
+        ((242, 61, 61), (61, 114, 242))
     """
     red, green, blue = colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1.0, 0.75, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
