@@ -1,4 +1,4 @@
-"""The same real digits as a set for classification: colour images of 32x32 in one folder per class, shaped like CIFAR."""
+"""The same real digits for classification: colour images of 32x32 in one folder per class, shaped like CIFAR."""
 
 from __future__ import annotations
 

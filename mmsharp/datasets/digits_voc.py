@@ -57,12 +57,12 @@ class DigitsVOC:
     train: int = 600
     val: int = 100
     test: int = 150
-    size: int = 128
+    size: int = 96
     fewest: int = 2
-    most: int = 5
-    smallest: float = 0.22
-    largest: float = 0.42
-    rotation: float = 15.0
+    most: int = 4
+    smallest: float = 0.28
+    largest: float = 0.5
+    rotation: float = 10.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ def compose_image(
     boxes: list[tuple[int, int, int, int]] = []
     for _ in range(int(generator.integers(settings.fewest, settings.most + 1))):
         sample = int(generator.choice(samples))
-        height = int(round(size * generator.uniform(settings.smallest, settings.largest)))
+        height = round(size * float(generator.uniform(settings.smallest, settings.largest)))
         opacity = render_digit(ink[sample], height, generator.uniform(-settings.rotation, settings.rotation))
         place = _find_place(opacity, boxes, size, generator)
         if place is None:

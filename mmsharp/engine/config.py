@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import find_latest_checkpoint
 
 from mmsharp.errors import MmsharpError
 
@@ -104,10 +105,16 @@ def settle_amp(config: Config) -> None:
 
 
 def settle_resume(config: Config, resume: str | None) -> None:
-    """``auto`` goes on from the latest checkpoint of the work directory; a path goes on from that file."""
+    """``auto`` goes on from the latest checkpoint of the work directory; a path goes on from that file.
+
+    Where ``auto`` finds no checkpoint yet, training begins as without the flag, from the config's ``load_from``: so the
+    same command starts a run and continues it. (The toolboxes' own tools drop ``load_from`` then.)
+    """
     if resume == 'auto':
-        config.resume = True
-        config.load_from = None
+        found = find_latest_checkpoint(config.work_dir)
+        config.resume = found is not None
+        if found is not None:
+            config.load_from = None
     elif resume is not None:
         config.resume = True
         config.load_from = resume

@@ -26,7 +26,6 @@ def test_overrides_are_merged(tmp_path):
     assert load_config(path, {'model.depth': 50}).model.depth == 50
 
 
-@pytest.mark.filterwarnings('ignore::ResourceWarning', 'ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
@@ -44,7 +43,6 @@ def test_configs_that_cannot_be_read_are_named(tmp_path, text, words):
     assert 'broken.py' in str(caught.value)
 
 
-@pytest.mark.filterwarnings('ignore::ResourceWarning', 'ignore::pytest.PytestUnraisableExceptionWarning')
 def test_overrides_that_do_not_fit_are_refused(tmp_path):
     """An index into a list that is too short."""
     path = write(tmp_path / 'small.py', "model = dict(type='A', parts=[1])")
@@ -65,11 +63,14 @@ def test_work_dir_follows_command_line_then_config_then_name(tmp_path, monkeypat
         settle_work_dir(config, 'a.py', str(tmp_path / 'file' / 'below'))
 
 
-def test_resume_flag():
-    """auto, a path, or nothing."""
-    config = Config(dict(load_from='dense.pth'))
+def test_resume_flag(tmp_path):
+    """Nothing, auto without and with a checkpoint, or a path."""
+    config = Config(dict(load_from='dense.pth', work_dir=str(tmp_path)))
     settle_resume(config, None)
-    assert config.load_from == 'dense.pth'
+    assert (config.get('resume'), config.load_from) == (None, 'dense.pth')
+    settle_resume(config, 'auto')
+    assert (config.resume, config.load_from) == (False, 'dense.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
     settle_resume(config, 'auto')
     assert (config.resume, config.load_from) == (True, None)
     settle_resume(config, 'epoch_3.pth')

@@ -2,7 +2,8 @@
 
     python tools/dataset_converters/digits_folder.py data/digits_folder
 
-Colour images of 32x32 in {train,val,test}/<class>/, as mmpretrain's CustomDataset reads them. Deterministic from --seed.
+Colour images of 32x32 in {train,val,test}/<class>/, as mmpretrain's CustomDataset reads them. Deterministic from
+--seed.
 """
 
 from __future__ import annotations

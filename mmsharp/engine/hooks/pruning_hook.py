@@ -165,7 +165,7 @@ class PruningHook(Hook):
             )
         state = self._state if self._state.input_shape else self._state.with_input_shape(tuple(inputs.shape[1:]))
         generator = torch.Generator().manual_seed(0)
-        image = torch.randn((1, *state.input_shape), generator=generator).to(inputs)
+        image = torch.randn((1, *(state.input_shape or ())), generator=generator).to(inputs)
         return state, tensor_forward(image, None if samples is None else samples[:1])
 
     def _prune(self, runner: Any, progress: float) -> None:
