@@ -71,7 +71,5 @@ def build_part(registry: Registry, part: Any, **defaults: Any) -> Any:
     try:
         inspect.signature(made_by).bind(**arguments)
     except TypeError as error:
-        raise MmsharpError(
-            f'{registry.name} {kind!r}: {error}; it takes {inspect.signature(made_by)}'
-        ) from None
+        raise MmsharpError(f'{registry.name} {kind!r}: {error}; it takes {inspect.signature(made_by)}') from None
     return made_by(**arguments)
