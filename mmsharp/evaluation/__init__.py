@@ -1,0 +1,1 @@
+"""MMEngine metrics of mmsharp's own; none yet, the robust scores are computed from the toolboxes' metrics."""
