@@ -5,12 +5,15 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-DETECTOR ?= retinanet_r18
+DETECTOR ?= yolov3_mobilenetv2
 WORKERS ?= 2
 
-DATA := data/digits_voc
-WORK := work_dirs
-VARIANTS := dense magnitude adasap
+CORRUPTIONS ?= benchmark
+SEVERITIES ?= 0 1 3 5
+
+CONFIG = configs/$(1)/$(DETECTOR)_digits-voc.py
+LAST = "$$(cat work_dirs/$(1)/last_checkpoint)"
+GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
 .PHONY: help setup demo test lint types contracts tests bench docs clean distclean
 
@@ -19,6 +22,20 @@ help: ## list the targets
 
 setup: ## make .venv complete (at once when it is)
 	@sh scripts/set_up.sh
+
+# Started again after an interruption, every command goes on where it was: training from its last checkpoint, the
+# robustness grid after its last finished cell.
+demo: setup ## the main job: data, training, pruning, slimming, robustness, table
+	.venv/bin/python tools/dataset_converters/digits_voc.py data/digits_voc
+	.venv/bin/python tools/train.py $(call CONFIG,dense) --work-dir work_dirs/dense --resume
+	.venv/bin/python tools/train.py $(call CONFIG,magnitude) --work-dir work_dirs/magnitude --resume
+	.venv/bin/python tools/train.py $(call CONFIG,adasap) --work-dir work_dirs/adasap --resume
+	.venv/bin/python tools/slim.py $(call CONFIG,magnitude) $(call LAST,magnitude) --out work_dirs/magnitude/slim
+	.venv/bin/python tools/slim.py $(call CONFIG,adasap) $(call LAST,adasap) --out work_dirs/adasap/slim
+	.venv/bin/python tools/test_robust.py $(call CONFIG,dense) $(call LAST,dense) --work-dir work_dirs/robust/dense $(GRID)
+	.venv/bin/python tools/test_robust.py work_dirs/magnitude/slim/config.py work_dirs/magnitude/slim/slim.pth --work-dir work_dirs/robust/magnitude $(GRID)
+	.venv/bin/python tools/test_robust.py work_dirs/adasap/slim/config.py work_dirs/adasap/slim/slim.pth --work-dir work_dirs/robust/adasap $(GRID)
+	.venv/bin/python tools/test_robust.py --compare work_dirs/robust/dense work_dirs/robust/magnitude work_dirs/robust/adasap --out work_dirs/robust
 
 test: lint types contracts tests ## everything that CI runs
 
@@ -46,4 +63,4 @@ clean: ## remove what tools leave behind; keep .venv, data and results
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove also .venv, the generated data and the results
-	rm -rf .venv .setup $(DATA) $(WORK)
+	rm -rf .venv .setup data/digits_voc work_dirs

@@ -15,9 +15,7 @@ test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
-    dataset=dict(
-        _delete_=True, type='CustomDataset', data_root='data/digits_folder/train', pipeline=train_pipeline
-    ),
+    dataset=dict(_delete_=True, type='CustomDataset', data_root='data/digits_folder/train', pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=50,

@@ -1,4 +1,5 @@
-# YOLOv3-MobileNetV2 as mmdet ships it, on Digits-VOC: only data, classes, input size, schedule and initialisation differ.
+# YOLOv3-MobileNetV2 as mmdet ships it, on Digits-VOC: only data, classes, input size, schedule and initialisation
+# differ.
 _base_ = 'mmdet::yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py'
 
 classes = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
@@ -47,16 +48,12 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=25,
     num_workers=1,
-    dataset=dict(
-        _delete_=True, ann_file='ImageSets/Main/val.txt', test_mode=True, pipeline=test_pipeline, **dataset
-    ),
+    dataset=dict(_delete_=True, ann_file='ImageSets/Main/val.txt', test_mode=True, pipeline=test_pipeline, **dataset),
 )
 test_dataloader = dict(
     batch_size=25,
     num_workers=1,
-    dataset=dict(
-        _delete_=True, ann_file='ImageSets/Main/test.txt', test_mode=True, pipeline=test_pipeline, **dataset
-    ),
+    dataset=dict(_delete_=True, ann_file='ImageSets/Main/test.txt', test_mode=True, pipeline=test_pipeline, **dataset),
 )
 val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='area')

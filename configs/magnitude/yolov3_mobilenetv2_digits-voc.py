@@ -1,10 +1,10 @@
-# The baseline of configs/adasap/yolov3_mobilenetv2_digits-voc.py: the same pruning, phases, epochs and learning rate with
-# plain SGD.
+# The baseline of configs/adasap/yolov3_mobilenetv2_digits-voc.py: the same pruning, phases, epochs and learning rate,
+# with plain SGD.
 _base_ = '../dense/yolov3_mobilenetv2_digits-voc.py'
 load_from = 'work_dirs/dense/epoch_14.pth'
 
-max_epochs = 12
-base_lr = 0.01
+max_epochs = 16
+base_lr = 0.015
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=base_lr))
 param_scheduler = [

@@ -54,9 +54,9 @@ class DigitsVOC:
         MmsharpError: A number out of range.
     """
 
-    train: int = 600
+    train: int = 800
     val: int = 100
-    test: int = 150
+    test: int = 100
     size: int = 96
     fewest: int = 2
     most: int = 4

@@ -57,6 +57,7 @@ def clear_the_way() -> bool:
         works = os.access(folders.PYTHON, os.X_OK) and (site_packages() / 'pip' / '__main__.py').is_file()
         finished_before = (venv / stamp.STAMP).is_file()
         if works:
+            (venv / stamp.STAMP).unlink(missing_ok=True)
             print(
                 '.venv is out of date: bringing it up to date' if finished_before else '.venv is unfinished: going on'
             )

@@ -196,7 +196,8 @@ class PruningHook(Hook):
             raise MmsharpError(
                 f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} '
                 'relative to its scale, more than rounding: some channels are coupled in a way that was not found. The '
-                'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with slim=False'
+                'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with '
+                'slim=False'
             )
         changes = apply_recipe(model, recipe)
         slim_optimizer_state_(runner.optim_wrapper.optimizer, changes)
