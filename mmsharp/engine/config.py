@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from mmsharp.errors import MmsharpError
@@ -57,16 +61,44 @@ def settle_work_dir(config: Config, path: str | os.PathLike[str], work_dir: str 
 
 
 def settle_launcher(config: Config, launcher: str) -> None:
-    """Record the launcher; without a GPU, processes talk through gloo and DDP is told of no device."""
+    """Record the launcher; without a GPU, join the processes through gloo, which MMEngine's own start would not.
+
+    MMEngine selects a GPU before it joins, and leaves a process group alone that is there already. On CPUs DDP is told
+    of no device, and SyncBN, which raises there, becomes BN with a warning.
+
+    Raises:
+        MmsharpError: The launcher's environment is missing, or it needs a GPU.
+    """
     config.launcher = launcher
-    if launcher != 'none' and not torch.cuda.is_available():
-        environment = config.setdefault('env_cfg', ConfigDict())
-        environment.setdefault('dist_cfg', ConfigDict())['backend'] = 'gloo'
-        wrapper = config.get('model_wrapper_cfg') or ConfigDict(type='MMDistributedDataParallel')
-        wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
-        wrapper.setdefault('broadcast_buffers', False)
-        wrapper['device_ids'] = None
-        config.model_wrapper_cfg = wrapper
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise MmsharpError(f'--launcher {launcher} needs GPUs, and torch sees none; use pytorch under torchrun, or none')
+    if 'RANK' not in os.environ:
+        raise MmsharpError('--launcher pytorch needs the environment of torchrun: torchrun --nproc_per_node=2 tools/...')
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+        atexit.register(torch.distributed.destroy_process_group)
+    wrapper = config.get('model_wrapper_cfg') or ConfigDict(type='MMDistributedDataParallel')
+    wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
+    wrapper.setdefault('broadcast_buffers', False)
+    wrapper['device_ids'] = None
+    config.model_wrapper_cfg = wrapper
+    if _replace_sync_bn(config.model):
+        print_log('SyncBN does not run on CPUs and becomes BN', 'current', logging.WARNING)
+
+
+def _replace_sync_bn(value: Any) -> bool:
+    """Turn every SyncBN of a model config into BN; whether there was one."""
+    found = False
+    if isinstance(value, dict):
+        if value.get('type') in ('SyncBN', 'MMSyncBN'):
+            value['type'] = 'BN'
+            found = True
+        found |= any([_replace_sync_bn(item) for item in value.values()])
+    elif isinstance(value, (list, tuple)):
+        found = any([_replace_sync_bn(item) for item in value])
+    return found
 
 
 def settle_dataloaders(config: Config) -> None:

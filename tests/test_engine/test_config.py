@@ -9,6 +9,7 @@ from mmsharp.engine.config import (
     settle_amp,
     settle_auto_scale_lr,
     settle_dataloaders,
+    settle_launcher,
     settle_resume,
     settle_work_dir,
 )
@@ -132,3 +133,19 @@ def test_missing_data_is_named_with_its_place_in_the_config(tmp_path):
         check_data(config)
     (tmp_path / 'voc' / 'test.txt').write_text('')
     check_data(config)
+
+
+def test_launchers_without_a_gpu(monkeypatch):
+    """Only torchrun's environment will do; SyncBN becomes BN, and DDP is told of no device."""
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.delenv('RANK', raising=False)
+    for launcher, words in (('slurm', 'GPUs'), ('pytorch', 'torchrun')):
+        with pytest.raises(MmsharpError, match=words):
+            settle_launcher(Config(dict(model={})), launcher)
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    model = dict(backbone=dict(norm_cfg=dict(type='SyncBN')), necks=[dict(norm_cfg=dict(type='SyncBN'))])
+    config = Config(dict(model=model))
+    settle_launcher(config, 'pytorch')
+    assert config.model.backbone.norm_cfg.type == config.model.necks[0].norm_cfg.type == 'BN'
+    assert config.model_wrapper_cfg.device_ids is None
