@@ -1,8 +1,15 @@
-# AdaSAP for any config: put this file into `_base_` beside the config of a detector or classifier, and `load_from` its
-# trained weights. Lengths: a float is a share of the training, an int a number of epochs.
+# AdaSAP with all its settings, for any detector or classifier. MMEngine allows no key in two bases, and every config
+# has an `optim_wrapper` and `default_hooks` already: the two come under names of their own, for the heir to merge.
+#
+#     _base_ = ['my_detector.py', 'path/to/configs/_base_/adasap.py']
+#     load_from = 'my_detector.pth'
+#     optim_wrapper = {{_base_.adasap_optim_wrapper}}
+#     default_hooks = {{_base_.adasap_hooks}}
+#
+# Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
 custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
-optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.2))
-default_hooks = dict(
+adasap_optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.2))
+adasap_hooks = dict(
     pruning=dict(
         type='mmsharp.AdaSAPHook',
         budget=dict(params=0.4),
