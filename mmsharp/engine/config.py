@@ -73,9 +73,9 @@ def settle_launcher(config: Config, launcher: str) -> None:
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
-        raise MmsharpError(f'--launcher {launcher} needs GPUs, and torch sees none; use pytorch under torchrun, or none')
+        raise MmsharpError(f'--launcher {launcher} needs GPUs, torch sees none; use pytorch under torchrun, or none')
     if 'RANK' not in os.environ:
-        raise MmsharpError('--launcher pytorch needs the environment of torchrun: torchrun --nproc_per_node=2 tools/...')
+        raise MmsharpError('--launcher pytorch needs the environment of torchrun --nproc_per_node=2 tools/...')
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
         atexit.register(torch.distributed.destroy_process_group)

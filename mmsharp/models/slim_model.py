@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
@@ -41,20 +42,21 @@ def slim_model(base: str | type, recipe: str | os.PathLike[str] | Mapping[str, A
             f'recipe {os.fspath(recipe)!r} does not exist (current directory {os.getcwd()!r}); in a config write '
             "recipe='{{ fileDirname }}/recipe.json' for a file beside the config"
         )
-    model = MMENGINE_MODELS.build(dict(without_downloads(config), type=base))
+    # ConfigDict, because heads read their test_cfg by attribute.
+    model = MMENGINE_MODELS.build(ConfigDict(without_downloads(config), type=base))
     apply_recipe(model, loaded)
     return model
 
 
 def without_downloads(config: Any) -> Any:
-    """A copy of a model config in which no ``init_cfg`` names weights to load.
+    """A copy of a model config, of the same kinds of dicts, in which no ``init_cfg`` names weights to load.
 
     Example:
         >>> without_downloads(dict(backbone=dict(depth=18, init_cfg=dict(type='Pretrained', checkpoint='x.pth'))))
         {'backbone': {'depth': 18, 'init_cfg': None}}
     """
     if isinstance(config, Mapping):
-        changed = {}
+        changed = type(config)()
         for key, value in config.items():
             names_weights = key == 'init_cfg' and 'Pretrained' in str(value)
             changed[key] = None if names_weights else without_downloads(value)

@@ -143,9 +143,12 @@ def test_launchers_without_a_gpu(monkeypatch):
         with pytest.raises(MmsharpError, match=words):
             settle_launcher(Config(dict(model={})), launcher)
     monkeypatch.setenv('RANK', '0')
-    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    joined = []
+    monkeypatch.setattr('torch.distributed.init_process_group', joined.append)
+    monkeypatch.setattr('atexit.register', joined.append)
     model = dict(backbone=dict(norm_cfg=dict(type='SyncBN')), necks=[dict(norm_cfg=dict(type='SyncBN'))])
     config = Config(dict(model=model))
     settle_launcher(config, 'pytorch')
     assert config.model.backbone.norm_cfg.type == config.model.necks[0].norm_cfg.type == 'BN'
     assert config.model_wrapper_cfg.device_ids is None
+    assert joined[0] == 'gloo'
