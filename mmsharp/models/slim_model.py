@@ -56,7 +56,7 @@ def without_downloads(config: Any) -> Any:
         {'backbone': {'depth': 18, 'init_cfg': None}}
     """
     if isinstance(config, Mapping):
-        changed = type(config)()
+        changed: Any = type(config)()
         for key, value in config.items():
             names_weights = key == 'init_cfg' and 'Pretrained' in str(value)
             changed[key] = None if names_weights else without_downloads(value)
