@@ -25,7 +25,7 @@ from mmsharp.engine.config import (
     settle_work_dir,
     without_training,
 )
-from mmsharp.engine.hooks import CheckpointFitHook
+from mmsharp.engine.hooks import CheckpointFitHook, GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError
@@ -71,6 +71,7 @@ def main() -> None:
         _paint(config, args)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
     runner.register_hook(CheckpointFitHook(args.checkpoint), priority='VERY_LOW')
+    runner.register_hook(GuardedLoadingHook())
     if args.out is not None:
         runner.test_evaluator.metrics.append(_dump(config.get('default_scope'), args.out))
     with naming_unreadable_images(config.work_dir):

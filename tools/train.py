@@ -26,6 +26,7 @@ from mmsharp.engine.config import (
     settle_resume,
     settle_work_dir,
 )
+from mmsharp.engine.hooks import CheckpointFitHook, GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 
@@ -71,6 +72,9 @@ def main() -> None:
     check_data(config, ('train_dataloader', 'val_dataloader'))
     check_config_checkpoints(config.get('load_from'), config.get('resume', False), config.work_dir, config.model)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    runner.register_hook(GuardedLoadingHook())
+    source = config.get('load_from') or f'the latest of {config.work_dir}'
+    runner.register_hook(CheckpointFitHook(source, partly=True), priority='VERY_LOW')
     with naming_unreadable_images(config.work_dir):
         runner.train()
 

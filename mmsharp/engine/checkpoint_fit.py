@@ -44,3 +44,26 @@ def check_fit(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -
             f'checkpoint {source!r} does not fit {type(model).__name__}: {faults[0]} ({len(faults)} such keys); give '
             'the config that it was trained with, and for a slim checkpoint the config written beside it'
         )
+
+
+def check_some_fit(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a state dict of which no parameter fits: training would start from noise, with no more than a warning.
+
+    Fine-tuning may exchange a head or bring a backbone alone, so that one fitting parameter is enough.
+
+    Args:
+        model: The model that the config describes.
+        state_dict: What the checkpoint holds.
+        source: The path of the checkpoint, for the message.
+
+    Raises:
+        MmsharpError: As :func:`check_fit`.
+
+    Example:
+        >>> check_some_fit(nn.Linear(2, 3), nn.Linear(2, 4, bias=False).state_dict(), 'other.pth')
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: checkpoint 'other.pth' does not fit Linear: 'weight' is [4, 2], expected [3, 2] ...
+    """
+    found = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    if not any(key in found and found[key].shape == value.shape for key, value in model.named_parameters()):
+        check_fit(model, state_dict, source)

@@ -99,6 +99,17 @@ def is_loading(transform: Any) -> bool:
     return any(kind.__name__.startswith('Load') and 'Image' in kind.__name__ for kind in type(transform).__mro__)
 
 
+def guard_loading(dataset: Any) -> None:
+    """Let every loading transform of a dataset refuse truncated files; twice is as once.
+
+    See :class:`mmsharp.datasets.transforms.GuardedLoading`. A dataset without a pipeline is left alone.
+    """
+    for base in base_datasets(dataset):
+        transforms = _transforms_of(getattr(base, 'pipeline', None))
+        if transforms is not None:
+            _guard_loading(transforms)
+
+
 def _insert_after(transforms: list[Any], corrupt: Any, wanted: Callable[[Any], bool]) -> bool:
     """Insert behind the last wanted transform of the list or, where it has none, of every list nested in it."""
     found = [index for index, transform in enumerate(transforms) if wanted(transform)]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmsharp.datasets.transforms import UnreadableImageError
+from mmsharp.engine.cell_metrics import deliberate_refusal
 from mmsharp.errors import MmsharpError
 
 _UNREADABLE = re.compile(
@@ -29,15 +31,24 @@ def naming_unreadable_images(work_dir: str) -> Iterator[None]:
         Traceback (most recent call last):
         mmsharp.errors.MmsharpError: image 'data/broken.jpg' cannot be read ...
     """
+    advice = (
+        'replace it or take it out of the annotations, then start again (training goes on with --resume); finished '
+        f'checkpoints in {work_dir!r} are kept'
+    )
     try:
         yield
-    except MmsharpError:
-        raise
+    except UnreadableImageError as error:
+        raise MmsharpError(f'{deliberate_refusal(error)}; {advice}') from error
+    except MmsharpError as error:
+        message = deliberate_refusal(error)
+        if message == str(error):
+            raise
+        raise MmsharpError(message) from error
     except (AssertionError, OSError, RuntimeError, ValueError) as error:
-        found = _UNREADABLE.search(str(error))
+        # A worker's error is its whole traceback, which quotes source lines; the last line is the error itself.
+        found = _UNREADABLE.search((str(error).strip().splitlines() or [''])[-1])
         if found is None:
             raise
         raise MmsharpError(
-            f'image {found["path"]!r} cannot be read (missing, truncated or no image); replace it or take it out of '
-            f'the annotations, then go on with --resume: finished checkpoints are in {work_dir!r}'
+            f'image {found["path"]!r} cannot be read (missing, truncated or no image); {advice}'
         ) from error

@@ -3,6 +3,7 @@
 from mmsharp.engine.hooks.adasap_hook import AdaSAPHook
 from mmsharp.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmsharp.engine.hooks.corruption_eval_hook import CorruptionEvalHook
+from mmsharp.engine.hooks.guarded_loading_hook import GuardedLoadingHook
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 
-__all__ = ['AdaSAPHook', 'CheckpointFitHook', 'CorruptionEvalHook', 'PruningHook']
+__all__ = ['AdaSAPHook', 'CheckpointFitHook', 'CorruptionEvalHook', 'GuardedLoadingHook', 'PruningHook']

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mmsharp.engine.checkpoint_fit import check_fit
+from mmsharp.engine.checkpoint_fit import check_fit, check_some_fit
 from mmsharp.registry import HOOKS
 
 
@@ -17,6 +17,7 @@ class CheckpointFitHook(Hook):
 
     Args:
         source: The path of the checkpoint, for the message.
+        partly: Whether a part is enough, as for fine-tuning with another head. What is resumed has to fit in full.
 
     Raises:
         MmsharpError: Naming the first key, the expected and the found shape, and what to do.
@@ -25,10 +26,12 @@ class CheckpointFitHook(Hook):
     priority = 'VERY_LOW'
     """After the hooks that give the model the shapes of a slim checkpoint."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, partly: bool = False) -> None:
         self.source = source
+        self.partly = partly
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Compare names and shapes."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        check_fit(model, checkpoint.get('state_dict', checkpoint), self.source)
+        check = check_some_fit if self.partly and not runner._resume else check_fit
+        check(model, checkpoint.get('state_dict', checkpoint), self.source)

@@ -1,0 +1,26 @@
+"""Stop at an image whose end is missing, where decoders go on with a grey lower part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from mmsharp.engine.corruption_placement import guard_loading
+from mmsharp.registry import HOOKS
+
+
+@HOOKS.register_module()
+class GuardedLoadingHook(Hook):
+    """Guards the loading transforms of all data of a run, before their workers start.
+
+    Raises:
+        UnreadableImageError: From the data loader, naming the image.
+    """
+
+    def before_run(self, runner: Any) -> None:
+        """Wrap the loading transforms of the datasets that have been built."""
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            loader = getattr(loop, 'dataloader', None)
+            if loader is not None:
+                guard_loading(loader.dataset)
