@@ -1,0 +1,267 @@
+"""What ``tools/slim.py`` writes computes what was trained, carries nothing else, and is written whole or not at all."""
+
+import copy
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmsharp.engine import deployment
+from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.pruning_state import PruningState
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import count_parameters
+
+FILES = {'slim.pth', 'config.py', 'recipe.json', 'slim.json'}
+
+
+@DATASETS.register_module(force=True)
+class RandomImages(Dataset):
+    """Twelve random images with labels, the same in every process."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        self.images = torch.randn(12, 3, 8, 8, generator=generator)
+        self.labels = (self.images.mean(dim=(1, 2, 3)) > 0).long()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(inputs=self.images[index], data_samples=self.labels[index])
+
+
+@MODELS.register_module(force=True)
+class ThreeConvolutions(BaseModel):
+    """A chain of convolutions with BatchNorm, and a classifier."""
+
+    def __init__(self, width: int = 12, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        layers: list[nn.Module] = []
+        for inputs in (3, width, width):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        scores = self.head(self.features(inputs).mean(dim=(2, 3)))
+        if mode == 'tensor':
+            return scores
+        return dict(loss=nn.functional.cross_entropy(scores, torch.as_tensor(data_samples)))
+
+
+HOOK = dict(type='mmsharp.PruningHook', budget=dict(params=0.5), warmup=1, pruning=2, interval=1)
+HOOK['pruner'] = dict(type='mmsharp.ChannelPruner', round_to=1)
+
+
+def training_config(work_dir, **extra) -> Config:
+    return Config(
+        dict(
+            model=dict(type='ThreeConvolutions'),
+            work_dir=str(work_dir),
+            experiment_name=str(work_dir),
+            train_dataloader=dict(
+                batch_size=6,
+                num_workers=0,
+                dataset=dict(type='RandomImages'),
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=4),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1), pruning=dict(HOOK)),
+            default_scope='mmengine',
+            randomness=dict(seed=0),
+            log_level='WARNING',
+            **extra,
+        )
+    )
+
+
+class Trained:
+    """A run with checkpoints of every phase, and the model whose weights they hold."""
+
+    def __init__(self, folder, ema: bool) -> None:
+        extra = dict(custom_hooks=[dict(type='EMAHook', momentum=0.3)]) if ema else {}
+        self.config = training_config(folder, **extra)
+        runner = Runner.from_cfg(copy.deepcopy(self.config))
+        runner.train()
+        self.folder = folder
+        model = runner.model
+        if ema:
+            hook = next(hook for hook in runner.hooks if isinstance(hook, EMAHook))
+            # When training has ended, EMAHook has put the plain weights back into the model.
+            self.plain = model.eval()
+            model = hook.ema_model.module
+        self.model = model.eval()
+
+    def path(self, epoch: int) -> str:
+        return str(self.folder / f'epoch_{epoch}.pth')
+
+
+@pytest.fixture(scope='module', params=[False, True], ids=['plain', 'ema'])
+def trained(request, tmp_path_factory) -> Trained:
+    return Trained(tmp_path_factory.mktemp('run'), request.param)
+
+
+@pytest.fixture(scope='module')
+def images() -> torch.Tensor:
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def load(folder) -> nn.Module:
+    """The deployed model, as anyone would load it."""
+    model = build_model(Config.fromfile(folder / 'config.py'))
+    model.load_state_dict(torch.load(folder / 'slim.pth', weights_only=True)['state_dict'])
+    return model
+
+
+@torch.no_grad()
+def relative(first: nn.Module, second: nn.Module, images: torch.Tensor) -> float:
+    expected = first(images)
+    return float((second(images) - expected).abs().max() / expected.abs().max())
+
+
+def test_a_masked_checkpoint_deploys_to_what_it_computes(trained, images, tmp_path):
+    """Channels that are masked in the file are gone from the folder; outputs are equal to 1e-5."""
+    checkpoint = torch.load(trained.path(2), weights_only=False)
+    assert PruningState.from_checkpoint(checkpoint).kind == 'masked'
+    masked = build_model(trained.config)
+    masked.load_state_dict(checkpoint['state_dict'])
+    deploy(trained.config, trained.path(2), tmp_path / 'slim', repeats=1)
+    slim = load(tmp_path / 'slim')
+    assert count_parameters(slim) < count_parameters(masked)
+    assert relative(masked, slim, images) < 1e-5
+
+
+def test_a_slim_checkpoint_deploys_to_the_trained_model(trained, images, tmp_path):
+    """The model that training ended with; under EMA its average, not the plain weights."""
+    assert PruningState.from_checkpoint(torch.load(trained.path(4), weights_only=False)).kind == 'slim'
+    report = deploy(trained.config, trained.path(4), tmp_path / 'slim', repeats=1)
+    slim = load(tmp_path / 'slim')
+    assert report['slim']['parameters'] == count_parameters(slim) == count_parameters(trained.model)
+    assert relative(trained.model, slim, images) < 1e-5
+    if hasattr(trained, 'plain'):
+        assert relative(trained.plain, slim, images) > 1e-4
+
+
+@pytest.mark.parametrize('epoch', [2, 4])
+def test_only_weights_are_kept(trained, tmp_path, epoch):
+    """No optimizer, schedulers, message hub or shadow; plain data that needs no unpickling; a state that says slim."""
+    deploy(trained.config, trained.path(epoch), tmp_path, repeats=1)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    checkpoint = torch.load(tmp_path / 'slim.pth', weights_only=True)
+    assert set(checkpoint) == {'meta', 'state_dict'}
+    assert PruningState.from_checkpoint(checkpoint).kind == 'slim'
+    assert not any('ema' in key or key.startswith('module.') for key in checkpoint['state_dict'])
+    assert (tmp_path / 'slim.pth').stat().st_size < (trained.folder / f'epoch_{epoch}.pth').stat().st_size
+
+
+def test_the_report_is_what_was_returned(trained, tmp_path):
+    """Parameters, MACs and latency, before and after, for the shape that the checkpoint names."""
+    report = deploy(trained.config, trained.path(4), tmp_path, repeats=2)
+    assert json.loads((tmp_path / 'slim.json').read_text()) == report
+    assert report['input_shape'] == [3, 8, 8]
+    for key in ('parameters', 'macs'):
+        assert 0 < report['slim'][key] < report['dense'][key]
+    # Longhand: three 3x3 convolutions on 8x8 positions and the classifier, without biases.
+    assert report['dense']['macs'] == 64 * 9 * (3 * 12 + 12 * 12 + 12 * 12) + 2 * 12
+    assert report['slim']['latency_ms'] > 0
+
+
+def test_the_written_config_trains_no_more_pruning(trained, tmp_path):
+    """Hook, starting point and work directory are gone, the rest stays; the argument is not changed."""
+    before = copy.deepcopy(trained.config._cfg_dict)
+    config = copy.deepcopy(trained.config)
+    config.load_from = 'dense.pth'
+    deploy(config, trained.path(4), tmp_path, repeats=1)
+    written = Config.fromfile(tmp_path / 'config.py')
+    assert 'pruning' not in written.default_hooks
+    assert written.load_from is None
+    assert 'work_dir' not in written
+    assert 'mmsharp' in written.custom_imports.imports
+    assert written.train_dataloader == trained.config.train_dataloader
+    assert trained.config._cfg_dict == before
+    assert config.load_from == 'dense.pth'
+
+
+def test_no_weights_of_an_init_cfg_are_loaded(trained, tmp_path):
+    """Neither while deploying nor by the written config."""
+    config = copy.deepcopy(trained.config)
+    config.model.init_cfg = dict(type='Pretrained', checkpoint='https://invalid.invalid/dense.pth')
+    deploy(config, trained.path(4), tmp_path, repeats=1)
+    assert 'invalid.invalid' not in (tmp_path / 'config.py').read_text()
+
+
+def test_deploying_twice_replaces_and_leaves_nothing_beside(trained, tmp_path):
+    """The second checkpoint's files, and no temporary ones."""
+    for epoch in (2, 4):
+        deploy(trained.config, trained.path(epoch), tmp_path, repeats=1)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    slim = load(tmp_path)
+    assert count_parameters(slim) == count_parameters(trained.model)
+
+
+def changed(path, change) -> dict:
+    checkpoint = torch.load(path, weights_only=False)
+    change(checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ('epoch', 'change', 'words'),
+    [
+        (1, lambda checkpoint: None, r'bad\.pth.*dense.*PruningHook'),
+        (4, lambda checkpoint: checkpoint.pop('state_dict'), r'bad\.pth.*state_dict'),
+        (4, lambda checkpoint: checkpoint['state_dict'].pop('head.weight'), r"bad\.pth.*'head\.weight' is missing"),
+        (4, lambda checkpoint: checkpoint['mmsharp'].update(version=99), r'version 99'),
+        (4, lambda checkpoint: checkpoint['mmsharp'].update(recipe={}), r'recipe'),
+        (4, lambda checkpoint: checkpoint['mmsharp'].update(state='thin'), r"'thin'"),
+    ],
+)
+def test_bad_checkpoints_are_refused(trained, tmp_path, epoch, change, words):
+    """Named, and nothing is written."""
+    torch.save(changed(trained.path(epoch), change), tmp_path / 'bad.pth')
+    with pytest.raises(MmsharpError, match=words):
+        deploy(trained.config, str(tmp_path / 'bad.pth'), tmp_path / 'slim', repeats=1)
+    assert not (tmp_path / 'slim').exists()
+
+
+@pytest.mark.parametrize('epoch', [2, 4])
+def test_another_model_s_config_is_refused(trained, tmp_path, epoch):
+    """For a masked and for a slim checkpoint; nothing is written."""
+    config = copy.deepcopy(trained.config)
+    config.model.width = 10
+    with pytest.raises(MmsharpError, match=r'fit|size|channels'):
+        deploy(config, trained.path(epoch), tmp_path / 'slim', repeats=1)
+    assert not (tmp_path / 'slim').exists()
+
+
+def test_the_written_config_is_no_input(trained, tmp_path):
+    """It describes the slim model already; the message says which config is wanted."""
+    deploy(trained.config, trained.path(4), tmp_path / 'slim', repeats=1)
+    with pytest.raises(MmsharpError, match='already describes a slim model'):
+        deploy(Config.fromfile(tmp_path / 'slim/config.py'), trained.path(4), tmp_path / 'again', repeats=1)
+    assert not (tmp_path / 'again').exists()
+
+
+def test_a_write_that_fails_leaves_the_old_files(trained, tmp_path, monkeypatch):
+    """A full disk while the weights are written: the earlier deployment is as it was, without temporary files."""
+    deploy(trained.config, trained.path(2), tmp_path, repeats=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(content, path) -> None:
+        path.write_bytes(b'half')
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(deployment.torch, 'save', fail)
+    with pytest.raises(OSError, match='No space'):
+        deploy(trained.config, trained.path(4), tmp_path, repeats=1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
