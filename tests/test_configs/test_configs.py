@@ -16,6 +16,7 @@ from torch import nn
 
 from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
 from mmsharp.datasets.digits_voc import DigitsVOC, write_digits_voc
+from mmsharp.engine import deployment
 from mmsharp.engine.config import load_config
 from mmsharp.registry import ASCENTS, build_part
 
@@ -141,6 +142,16 @@ def test_evaluators_and_hooks_build(name):
     if 'ascent' in config.optim_wrapper:
         build_part(ASCENTS, config.optim_wrapper.ascent)
     assert config.default_hooks.checkpoint.max_keep_ckpts >= 1
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_building_does_not_change_the_config(name):
+    """As the tools build it: twice the same shapes from one config, which stays as it was read."""
+    config = load(name)
+    before = copy.deepcopy(config._cfg_dict)
+    shapes = [[tuple(p.shape) for p in deployment.build_model(config).parameters()] for _ in range(2)]
+    assert shapes[0] == shapes[1]
+    assert config._cfg_dict == before
 
 
 @pytest.mark.parametrize('name', PRUNED)
