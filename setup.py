@@ -1,7 +1,7 @@
-"""Packaging of mmsharp: requirements from ``requirements/``, configs and tools shipped where MMEngine looks for them.
+"""Packaging of mmsharp: requirements from ``requirements/``, configs and tools shipped where mim looks for them.
 
-MMEngine resolves ``_base_ = 'mmsharp::adasap/...'`` to ``mmsharp/.mim/configs`` of the installed package. A wheel gets
-copies there; an editable install gets symbolic links, so that an edited config is the config that runs.
+Configs and tools go to ``mmsharp/.mim`` of the installed package, where mim looks for them. A wheel gets copies there;
+an editable install gets symbolic links, so that an edited config is the config that runs.
 """
 
 import shutil

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
         )
     if 'state_dict' not in checkpoint:
         raise MmsharpError(f'checkpoint {checkpoint_path!r} has no `state_dict`; give a checkpoint of a training run')
-    kind = config.model.get('type')
-    if isinstance(kind, str) and kind.endswith('SlimModel'):
+    if _type_name(config.model).endswith(('SlimModel', 'slim_model')):
         raise MmsharpError(
             'the config already describes a slim model; give the ordinary config that the checkpoint was trained with'
         )
@@ -110,11 +110,17 @@ def slim_config(config: Config) -> Config:
     imports = list((slim.get('custom_imports') or {}).get('imports', []))
     slim.custom_imports = dict(imports=sorted({*imports, 'mmsharp'}), allow_failed_imports=False)
     for name, hook in list((slim.get('default_hooks') or {}).items()):
-        if str((hook or {}).get('type', '')).endswith(('PruningHook', 'AdaSAPHook')):
+        if _type_name(hook or {}).endswith(('PruningHook', 'AdaSAPHook')):
             slim.default_hooks.pop(name)
     slim.load_from, slim.resume = None, False
     slim.pop('work_dir', None)
     return slim
+
+
+def _type_name(part: Mapping[str, Any]) -> str:
+    """The name of a part's type, which pure-Python configs give as the class itself."""
+    kind = part.get('type', '')
+    return kind if isinstance(kind, str) else kind.__name__
 
 
 def _compare(dense: nn.Module, slim: nn.Module, shape: tuple[int, ...] | None, repeats: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class AdaSAPHook(PruningHook):
     Args:
         budget: See :class:`PruningHook`, whose other arguments apply too.
         fine_tuning: Ascent of the third phase; ASAM in the paper. Its reported radius of 2.0 destroys small networks
-            in short runs, 0.5 (ASAM's own for CIFAR-10) does not, so that 0.5 is our default.
+            in short runs, 0.5 (ASAM's own for CIFAR-10) does not, so that ``None`` stands for that.
         kwargs: For :class:`PruningHook`. The reported lengths on ImageNet are 10 of 90 epochs of warm-up and a step
             every 30 iterations; the length of the pruning phase is not known.
 
@@ -39,11 +39,13 @@ class AdaSAPHook(PruningHook):
     def __init__(
         self,
         budget: Mapping[str, float],
-        fine_tuning: Mapping[str, Any] | Ascent = {'type': 'ASAM', 'rho': 0.5},  # noqa: B006 (read only)
+        fine_tuning: Mapping[str, Any] | Ascent | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(budget, **kwargs)
-        self.fine_tuning = build_part(ASCENTS, fine_tuning)
+        self.fine_tuning = build_part(ASCENTS, dict(type='ASAM', rho=0.5) if fine_tuning is None else fine_tuning)
+        if not isinstance(self.fine_tuning, Ascent):
+            raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
 
     def before_train(self, runner: Any) -> None:
         """Refuse to run without the second pass, which the toolboxes' own ``--amp`` would drop unnoticed."""

@@ -86,7 +86,16 @@ class PruningHook(Hook):
         check_config_checkpoints(runner._load_from, runner._resume, runner.work_dir)
 
     def before_train(self, runner: Any) -> None:
-        """Lay the phases over the run."""
+        """Lay the phases over the run.
+
+        Raises:
+            MmsharpError: The phases are longer than the run, or there is more than one optimizer.
+        """
+        if not hasattr(runner.optim_wrapper, 'optimizer'):
+            raise MmsharpError(
+                f'{type(self).__name__} prunes models with one optimizer, but optim_wrapper is a '
+                f'{type(runner.optim_wrapper).__name__}; use OptimWrapper, AmpOptimWrapper or one of mmsharp'
+            )
         loop = runner.train_loop
         epoch = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else 1
         self._phases = phases_from_lengths(self.warmup, self.pruning, self.interval, loop.max_iters, epoch)
