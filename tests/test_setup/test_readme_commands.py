@@ -1,3 +1,5 @@
+import importlib.util
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -39,3 +41,18 @@ def test_the_demo_runs_configs_and_tools_that_exist() -> None:
         for word in line.split():
             if word.startswith(('tools/', 'configs/')):
                 assert (ROOT / word).is_file(), word
+
+
+def test_the_readme_prints_the_table_of_the_record() -> None:
+    """No number in the README without its record: the table is the record, rendered."""
+    spec = importlib.util.spec_from_file_location('record_demo', ROOT / 'tools/analysis_tools/record_demo.py')
+    assert spec is not None
+    assert spec.loader is not None
+    record_demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record_demo)
+    record = json.loads(record_demo.RECORD.read_text(encoding='utf-8'))
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = text.partition(record_demo.BEGIN)[2].partition(record_demo.END)[0].strip()
+    assert table == record_demo.render(record)
+    assert [entry['name'] for entry in record['runs']] == ['dense', 'magnitude', 'adasap']
+    assert record['runs'][0]['scores']['clean'] >= 0.8

@@ -106,6 +106,9 @@ class PruningHook(Hook):
         if self._forward is None and self._state.kind != 'slim':
             self._attach(runner, data_batch)
         phase = self._phases.at(runner.iter)
+        if phase != self._phase:
+            self._phase = phase
+            self.enter_phase(runner, phase)
         progress = self._phases.progress(runner.iter)
         if phase == FINE_TUNING and not self._finished():
             progress = 1.0
@@ -113,9 +116,6 @@ class PruningHook(Hook):
             self._prune(runner, progress)
         if phase == FINE_TUNING and self.slim and self._state.kind != 'slim':
             self._slim(runner)
-        if phase != self._phase:
-            self._phase = phase
-            self.enter_phase(runner, phase)
 
     def enter_phase(self, runner: Any, phase: str) -> None:
         """Called when a phase begins, and once after resuming; subclasses extend it."""
