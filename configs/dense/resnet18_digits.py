@@ -1,8 +1,12 @@
-# ResNet-18 for CIFAR as mmpretrain ships it, on the handwritten digits: only data and schedule differ.
+# ResNet-18 for CIFAR as mmpretrain ships it, on the handwritten digits: only data, schedule and initialisation differ.
 #     python tools/dataset_converters/digits_folder.py data/digits_folder
 _base_ = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
 
 max_epochs = 4
+
+# The stock initialisation starts with every residual branch at zero, which a training of minutes does not get out of:
+# torch's own reaches 96 % on the val split in two epochs.
+model = dict(backbone=dict(init_cfg=None, zero_init_residual=False))
 
 data_preprocessor = dict(to_rgb=True)  # PNG files are loaded as BGR
 # No flips: a mirrored two is no two.
@@ -13,7 +17,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=1,
     dataset=dict(_delete_=True, type='CustomDataset', data_root='data/digits_folder/train', pipeline=train_pipeline),
 )
@@ -29,10 +33,10 @@ test_dataloader = dict(
 )
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=0.05))
+optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = dict(
-    _delete_=True, type='CosineAnnealingLR', T_max=max_epochs, eta_min=0.0005, convert_to_iter_based=True
+    _delete_=True, type='CosineAnnealingLR', T_max=max_epochs, eta_min=0.0001, convert_to_iter_based=True
 )
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=1, max_keep_ckpts=2))
-auto_scale_lr = dict(base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=16)
 randomness = dict(seed=0)
