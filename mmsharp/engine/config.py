@@ -121,7 +121,7 @@ def settle_amp(config: Config) -> None:
     """
     if not torch.cuda.is_available():
         raise MmsharpError('--amp needs a GPU, and torch sees none; train without --amp')
-    wrapper = config.optim_wrapper
+    wrapper = config.setdefault('optim_wrapper', ConfigDict())
     kind = wrapper.get('type', 'OptimWrapper')
     name = kind if isinstance(kind, str) else kind.__name__
     if name.rsplit('.', 1)[-1] in ('SAMOptimWrapper', 'AmpSAMOptimWrapper'):
