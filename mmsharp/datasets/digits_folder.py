@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmsharp.datasets.complete_folder import appearing_at_once, holds_complete_set
 from mmsharp.datasets.digit_samples import (
     SPLITS,
     Floats,
@@ -21,7 +20,7 @@ from mmsharp.datasets.digit_samples import (
     random_crop,
     split_digits,
 )
-from mmsharp.datasets.digits_voc import CLASSES, contrasting_colour, holds_complete_set, render_digit
+from mmsharp.datasets.digits_voc import CLASSES, contrasting_colour, render_digit
 from mmsharp.errors import MmsharpError
 
 MANIFEST = 'digits_folder.json'
@@ -90,24 +89,18 @@ def write_digits_folder(folder: str | os.PathLike[str], settings: DigitsFolder) 
     if holds_complete_set(target, MANIFEST, manifest):
         yield total, total
         return
-    partial = target.with_name(target.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
     parts, photographs = split_digits(labels, settings.seed), load_photographs()
     done = 0
-    for split in SPLITS:
-        for name in CLASSES:
-            (partial / split / name).mkdir(parents=True)
-        for sample in parts[split].tolist():
-            for copy in range(settings.copies):
-                generator = np.random.default_rng([settings.seed, 3, sample, copy])
-                background = random_crop(photographs, split, SIDE, generator)
-                picture = compose_digit(background, ink[sample], settings.rotation, generator)
-                path = partial / split / CLASSES[labels[sample]] / f'{sample:04d}_{copy}.png'
-                cv2.imwrite(str(path), picture[..., ::-1])
-                done += 1
-                yield done, total
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
-    if target.exists():
-        target.rmdir()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, target)
+    with appearing_at_once(target, MANIFEST, manifest) as folder:
+        for split in SPLITS:
+            for name in CLASSES:
+                (folder / split / name).mkdir(parents=True)
+            for sample in parts[split].tolist():
+                for copy in range(settings.copies):
+                    generator = np.random.default_rng([settings.seed, 3, sample, copy])
+                    background = random_crop(photographs, split, SIDE, generator)
+                    picture = compose_digit(background, ink[sample], settings.rotation, generator)
+                    path = folder / split / CLASSES[labels[sample]] / f'{sample:04d}_{copy}.png'
+                    cv2.imwrite(str(path), picture[..., ::-1])
+                    done += 1
+                    yield done, total

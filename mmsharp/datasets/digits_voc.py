@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsharp.datasets.complete_folder import appearing_at_once, holds_complete_set
 from mmsharp.datasets.digit_samples import (
     SPLITS,
     Floats,
@@ -31,7 +31,7 @@ VERSION = 1
 INK = 0.35
 """Opacity above which a pixel counts as ink: for boxes, overlap and visibility."""
 DIFFICULT_HEIGHT, DIFFICULT_CONTRAST = 14, 60.0
-"""A digit less than 14 pixels high, or less than 60 grey levels from its surroundings, is marked difficult."""
+"""Less than 14 pixels high, less than 60 grey levels from its surroundings, or half hidden: such a digit is difficult."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def compose_image(
     placed = []
     for number, (sample, total, inside, contrast) in enumerate(drawn):
         visible = owner == number
-        if visible.sum() < 0.5 * total:
+        if not visible.any():
             continue
         ys, xs = np.nonzero(visible)
         box = (int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max()))
@@ -181,7 +181,11 @@ def compose_image(
                 sample=sample,
                 label=int(labels[sample]),
                 box=box,
-                difficult=box[3] - box[1] + 1 < DIFFICULT_HEIGHT or contrast < DIFFICULT_CONTRAST,
+                difficult=bool(
+                    box[3] - box[1] + 1 < DIFFICULT_HEIGHT
+                    or contrast < DIFFICULT_CONTRAST
+                    or visible.sum() < 0.5 * total
+                ),
                 occluded=bool(visible.sum() < 0.95 * inside),
                 truncated=inside < total,
             )
@@ -275,67 +279,37 @@ def write_digits_voc(folder: str | os.PathLike[str], settings: DigitsVOC) -> Ite
     """
     target = Path(folder)
     total = settings.train + settings.val + settings.test
-    manifest = dict(version=VERSION, **asdict(settings))
+    manifest: dict[str, Any] = dict(version=VERSION, **asdict(settings))
     if holds_complete_set(target, MANIFEST, manifest):
         yield total, total
         return
-    partial = target.with_name(target.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    base = partial / 'VOC2007'
-    for name in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (base / name).mkdir(parents=True)
     ink, labels = load_digit_samples()
     parts, photographs = split_digits(labels, settings.seed), load_photographs()
     used: dict[str, list[int]] = {}
-    done = 0
-    for position, split in enumerate(SPLITS):
-        names = []
-        seen: set[int] = set()
-        for number in range(getattr(settings, split)):
-            generator = np.random.default_rng([settings.seed, 2, position, number])
-            name = f'{done + 1:06d}'
-            digits: list[PlacedDigit] = []
-            while not digits:
-                background = random_crop(photographs, split, settings.size, generator)
-                picture, digits = compose_image(background, ink, labels, parts[split], settings, generator)
-            cv2.imwrite(str(base / 'JPEGImages' / f'{name}.jpg'), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-            (base / 'Annotations' / f'{name}.xml').write_text(annotation_xml(name, settings.size, digits))
-            names.append(name)
-            seen.update(digit.sample for digit in digits)
-            done += 1
-            yield done, total
-        (base / 'ImageSets/Main' / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
-        used[split] = sorted(seen)
-    both = [(base / 'ImageSets/Main' / f'{split}.txt').read_text() for split in ('train', 'val')]
-    (base / 'ImageSets/Main/trainval.txt').write_text(''.join(both))
-    (partial / MANIFEST).write_text(json.dumps(dict(**manifest, samples=used), indent=1) + '\n')
-    if target.exists():
-        target.rmdir()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, target)
-
-
-def holds_complete_set(target: Path, file: str, manifest: dict[str, object]) -> bool:
-    """Whether a folder holds the very set that a manifest describes; false where there is nothing.
-
-    Args:
-        target: The folder.
-        file: Name of the manifest inside it, written last.
-        manifest: Version and settings.
-
-    Raises:
-        MmsharpError: The folder holds something else, or a set made with other settings.
-    """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return False
-    path = target / file
-    if not path.is_file():
-        raise MmsharpError(f'{str(target)!r} exists and has no {file}; give another folder, or move it away')
-    found = json.loads(path.read_text())
-    for key, value in manifest.items():
-        if found.get(key) != value:
-            raise MmsharpError(
-                f'{str(target)!r} holds a set made with {key}={found.get(key)!r}, not {value!r}; give another folder, '
-                'or delete it to make it anew'
-            )
-    return True
+    manifest['samples'] = used
+    with appearing_at_once(target, MANIFEST, manifest) as folder:
+        base = folder / 'VOC2007'
+        for name in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+            (base / name).mkdir(parents=True)
+        done = 0
+        for position, split in enumerate(SPLITS):
+            names = []
+            seen: set[int] = set()
+            for number in range(getattr(settings, split)):
+                generator = np.random.default_rng([settings.seed, 2, position, number])
+                name = f'{done + 1:06d}'
+                digits: list[PlacedDigit] = []
+                while not digits:
+                    background = random_crop(photographs, split, settings.size, generator)
+                    picture, digits = compose_image(background, ink, labels, parts[split], settings, generator)
+                image = base / 'JPEGImages' / f'{name}.jpg'
+                cv2.imwrite(str(image), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                (base / 'Annotations' / f'{name}.xml').write_text(annotation_xml(name, settings.size, digits))
+                names.append(name)
+                seen.update(digit.sample for digit in digits)
+                done += 1
+                yield done, total
+            (base / 'ImageSets/Main' / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
+            used[split] = sorted(seen)
+        both = [(base / 'ImageSets/Main' / f'{split}.txt').read_text() for split in ('train', 'val')]
+        (base / 'ImageSets/Main/trainval.txt').write_text(''.join(both))
