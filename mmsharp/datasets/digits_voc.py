@@ -31,7 +31,7 @@ VERSION = 1
 INK = 0.35
 """Opacity above which a pixel counts as ink: for boxes, overlap and visibility."""
 DIFFICULT_HEIGHT, DIFFICULT_CONTRAST = 14, 60.0
-"""Less than 14 pixels high, less than 60 grey levels from its surroundings, or half hidden: such a digit is difficult."""
+"""Less than 14 pixels high, less than 60 grey levels from its surroundings, or half hidden: such a one is difficult."""
 
 
 @dataclass(frozen=True)
