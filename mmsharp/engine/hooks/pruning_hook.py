@@ -220,6 +220,10 @@ class PruningHook(Hook):
         )
 
     def _after_slimming(self, runner: Any) -> None:
+        for averaged in self._averages(runner):
+            if averaged.update_buffers:
+                # It keeps the tensors of a state dict, which still have the old shapes.
+                averaged.avg_parameters = averaged.module.state_dict()
         if hasattr(runner.optim_wrapper, 'forget_model'):
             runner.optim_wrapper.forget_model()
         if is_model_wrapper(runner.model):
@@ -231,11 +235,15 @@ class PruningHook(Hook):
         yield _inner(runner.model)
         yield from self._shadows(runner)
 
+    def _shadows(self, runner: Any) -> Iterator[nn.Module]:
+        for averaged in self._averages(runner):
+            yield averaged.module
+
     @staticmethod
-    def _shadows(runner: Any) -> Iterator[nn.Module]:
+    def _averages(runner: Any) -> Iterator[Any]:
         for hook in runner.hooks:
             if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
-                yield hook.ema_model.module
+                yield hook.ema_model
 
 
 def _inner(model: nn.Module) -> nn.Module:

@@ -46,10 +46,10 @@ def test_the_budget_is_met_and_the_network_is_really_smaller(make_runner, hook, 
 
 
 @pytest.mark.parametrize(('hook', 'ascent'), METHODS)
-@pytest.mark.parametrize('epoch', [1, 2, 3, 5])
-def test_resuming_from_any_phase_ends_bitwise_like_the_uninterrupted_run(make_runner, hook, ascent, epoch):
-    """Weights and optimizer state: before, during and after pruning, also under EMA."""
-    ema = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1)])
+@pytest.mark.parametrize(('epoch', 'buffers'), [(1, False), (2, True), (3, False), (3, True), (5, True)])
+def test_resuming_from_any_phase_ends_bitwise_like_the_uninterrupted_run(make_runner, hook, ascent, epoch, buffers):
+    """Weights and optimizer state: before, during and after pruning, also under EMA of weights, or of buffers too."""
+    ema = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1, update_buffers=buffers)])
     whole = make_runner(hook, 'whole', ascent, **ema)
     whole.train()
     path = f'{whole.work_dir}/epoch_{epoch}.pth'
