@@ -86,7 +86,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
                 tracking.append(module)
         else:
             others.extend(buffer for buffer in module.buffers(recurse=False) if buffer.numel())
-    copies = [buffer.detach().clone() for buffer in others]
+    copies = [(buffer.detach().clone(), buffer._version) for buffer in others]
     for module in tracking:
         module.track_running_stats = False  # type: ignore[assignment]
     try:
@@ -95,8 +95,10 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
         for module in tracking:
             module.track_running_stats = True  # type: ignore[assignment]
         with torch.no_grad():
-            for buffer, copy in zip(others, copies):
-                buffer.copy_(copy)
+            for buffer, (copy, version) in zip(others, copies):
+                # Writing even the same values would invalidate a graph that has saved the buffer.
+                if buffer._version != version:
+                    buffer.copy_(copy)
 
 
 class RandomState(NamedTuple):

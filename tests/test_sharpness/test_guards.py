@@ -104,3 +104,13 @@ def test_random_state_replays_every_generator_and_then_goes_on():
     following = draw()
     expected_next.restore()
     assert draw() == following
+
+
+def test_a_graph_that_saved_a_buffer_survives_the_guard():
+    """Backward works after the guard has closed: a buffer that the forward only reads is not written."""
+    model = nn.Linear(2, 2)
+    model.register_buffer('scale', torch.tensor([2.0, 3.0]))
+    with frozen_statistics(model):
+        loss = (model(torch.ones(1, 2)) * model.scale).sum()
+    loss.backward()
+    assert model.bias.grad.tolist() == [2.0, 3.0]
