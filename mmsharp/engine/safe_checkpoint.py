@@ -41,7 +41,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         Traceback (most recent call last):
         mmsharp.engine.safe_checkpoint.UnsafeCheckpointError: checkpoint 'missing.pth' does not exist; give the path ...
     """
-    local = _downloaded(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path)
+    local = _downloaded(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path).expanduser()
     if not local.is_file():
         raise UnsafeCheckpointError(f'checkpoint {str(path)!r} does not exist; give the path of a .pth file')
     try:
@@ -88,9 +88,7 @@ def check_config_checkpoints(
         candidates.append(resume)
     candidates.extend(_pretrained(model or {}))
     for path in candidates:
-        if path and (scheme := urlparse(str(path)).scheme) in ('', 'http', 'https'):
-            if scheme == '' and not os.path.exists(path) and ':' in str(path):
-                continue
+        if path and ('://' not in str(path) or str(path).startswith(('http://', 'https://'))):
             check_checkpoint(path)
 
 

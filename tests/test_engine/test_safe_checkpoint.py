@@ -79,3 +79,15 @@ def test_a_missing_checkpoint_is_named(tmp_path):
     """With what to do."""
     with pytest.raises(UnsafeCheckpointError, match=r'epoch_9\.pth.*does not exist'):
         check_checkpoint(tmp_path / 'epoch_9.pth')
+
+
+def test_a_colon_in_a_name_does_not_open_the_door(tmp_path, monkeypatch):
+    """`a:b.pth` is a local file, not a scheme, and `~` is the home folder, as MMEngine reads it."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    marker = tmp_path / 'ran'
+    torch.save(dict(payload=Payload(marker)), tmp_path / 'a:b.pth')
+    for name in ('a:b.pth', '~/a:b.pth'):
+        with pytest.raises(UnsafeCheckpointError, match='run code'):
+            check_config_checkpoints(name, False, 'nowhere')
+    assert not marker.exists()
