@@ -62,7 +62,7 @@ class SharpnessAware:
             patterns; ``None`` takes what the ascent prefers (``'weights'`` for AdaSAP, ``'all'`` for SAM and ASAM).
         kwargs: Everything that the parent takes: ``optimizer``, ``accumulative_counts``, ``clip_grad`` ...
 
-    The contract, each clause with a test:
+    The contract (tested but for its clauses on DDP and mixed precision):
 
     - the first pass never writes ``.grad``; accumulated gradients are not touched by it;
     - the weights come back bitwise after the second pass, also when it raises;
