@@ -1,8 +1,9 @@
 """What a notebook calls; the command-line tools call the same."""
 
+import ast
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +17,17 @@ from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config, merge_options
 from mmsharp.engine.corruption_placement import Position
 from mmsharp.engine.deployment import build_model, deploy
-from mmsharp.engine.model_cost import measure_cost, preprocessed_inputs
+from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs, preprocessed_inputs
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.robust_evaluation import RobustEvaluation, RobustSettings
+from mmsharp.engine.robust_identity import file_sha256
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.engine.sample_pictures import take_samples
+from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
 from mmsharp.pruning import apply_recipe
-from mmsharp.robustness import Grid, ResultStore, summarize
+from mmsharp.robustness import Grid, ResultStore, compare_runs, summarize
 from mmsharp.visualization import write_report
 
 
@@ -76,14 +79,15 @@ def slim(
     """Turn a masked or slim training checkpoint into a folder with a deployable model.
 
     Args:
-        config: The ordinary config that the checkpoint was trained with; not changed.
-        checkpoint: Written while ``PruningHook`` or ``AdaSAPHook`` was at work.
+        config: The config that the checkpoint was trained with, ordinary or slim; not changed.
+        checkpoint: Written while ``PruningHook`` or ``AdaSAPHook`` was at work, or of a slim model.
         out: The folder; see :func:`mmsharp.engine.deployment.deploy` for what is written and replaced.
         cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
         repeats: Forward passes for the latency.
 
     Returns:
-        ``{'dense': {...}, 'slim': {...}, 'input_shape': [...]}`` with ``parameters``, ``macs`` and ``latency_ms``.
+        ``{'dense': {...}, 'slim': {...}, 'input_shape': [...], 'notes': [...]}`` with ``parameters``, ``macs`` and
+        ``latency_ms`` (measured in turns), and what the user should know.
 
     Raises:
         MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config.
@@ -150,6 +154,7 @@ def evaluate_robustness(
                 summary = summarize(store.finished, grid, store.identity, metric)
             summary['config'] = cfg.filename and os.path.basename(cfg.filename)
             summary['checkpoint'] = Path(checkpoint).name
+            summary['source'] = _source(cfg, checkpoint, cfg_options)
             collate = evaluation.loop.dataloader.collate_fn
             inputs, image_samples = preprocessed_inputs(evaluation.model, evaluation.dataset, collate)
             summary['model'] = measure_cost(evaluation.model, inputs, image_samples)
@@ -159,6 +164,60 @@ def evaluate_robustness(
             evaluation.close()
     write_report(folder / 'report.html', summary, pictures)
     return summary
+
+
+@plain_checkpoints()
+def compare_robustness(
+    folders: Sequence[str | os.PathLike[str]], names: Sequence[str] | None = None, metric: str | None = None
+) -> dict[str, Any]:
+    """Put finished evaluations side by side: the same cells, the same metric, latencies measured in turns.
+
+    The models are built anew from the configs and checkpoints that the runs were given and timed by turns on this
+    machine; where one of them is gone or another by now, the latencies of the runs stand, and a note says so.
+
+    Args:
+        folders: Results folders of :func:`evaluate_robustness`; the first is the baseline.
+        names: What to call the runs; by default the folders' names.
+        metric: The metric to compare; by default the one that the first run was scored by.
+
+    Returns:
+        What :func:`mmsharp.robustness.compare_runs` returns.
+
+    Raises:
+        MmsharpError: As :func:`mmsharp.robustness.compare_runs`.
+    """
+    comparison = compare_runs([Path(folder) for folder in folders], names, metric)
+    runs = comparison['runs']
+    try:
+        costs = measure_costs([_timed_model(run) for run in runs], limit=60.0)
+    except Exception as error:  # without it the comparison is as good as its runs
+        comparison['notes'].append(
+            'latencies are those of the runs, measured at different times, and their ratios hold what else the machine '
+            f'did then ({one_line(error)})'
+        )
+        return comparison
+    for run, cost in zip(runs, costs, strict=True):
+        run['model'] = {**run['model'], 'latency_ms': cost['latency_ms']}
+    return comparison
+
+
+def _source(cfg: Config, checkpoint: str | os.PathLike[str], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where a model came from, for :func:`compare_robustness`."""
+    config = cfg.filename and os.path.abspath(cfg.filename)
+    return {'config': config, 'checkpoint': os.path.abspath(checkpoint), 'cfg_options': repr(dict(options or {}))}
+
+
+def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[Any]]:
+    """The model of a finished run with an image of the size that it was measured on."""
+    source, shape = run['source'], run['model'].get('input_shape')
+    if not source.get('config') or not shape:
+        raise MmsharpError(f'run {run["name"]!r} does not say which config it used, or for which input')
+    if file_sha256(source['checkpoint']) != run['identity'].get('checkpoint_sha256'):
+        raise MmsharpError(f'{source["checkpoint"]!r} is another checkpoint by now')
+    device = torch.device(run['model'].get('device') or 'cpu')
+    model = init_model(source['config'], source['checkpoint'], device, ast.literal_eval(source['cfg_options']))
+    image = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
+    return model, image, [image_sample(tuple(shape[1:]))]
 
 
 def _as_config(config: str | os.PathLike[str] | Config, options: Mapping[str, Any] | None) -> Config:

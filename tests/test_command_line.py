@@ -1,10 +1,11 @@
 """The door that every tool goes through."""
 
+import argparse
 import errno
 
 import pytest
 
-from mmsharp.command_line import run
+from mmsharp.command_line import TRACEBACK, Options, run
 from mmsharp.errors import MmsharpError
 
 
@@ -38,3 +39,22 @@ def test_defects_keep_their_traceback(error):
     """What nobody expected is not hidden."""
     with pytest.raises(type(error)):
         run(failing(error))
+
+
+def test_the_traceback_of_a_refusal_on_request(monkeypatch):
+    """For those who write the part that refuses."""
+    monkeypatch.setenv(TRACEBACK, '1')
+    with pytest.raises(MmsharpError, match='no radius'):
+        run(failing(MmsharpError('no radius')))
+
+
+def test_options_are_pairs(capsys):
+    """Values are read as the toolboxes read them; what is no pair ends with the usage, not with a traceback."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Options)
+    options = parser.parse_args(['--cfg-options', 'a.b=[1,2]', 'c=d=e']).cfg_options
+    assert options == {'a.b': [1, 2], 'c': 'd=e'}
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(['--cfg-options', 'foo'])
+    assert ended.value.code == 2
+    assert "'foo' is no key=value" in capsys.readouterr().err

@@ -10,21 +10,20 @@ DIR/slim.json, and prints parameters, MACs and measured latency before and after
 from __future__ import annotations
 
 import argparse
-
-from mmengine.config import DictAction
+import sys
 
 from mmsharp.apis import slim
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='the ordinary config that the checkpoint was trained with')
+    parser.add_argument('config', help='the config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='a training checkpoint, masked or slim')
     parser.add_argument('--out', required=True, help='folder to write to')
     parser.add_argument('--repeats', type=int, default=30, help='forward passes for the latency (default: 30)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     return parser.parse_args()
 
 
@@ -42,6 +41,8 @@ def main() -> None:
         print(f'{label:14}{dense[key]:>14{digits}}{small[key]:>14{digits}}{small[key] / dense[key]:>12.1%}')
     if report['input_shape'] is not None:
         print(f'for one input of shape {tuple(report["input_shape"])}; wrote {args.out}')
+    for note in report['notes']:
+        print(f'note: {note}', file=sys.stderr)
 
 
 if __name__ == '__main__':

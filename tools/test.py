@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.config import ConfigDict, DictAction
+from mmengine.config import ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 from mmsharp.engine.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.config import (
     check_data,
@@ -26,6 +26,7 @@ from mmsharp.engine.config import (
     settle_work_dir,
     without_training,
 )
+from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
@@ -44,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='write painted predictions to this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images (default: 2)')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, as the config describes it')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
@@ -71,7 +72,8 @@ def main() -> None:
     check_data(config, ('test_dataloader',))
     if args.show or args.show_dir:
         _paint(config, args)
-    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    with naming_broken_config(args.config):
+        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
     guard_checkpoint(runner, args.checkpoint)
     runner.register_hook(GuardedLoadingHook())
     if args.out is not None:

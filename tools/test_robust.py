@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 from mmsharp.robustness import GROUPS, NAMES
 
 DEFAULT_SEVERITIES = (0, 1, 2, 3, 4, 5)
@@ -64,7 +62,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='where to corrupt (default: auto, after loading for detectors, after resize and crop for classifiers)',
     )
     parser.add_argument('--show-samples', type=int, default=2, metavar='N', help='images in the report (default: 2)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of the config, as key=value')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='changes of the config, as key=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch under torchrun')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
@@ -128,10 +126,10 @@ def print_scores(summary: dict[str, Any]) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Put finished runs side by side and print the table."""
-    from mmsharp.robustness import compare_runs
+    from mmsharp.apis import compare_robustness
     from mmsharp.visualization import comparison_text, write_comparison
 
-    comparison = compare_runs(args.compare, args.names, args.metric)
+    comparison = compare_robustness(args.compare, args.names, args.metric)
     out = Path(args.out) if args.out else Path(args.compare[0]).resolve().parent / 'comparison'
     write_comparison(out, comparison)
     print(comparison_text(comparison))

@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.config import DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 from mmsharp.engine.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.config import (
     check_data,
@@ -27,6 +26,7 @@ from mmsharp.engine.config import (
     settle_resume,
     settle_work_dir,
 )
+from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints, plain_checkpoints
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--no-validate', action='store_true', help='skip validation during training')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides of the config, such as train_cfg.max_epochs=3'
+        '--cfg-options', nargs='+', action=Options, help='overrides of the config, such as train_cfg.max_epochs=3'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -73,7 +73,9 @@ def main() -> None:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     check_data(config, ('train_dataloader', 'val_dataloader'))
     check_config_checkpoints(config.get('load_from'), config.get('resume', False), config.work_dir, config.model)
-    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    with naming_broken_config(args.config):
+        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.register_hook(GuardedLoadingHook())
     if config.get('load_from'):
         guard_checkpoint(runner, config.load_from, partly=True)

@@ -13,6 +13,9 @@ from typing import Any
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json
 
+FILES = 'files'
+"""Where a manifest says how many files its set has."""
+
 
 def holds_complete_set(target: Path, file: str, manifest: Mapping[str, Any]) -> bool:
     """Whether a folder holds the very set that a manifest describes; false where there is nothing.
@@ -23,7 +26,8 @@ def holds_complete_set(target: Path, file: str, manifest: Mapping[str, Any]) -> 
         manifest: Version and settings.
 
     Raises:
-        MmsharpError: The folder holds something else, a damaged manifest, or a set made with other settings.
+        MmsharpError: The folder holds something else, a damaged manifest, a set made with other settings, or fewer or
+            more files than were made.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
@@ -37,7 +41,17 @@ def holds_complete_set(target: Path, file: str, manifest: Mapping[str, Any]) -> 
                 f'{str(target)!r} holds a set made with {key}={found.get(key)!r}, not {value!r}; give another folder, '
                 'or delete it to make it anew'
             )
+    present, made = _count_files(target, file), found.get(FILES)
+    if made is not None and present != made:
+        raise MmsharpError(
+            f'{str(target)!r} holds {present} files, and {made} when it was made; delete it to make it anew'
+        )
     return True
+
+
+def _count_files(folder: Path, manifest: str) -> int:
+    """How many files a set has beside its manifest."""
+    return sum(len(files) for _, _, files in os.walk(folder)) - (folder / manifest).is_file()
 
 
 @contextmanager
@@ -55,7 +69,7 @@ def appearing_at_once(target: Path, file: str, manifest: Mapping[str, Any]) -> I
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     yield partial
-    (partial / file).write_text(json.dumps(manifest, indent=1) + '\n')
+    (partial / file).write_text(json.dumps({**manifest, FILES: _count_files(partial, file)}, indent=1) + '\n')
     if target.exists():
         target.rmdir()
     os.replace(partial, target)

@@ -71,7 +71,9 @@ def check_resumable(checkpoint: Mapping[str, Any], source: str) -> None:
 def check_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> None:
     """Refuse a state dict that lacks parameters of the model, brings others, or has them in other shapes.
 
-    Counters such as ``num_batches_tracked`` and the buffers of a data preprocessor may be missing, as in old files.
+    Refused too are complex numbers for real ones, which torch would cast with a warning, and parameters or running
+    statistics that are not finite: a training that diverged. Counters such as ``num_batches_tracked`` and the buffers
+    of a data preprocessor may be missing, as in old files.
 
     Args:
         model: The model that the config describes.
@@ -93,7 +95,12 @@ def check_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> N
         for key, value in expected.items()
         if key in found and found[key].shape != value.shape
     ]
-    needed = [name for name, _ in model.named_parameters()]
+    wrong += [
+        f'{key!r} is {found[key].dtype}, expected {value.dtype}'
+        for key, value in expected.items()
+        if key in found and found[key].is_complex() != value.is_complex()
+    ]
+    needed = {name: None for name, _ in model.named_parameters()}
     missing = [f'{key!r} is missing, expected {list(expected[key].shape)}' for key in needed if key not in found]
     known = set(expected)
     extra = [f'{key!r} is not in the model' for key in found if key not in known and found[key].numel() > 1]
@@ -103,6 +110,19 @@ def check_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> N
             f'checkpoint {source!r} does not fit {type(model).__name__}: {faults[0]} ({len(faults)} such keys); give '
             'the config that it was trained with, and for a slim checkpoint the config written beside it'
         )
+    broken = [key for key in found if key in known and not _is_sound(key, found[key], needed)]
+    if broken:
+        raise MmsharpError(
+            f'checkpoint {source!r}: {broken[0]!r} holds values that are not finite ({len(broken)} such tensors); its '
+            'training has diverged, give an earlier one'
+        )
+
+
+def _is_sound(key: str, tensor: Tensor, parameters: Mapping[str, Any]) -> bool:
+    """Finite; buffers may hold infinity, as attention masks do, but not NaN."""
+    if not tensor.is_floating_point():
+        return True
+    return bool((tensor.isfinite() if key in parameters else ~tensor.isnan()).all())
 
 
 def check_some_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> None:

@@ -18,12 +18,13 @@ from torch import nn
 
 from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config
+from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.config_text import config_text, plain_settings
-from mmsharp.engine.model_cost import image_sample, measure_cost
+from mmsharp.engine.model_cost import image_sample, measure_costs
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.errors import MmsharpError
-from mmsharp.files import write_json, write_text
+from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Recipe, apply_recipe, count_parameters
 from mmsharp.type_names import type_name
@@ -41,7 +42,8 @@ def build_model(config: Config) -> nn.Module:
     preprocessor = config.get('data_preprocessor')
     if preprocessor is not None:
         description.setdefault('data_preprocessor', copy.deepcopy(preprocessor))
-    model = MODELS.build(description)
+    with naming_broken_config(config.filename):
+        model = MODELS.build(description)
     model.eval()  # not chained: some models' train() returns nothing
     return model
 
@@ -62,13 +64,16 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     for processes that are killed; a machine that loses power may lose what its disk had not yet written.
 
     Args:
-        config: The ordinary config that the checkpoint was trained with; not changed.
-        checkpoint_path: A checkpoint written while ``PruningHook`` or ``AdaSAPHook`` was at work.
+        config: The config that the checkpoint was trained with, the ordinary one or that of a slim model which was
+            trained on or pruned again; not changed.
+        checkpoint_path: A checkpoint written while ``PruningHook`` or ``AdaSAPHook`` was at work, or one of a slim
+            model.
         folder: Where to write; made if missing.
         repeats: Forward passes for the latency.
 
     Returns:
-        ``{'dense': {...}, 'slim': {...}, 'input_shape': [...]}`` with ``parameters``, ``macs`` and ``latency_ms``.
+        ``{'dense': {...}, 'slim': {...}, 'input_shape': [...], 'notes': [...]}`` with ``parameters``, ``macs`` and
+        ``latency_ms`` (measured in turns), and what the user should know.
 
     Raises:
         MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config, or the config holds
@@ -76,43 +81,36 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     """
     checkpoint = check_checkpoint(checkpoint_path)
     weights = weights_of(checkpoint, checkpoint_path)
+    ordinary, earlier, shape = ordinary_config(config)
     state = PruningState.from_checkpoint(checkpoint)
-    if state.kind == 'dense' or state.recipe is None:
+    if state.recipe is None and not earlier.modules:
         raise MmsharpError(
             f'checkpoint {checkpoint_path!r} is dense: nothing in it has been pruned; give one that was written during '
             'or after the pruning phase of mmsharp.PruningHook or mmsharp.AdaSAPHook'
         )
-    if type_name(config.model) in ('SlimModel', 'slim_model'):
-        raise MmsharpError(
-            'the config already describes a slim model; give the ordinary config that the checkpoint was trained with'
-        )
-    broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise MmsharpError(
-            f'checkpoint {checkpoint_path!r}: {broken[0]!r} holds values that are not finite ({len(broken)} such '
-            'tensors); its training has diverged, give an earlier one'
-        )
-    dense = build_model(config)
+    if state.recipe is None:
+        state = PruningState('slim', earlier, shape)
+    assert state.recipe is not None
+    recipe = earlier if state.recipe == earlier else _together(earlier, state.recipe, checkpoint_path)
+    dense = build_model(ordinary)
     slim = copy.deepcopy(dense)
+    _cut(slim, earlier if state.kind == 'masked' else recipe, checkpoint_path)
+    check_fit(slim, weights, checkpoint_path)
+    slim.load_state_dict(weights, strict=False)
     if state.kind == 'masked':
-        check_fit(slim, weights, checkpoint_path)
-        slim.load_state_dict(weights, strict=False)
         _cut(slim, state.recipe, checkpoint_path)
-    else:
-        _cut(slim, state.recipe, checkpoint_path)
-        check_fit(slim, weights, checkpoint_path)
-        slim.load_state_dict(weights, strict=False)
-    text = config_text(slim_config(config))
+    text = config_text(slim_config(ordinary))
     report = _compare(dense, slim, state.input_shape, repeats)
+    report['notes'] = _budget_notes(ordinary, report)
     meta = dict(
-        mmsharp=state.slimmed(state.recipe).to_dict(),
+        mmsharp=state.slimmed(recipe).to_dict(),
         mmsharp_version=__version__,
         mmengine_version=mmengine.__version__,
         dataset_meta=(checkpoint.get('meta') or {}).get('dataset_meta', {}),
     )
     with _staged(Path(folder)) as staging:
         torch.save(dict(meta=meta, state_dict=slim.state_dict()), staging / WEIGHTS)
-        state.recipe.save(staging / RECIPE)
+        recipe.save(staging / RECIPE)
         write_text(staging / CONFIG, text)
         write_json(staging / REPORT, report)
         check_fit(build_model(load_config(staging / CONFIG)), slim.state_dict(), WEIGHTS)
@@ -143,6 +141,43 @@ def slim_config(config: Config) -> Config:
     return slim
 
 
+def ordinary_config(config: Config) -> tuple[Config, Recipe, tuple[int, ...] | None]:
+    """The config before slimming, what a slim one keeps of its network, and the input shape noted beside its recipe.
+
+    An ordinary config comes back as it is, with a recipe of nothing.
+
+    Raises:
+        MmsharpError: The recipe that a slim config names is missing or malformed.
+    """
+    if type_name(config.model) not in ('SlimModel', 'slim_model'):
+        return config, Recipe({}), None
+    ordinary = copy.deepcopy(config)
+    given = ordinary.model.pop('recipe', None)
+    ordinary.model.type = ordinary.model.pop('base')
+    if isinstance(given, Mapping):
+        return ordinary, Recipe.from_dict(given), None
+    return ordinary, Recipe.load(given or ''), _shape_beside(Path(given or ''))
+
+
+def _shape_beside(recipe: Path) -> tuple[int, ...] | None:
+    """The input shape in the report of the deployment that a recipe belongs to, if it is still there."""
+    report = recipe.with_name(REPORT)
+    shape = read_json(report, 'run tools/slim.py again').get('input_shape') if report.is_file() else None
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        return None
+    return tuple(shape)
+
+
+def _together(earlier: Recipe, later: Recipe, checkpoint_path: str) -> Recipe:
+    try:
+        return earlier.followed_by(later)
+    except MmsharpError as error:
+        raise MmsharpError(
+            f'the config describes a slim model already, and the recipe in checkpoint {checkpoint_path!r} was not '
+            f'written for it ({error}); give the ordinary config that the checkpoint was trained with'
+        ) from error
+
+
 def _with_mmsharp(custom_imports: Mapping[str, Any]) -> dict[str, Any]:
     """The config's own imports, which may be one name or several, and mmsharp."""
     imports = custom_imports.get('imports') or []
@@ -166,14 +201,30 @@ def _cut(model: nn.Module, recipe: Recipe, checkpoint_path: str) -> None:
 
 
 def _compare(dense: nn.Module, slim: nn.Module, shape: tuple[int, ...] | None, repeats: int) -> dict[str, Any]:
-    report: dict[str, Any] = dict(input_shape=None if shape is None else list(shape))
-    for name, model in (('dense', dense), ('slim', slim)):
-        figures: dict[str, Any] = dict(parameters=count_parameters(model), macs=None, latency_ms=None)
-        if shape is not None:
-            image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
-            figures = measure_cost(model, image, [image_sample(shape)], repeats)
-        report[name] = figures
-    return report
+    models = {'dense': dense, 'slim': slim}
+    if shape is None:
+        unknown = dict(macs=None, latency_ms=None)
+        costs = [dict(unknown, parameters=count_parameters(model)) for model in models.values()]
+    else:
+        image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
+        costs = measure_costs([(model, image, [image_sample(shape)]) for model in models.values()], repeats)
+    return dict(input_shape=None if shape is None else list(shape), **dict(zip(models, costs)))
+
+
+def _budget_notes(config: Config, report: Mapping[str, Any]) -> list[str]:
+    """What the config's pruning hook asked for, where the checkpoint keeps more: it is from before the end."""
+    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
+    notes = []
+    for budget in [hook.get('budget') or {} for hook in hooks if hook and _prunes(hook)]:
+        for resource, key in (('params', 'parameters'), ('macs', 'macs')):
+            if resource in budget and report['dense'][key]:
+                kept = report['slim'][key] / report['dense'][key]
+                if kept > budget[resource] + 1e-3:
+                    notes.append(
+                        f'{kept:.1%} of the {key} are left, more than the budget {resource}={budget[resource]}: this '
+                        'checkpoint was written before pruning had ended (save_best may choose such a one)'
+                    )
+    return notes
 
 
 def _is_running(suffix: str) -> bool:

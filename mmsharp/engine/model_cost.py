@@ -1,5 +1,7 @@
 """Parameters, MACs and latency of a model on the first image of its own test set."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmsharp.errors import one_line
-from mmsharp.pruning import count_macs, count_parameters, measure_latency, tensor_forward
+from mmsharp.pruning import Forward, count_macs, count_parameters, measure_latencies, tensor_forward
 
 
 def preprocessed_inputs(model: Any, dataset: Any, collate: Any) -> tuple[torch.Tensor, list[Any] | None]:
@@ -30,7 +32,7 @@ def image_sample(shape: tuple[int, ...]) -> BaseDataElement:
     return BaseDataElement(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))
 
 
-def forward_cost(
+def measure_cost(
     model: nn.Module, inputs: torch.Tensor, samples: list[Any] | None = None, repeats: int = 30
 ) -> dict[str, Any]:
     """Count and time one forward pass in ``tensor`` mode: the network without the post-processing of predictions.
@@ -42,38 +44,38 @@ def forward_cost(
         repeats: Forward passes, of which the median counts.
 
     Returns:
-        ``parameters``, ``macs`` (multiply-accumulates) and ``latency_ms`` on the model's own device.
+        ``parameters``, ``macs`` (multiply-accumulates), ``latency_ms`` on the model's own device, ``input_shape`` and
+        ``device``; where they could not be measured ``macs`` and ``latency_ms`` are ``None`` and ``notes`` says why.
 
     Example:
-        >>> sorted(forward_cost(nn.Conv2d(1, 2, 1), torch.zeros(1, 1, 4, 4), repeats=1))
-        ['latency_ms', 'macs', 'parameters']
+        >>> sorted(measure_cost(nn.Conv2d(1, 2, 1), torch.zeros(1, 1, 4, 4), repeats=1))
+        ['device', 'input_shape', 'latency_ms', 'macs', 'parameters']
     """
-    forward = tensor_forward(inputs, samples)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return {
-                'parameters': count_parameters(model),
-                'macs': count_macs(model, forward),
-                'latency_ms': 1000 * measure_latency(model, forward, repeats=repeats),
-            }
-    finally:
-        model.train(was_training)
+    return measure_costs([(model, inputs, samples)], repeats)[0]
 
 
-def measure_cost(
-    model: nn.Module, inputs: torch.Tensor, samples: list[Any] | None = None, repeats: int = 30
-) -> dict[str, Any]:
-    """What :func:`forward_cost` says, or as much of it as the model lets be measured.
+def measure_costs(
+    models: Sequence[tuple[nn.Module, torch.Tensor, list[Any] | None]], repeats: int = 30, limit: float = math.inf
+) -> list[dict[str, Any]]:
+    """:func:`measure_cost` of several models, timed in turns so that their latencies can be compared.
 
-    Returns:
-        Its figures, ``input_shape`` and ``device``; where they could not be measured ``macs`` and ``latency_ms`` are
-        ``None`` and ``notes`` says why.
+    Args:
+        models: Each with its inputs and samples.
+        repeats: Rounds of forward passes.
+        limit: Seconds after which no further round begins.
     """
-    place = {'input_shape': list(inputs.shape), 'device': str(inputs.device)}
-    try:
-        return {**forward_cost(model, inputs, samples, repeats), **place}
-    except Exception as error:  # models are free in what they do in tensor mode; the evaluation stands without this
-        unknown = {'parameters': count_parameters(model), 'macs': None, 'latency_ms': None}
-        return {**unknown, **place, 'notes': f'not measured: {one_line(error)}'}
+    costs: list[dict[str, Any]] = []
+    timed: list[tuple[dict[str, Any], tuple[nn.Module, Forward]]] = []
+    for model, inputs, samples in models:
+        cost: dict[str, Any] = {'parameters': count_parameters(model), 'macs': None, 'latency_ms': None}
+        cost.update(input_shape=list(inputs.shape), device=str(inputs.device))
+        forward = tensor_forward(inputs, samples)
+        try:
+            cost['macs'] = count_macs(model, forward)
+            timed.append((cost, (model, forward)))
+        except Exception as error:  # models are free in what they do in tensor mode; the evaluation stands without this
+            cost['notes'] = f'not measured: {one_line(error)}'
+        costs.append(cost)
+    for (cost, _), seconds in zip(timed, measure_latencies([pair for _, pair in timed], repeats, limit=limit)):
+        cost['latency_ms'] = 1000 * seconds
+    return costs

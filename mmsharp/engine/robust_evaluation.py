@@ -29,6 +29,7 @@ from mmsharp.engine.cell_metrics import fill_empty, numbers
 from mmsharp.engine.cell_progress import CellProgress
 from mmsharp.engine.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.config import check_data
+from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.corruption_placement import Placement, Position, place_corruption
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.robust_config import prepare_config
@@ -77,7 +78,8 @@ class RobustEvaluation:
         self.cfg = prepare_config(cfg, work_dir)
         self.cfg.load_from = str(self.checkpoint)
         check_data(self.cfg, ('test_dataloader',))
-        self.runner = Runner.from_cfg(self.cfg)
+        with naming_broken_config(cfg.filename):
+            self.runner = Runner.from_cfg(self.cfg)
         guard_checkpoint(self.runner, str(self.checkpoint))
         self.loop: Any = self._build_loop()
         self.dataset = self.loop.dataloader.dataset

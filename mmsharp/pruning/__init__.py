@@ -6,7 +6,7 @@
 
 from mmsharp.pruning.allocation import Global, Limits, Uniform, meet_budget, parse_budget
 from mmsharp.pruning.channel_pruner import ChannelPruner
-from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latency
+from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.criteria import BatchNormScale, GeometricMedian, Magnitude, Random, Taylor
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
@@ -44,6 +44,7 @@ __all__ = [
     'count_macs',
     'count_parameters',
     'find_groups',
+    'measure_latencies',
     'measure_latency',
     'meet_budget',
     'output_tensors',

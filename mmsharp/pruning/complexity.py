@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import nn
@@ -61,18 +64,50 @@ def measure_latency(model: nn.Module, forward: Forward, repeats: int = 30, warmu
         >>> measure_latency(nn.Linear(3, 2), tensor_forward(torch.zeros(1, 3)), repeats=3) > 0
         True
     """
+    return measure_latencies([(model, forward)], repeats, warmup)[0]
+
+
+def measure_latencies(
+    models: Sequence[tuple[nn.Module, Forward]], repeats: int = 30, warmup: int = 5, limit: float = math.inf
+) -> list[float]:
+    """:func:`measure_latency` of several models in turns, so that whatever else the machine does meets them alike.
+
+    Args:
+        models: Models with their forwards; left bitwise as they were.
+        repeats: Timed rounds over all models, at least 1.
+        warmup: Rounds before them.
+        limit: Seconds after which no further round begins, once three have been timed.
+
+    Raises:
+        MmsharpError: As :func:`measure_latency`.
+
+    Example:
+        >>> from mmsharp.pruning import tensor_forward
+        >>> forward = tensor_forward(torch.zeros(1, 512))
+        >>> small, large = measure_latencies([(nn.Linear(512, 8), forward), (nn.Linear(512, 8192), forward)])
+        >>> small < large
+        True
+    """
     if repeats < 1 or warmup < 0:
         raise MmsharpError(f'measure_latency: repeats={repeats}, warmup={warmup}; expected at least 1 and 0')
+    seconds: list[list[float]] = [[] for _ in models]
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        for model, _ in models:
+            stack.enter_context(looked_at(model))
+        for number in range(warmup + repeats):
+            if number >= warmup + 3 and time.perf_counter() - began > limit:
+                break
+            for taken, (model, forward) in zip(seconds, models, strict=True):
+                _wait_for(model)
+                start = time.perf_counter()
+                forward(model)
+                _wait_for(model)
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken[warmup:]) for taken in seconds]
+
+
+def _wait_for(model: nn.Module) -> None:
     parameter = next(model.parameters(), None)
-    on_gpu = parameter is not None and parameter.device.type == 'cuda'
-    seconds = []
-    with looked_at(model):
-        for _ in range(warmup + repeats):
-            if on_gpu:
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            forward(model)
-            if on_gpu:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[warmup:])
+    if parameter is not None and parameter.device.type == 'cuda':
+        torch.cuda.synchronize(parameter.device)

@@ -18,7 +18,7 @@ def tensor_forward(inputs: Any, data_samples: Any = None) -> Forward:
     """A forward without post-processing: ``model(inputs, data_samples, mode='tensor')``, else ``model(inputs)``.
 
     The first form is for MMEngine's models, told by the ``mode`` that their forward takes. Inputs follow the model to
-    its device. Whether gradients are recorded is the caller's decision.
+    its device, and to float64 where its weights are. Whether gradients are recorded is the caller's decision.
 
     Args:
         inputs: What the model's forward takes first: a tensor, or a list or dict of tensors.
@@ -33,7 +33,7 @@ def tensor_forward(inputs: Any, data_samples: Any = None) -> Forward:
 
     def forward(model: nn.Module) -> Any:
         parameter = next(model.parameters(), None)
-        moved = inputs if parameter is None else _to_device(inputs, parameter.device)
+        moved = inputs if parameter is None else _follow(inputs, parameter)
         if 'mode' in inspect.signature(model.forward).parameters:
             return model(moved, data_samples, mode='tensor')
         return model(moved)
@@ -41,13 +41,14 @@ def tensor_forward(inputs: Any, data_samples: Any = None) -> Forward:
     return forward
 
 
-def _to_device(value: Any, device: torch.device) -> Any:
+def _follow(value: Any, parameter: Tensor) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device)
+        double = parameter.dtype == torch.float64 and value.is_floating_point()
+        return value.to(parameter.device, torch.float64 if double else value.dtype)
     if isinstance(value, Mapping):
-        return {key: _to_device(item, device) for key, item in value.items()}
+        return {key: _follow(item, parameter) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, '_fields'):
-        return type(value)(_to_device(item, device) for item in value)
+        return type(value)(_follow(item, parameter) for item in value)
     return value
 
 
@@ -130,3 +131,20 @@ def full_float32() -> Iterator[None]:
             yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolution, product
+
+
+@contextmanager
+def default_float64() -> Iterator[None]:
+    """Inside, tensors that code makes without naming a type hold 52 bits of mantissa, as for a model in double.
+
+    Example:
+        >>> with default_float64():
+        ...     print(torch.zeros(1).dtype)
+        torch.float64
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

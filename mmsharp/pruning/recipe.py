@@ -84,6 +84,34 @@ class Recipe:
             raise MmsharpError(f'recipe: modules is a {type(data["modules"]).__name__}, expected a mapping')
         return cls({_path(path): _layer(path, layer) for path, layer in data['modules'].items()})
 
+    def followed_by(self, later: Recipe) -> Recipe:
+        """One recipe for two in a row: what ``later`` keeps of what this one keeps.
+
+        Raises:
+            MmsharpError: ``later`` was not written for a network that this recipe leaves; a layer or a size differs.
+
+        Example:
+            >>> first = Recipe({'fc': LayerRecipe('Linear', {'out': AxisRecipe(4, (0, 2, 3))})})
+            >>> later = Recipe({'fc': LayerRecipe('Linear', {'out': AxisRecipe(3, (1, 2))})})
+            >>> first.followed_by(later).modules['fc'].axes['out']
+            AxisRecipe(size=4, kept=(2, 3))
+        """
+        modules = dict(self.modules)
+        for path, layer in later.modules.items():
+            before = modules.get(path, LayerRecipe(layer.kind, {}))
+            if before.kind != layer.kind:
+                raise MmsharpError(f'recipe module {path!r}: a {layer.kind} cannot follow a {before.kind}')
+            axes = dict(before.axes)
+            for name, axis in layer.axes.items():
+                left = axes.get(name, AxisRecipe(axis.size, tuple(range(axis.size))))
+                if axis.size != len(left.kept):
+                    raise MmsharpError(
+                        f'recipe module {path!r}, axis {name!r}: expected size {len(left.kept)}, found {axis.size}'
+                    )
+                axes[name] = AxisRecipe(left.size, tuple(left.kept[index] for index in axis.kept))
+            modules[path] = LayerRecipe(layer.kind, axes)
+        return Recipe(modules)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the recipe as JSON; the file is either whole or not there."""
         write_json(path, self.to_dict())

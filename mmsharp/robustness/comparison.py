@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
+from types import NoneType
 from typing import Any
 
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json
 from mmsharp.robustness.corruptions import NAMES
 from mmsharp.robustness.grid import Cell, Grid
-from mmsharp.robustness.results import AGAIN, CellResult, describe_differences, load_results
+from mmsharp.robustness.results import AGAIN, CellResult, describe_differences, is_number, load_results
 from mmsharp.robustness.summary import choose_metric, summarize
 
 SUMMARY = 'summary.json'
@@ -27,7 +29,8 @@ def compare_runs(
         metric: The metric to compare; by default the one that the first run was scored by.
 
     Returns:
-        In JSON types: ``metric``, ``grid``, ``runs`` (per run ``name``, ``folder``, ``model``, ``scores``, ``cells``),
+        In JSON types: ``metric``, ``grid``, ``runs`` (per run ``name``, ``folder``, ``checkpoint``,
+        ``source``, ``identity``, ``model``, ``scores``, ``cells``),
         ``differences`` (per further run ``clean``, ``mpc``, ``rpc`` and ``cells``, each less the first run's), and
         ``notes`` on what keeps the runs from being comparable.
 
@@ -59,6 +62,7 @@ def compare_runs(
         _run(title, path, summary, identity, finished, grid, wanted)
         for title, path, summary, (identity, finished) in zip(titles, paths, summaries, loaded, strict=True)
     ]
+    notes += [_gaps(run, grid) for run in runs if run['scores']['missing']]
     return {
         'metric': wanted,
         'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
@@ -82,10 +86,21 @@ def _run(
         'name': name,
         'folder': str(folder),
         'checkpoint': summary.get('checkpoint'),
+        'source': summary.get('source') or {},
+        'identity': identity,
         'model': summary.get('model') or {},
         'scores': fresh['scores'],
         'cells': fresh['cells'],
     }
+
+
+def _gaps(run: dict[str, Any], grid: Grid) -> str:
+    missing = run['scores']['missing']
+    names = shorten(', '.join(missing), 80)
+    return (
+        f'{run["name"]} lacks {len(missing)} of the {len(grid.cells)} compared cells ({names}), and every average over '
+        f'them; start tools/test_robust.py again in {run["folder"]}'
+    )
 
 
 def _difference(run: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +132,18 @@ def _load_summary(folder: Path) -> dict[str, Any]:
         )
     summary = read_json(path, AGAIN, keys=('metric', 'grid'))
     grid, model = summary['grid'], summary.get('model') or {}
-    if not isinstance(summary['metric'], str) or not _is_grid(grid) or not isinstance(model, dict):
+    sound = isinstance(summary['metric'], str) and _is_grid(grid) and _is_model(model)
+    if not sound or not isinstance(summary.get('checkpoint'), (str, NoneType)):
         raise MmsharpError(f'{str(path)!r} is no summary of tools/test_robust.py; {AGAIN}')
     return summary
+
+
+def _is_model(model: Any) -> bool:
+    """Whether it is what is known of a model's size: a number or nothing under each name."""
+    if not isinstance(model, dict):
+        return False
+    values = [model.get(key) for key in ('parameters', 'macs', 'latency_ms')]
+    return all(value is None or is_number(value) for value in values)
 
 
 def _is_grid(grid: Any) -> bool:

@@ -5,12 +5,13 @@ the disk before the next cell starts, so a killed run keeps every finished cell;
 of writing is detected and its cell done again.
 """
 
+import hashlib
 import json
 import math
 import os
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -29,18 +30,22 @@ _HELD: weakref.WeakSet['ResultStore'] = weakref.WeakSet()
 RESULTS = 'results.jsonl'
 SHA256_DIGITS = 64
 IDENTITY = 'identity.json'
-AGAIN = 'evaluate that model again with tools/test_robust.py in another --work-dir'
+AGAIN = 'start tools/test_robust.py again in this folder, which keeps its finished cells'
 """What to do about a results folder with a damaged file."""
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """A finished cell: metric values (``None`` where undefined), number of images, seconds of wall time."""
+    """A finished cell: metric values (``None`` where undefined), number of images, seconds of wall time.
+
+    ``identity`` is the :func:`identity_digest` of what the values depend on; empty where nobody has written it yet.
+    """
 
     cell: Cell
     metrics: dict[str, float | None]
     images: int
     seconds: float
+    identity: str = field(default='', compare=False)
 
     def to_line(self) -> str:
         """One line of JSON without a line break; NaN and infinity become null."""
@@ -53,6 +58,7 @@ class CellResult:
             'metrics': metrics,
             'images': self.images,
             'seconds': round(self.seconds, 3),
+            'identity': self.identity,
         }
         return json.dumps(record, allow_nan=False)
 
@@ -67,16 +73,29 @@ class CellResult:
             record = json.loads(line)
             cell = Cell(record['corruption'], record['severity'])
             metrics, images, seconds = dict(record['metrics']), record['images'], record['seconds']
+            identity = record.get('identity', '')
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f'not a result line: {line[:80]!r}') from error
-        sound = all(isinstance(name, str) and (value is None or _is_number(value)) for name, value in metrics.items())
-        if not sound or not isinstance(images, int) or isinstance(images, bool) or not _is_number(seconds):
+        sound = all(isinstance(name, str) and (value is None or is_number(value)) for name, value in metrics.items())
+        sound = sound and isinstance(identity, str)
+        if not sound or not isinstance(images, int) or isinstance(images, bool) or not is_number(seconds):
             raise ValueError(f'a result line with other values than numbers: {line[:80]!r}')
-        return cls(cell, metrics, images, seconds)
+        return cls(cell, metrics, images, seconds, identity)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value out of JSON is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that stand for an identity, in every line that belongs to it.
+
+    Example:
+        >>> identity_digest({'seed': 0, 'images': 2}) == identity_digest({'images': 2, 'seed': 0})
+        True
+    """
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
 class ResultStore:
@@ -112,8 +131,8 @@ class ResultStore:
         file = open(self.folder / RESULTS, 'a+b')  # closed in __exit__
         try:
             self._hold(file)
-            self._check_identity(empty=file.tell() == 0)
             self.finished, sound_bytes, self.torn = _read(file, self.folder / RESULTS)
+            self._check_identity()
             if self.torn is not None:
                 file.truncate(sound_bytes)
                 file.seek(0, os.SEEK_END)
@@ -142,6 +161,7 @@ class ResultStore:
         if self._file is None:
             raise RuntimeError('ResultStore.append outside of its with block')
         try:
+            result = replace(result, identity=identity_digest(self.identity))
             self._file.write(result.to_line().encode() + b'\n')
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -162,22 +182,25 @@ class ResultStore:
                 f'another run is writing results in {self.folder}; wait for it or choose another --work-dir'
             ) from error
 
-    def _check_identity(self, empty: bool) -> None:
+    def _check_identity(self) -> None:
+        """Compare what the folder holds with what is to be evaluated; where ``identity.json`` is lost, by its lines."""
         path = self.folder / IDENTITY
-        if path.exists():
+        try:
             found = read_json(path, 'choose another --work-dir')
-            differences = describe_differences(found, self.identity)
-            if differences and empty:
-                write_json(path, self.identity)
-            elif differences:
-                raise MmsharpError(
-                    f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. '
-                    'Choose another --work-dir, or remove the folder if its results are no longer needed'
-                )
-        elif not empty:
-            raise MmsharpError(f'{self.folder / RESULTS} has no {IDENTITY} beside it; choose another --work-dir')
-        else:
+        except MmsharpError as error:
+            digest = identity_digest(self.identity)
+            if any(result.identity != digest for result in self.finished.values()):
+                raise MmsharpError(f'{error}; its finished cells are not those of this evaluation') from error
             write_json(path, self.identity)
+            return
+        differences = describe_differences(found, self.identity)
+        if differences and not self.finished:
+            write_json(path, self.identity)
+        elif differences:
+            raise MmsharpError(
+                f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. '
+                'Choose another --work-dir, or remove the folder if its results are no longer needed'
+            )
 
 
 def _release_in_child() -> None:

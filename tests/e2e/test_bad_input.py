@@ -124,6 +124,23 @@ def test_an_unreachable_budget(folder, refusal):
     assert not list(folder.rglob('*.pth'))
 
 
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('default_hooks.pruning.warm_up=3', 'warm_up'),
+        ('optim_wrapper.accumulative_counts=0', 'accumulative_counts'),
+        ('model.backbone.depth=19', 'invalid depth 19'),
+        ('optim_wrapper.ascent.type=SAN', 'SAN'),
+        ('val_evaluator=None', 'val_evaluator'),
+    ],
+)
+def test_an_argument_that_a_part_refuses(option, words, folder, refusal):
+    """The part's own words, and the config that holds it, before training starts."""
+    line = refusal('train', CLASSIFIER, '--cfg-options', *SMALL, *NARROW, option)
+    assert words in line
+    assert not list(folder.rglob('*.pth'))
+
+
 @pytest.mark.parametrize('name', ['gausian_noise', 'GAUSSIAN'])
 def test_an_unknown_corruption(name, folder, refusal):
     """The name is given back beside the accepted ones."""

@@ -27,6 +27,12 @@ def test_the_model_s_own_weights_fit():
         (lambda state: state.update({'0.weight': torch.ones(4, 2)}), r"'0\.weight' is \[4, 2\], expected \[3, 2\]"),
         (lambda state: state.pop('0.bias'), r"'0\.bias' is missing"),
         (lambda state: state.update({f'head.{i}': torch.ones(2) for i in range(9)}), r"'head\.0' is not in the model"),
+        (
+            lambda state: state.update({'0.bias': torch.ones(3, dtype=torch.complex64)}),
+            r"'0\.bias' is torch\.complex64",
+        ),
+        (lambda state: state['0.bias'].fill_(torch.inf), r"'0\.bias' holds values that are not finite"),
+        (lambda state: state['1.running_var'].fill_(torch.nan), r"'1\.running_var' holds values that are not finite"),
     ],
 )
 def test_what_does_not_fit_is_named(change, words):

@@ -248,12 +248,59 @@ def test_another_model_s_config_is_refused(trained, tmp_path, epoch):
     assert not (tmp_path / 'slim').exists()
 
 
-def test_the_written_config_is_no_input(trained, tmp_path):
-    """It describes the slim model already; the message says which config is wanted."""
-    deploy(trained.config, trained.path(4), tmp_path / 'slim', repeats=1)
-    with pytest.raises(MmsharpError, match='already describes a slim model'):
+def test_the_written_config_does_not_go_with_the_first_training(trained, tmp_path):
+    """Its network is slim already; a checkpoint that still has to be cut was not written for it."""
+    deploy(trained.config, trained.path(2), tmp_path / 'slim', repeats=1)
+    with pytest.raises(MmsharpError, match=r'describes a slim model already.*ordinary config'):
         deploy(Config.fromfile(tmp_path / 'slim/config.py'), trained.path(4), tmp_path / 'again', repeats=1)
     assert not (tmp_path / 'again').exists()
+
+
+def slim_training(folder, work_dir, **hooks) -> Config:
+    """The config that ``tools/slim.py`` wrote, to be trained on from its weights."""
+    config = Config.fromfile(folder / 'config.py')
+    config.work_dir = config.experiment_name = str(work_dir)
+    config.load_from = str(folder / 'slim.pth')
+    config.default_hooks.update(hooks)
+    return config
+
+
+def test_a_slim_model_that_was_trained_on_is_deployed(trained, images, tmp_path):
+    """Its checkpoints say nothing of pruning; the config does."""
+    report = deploy(trained.config, trained.path(4), tmp_path / 'slim', repeats=1)
+    config = slim_training(tmp_path / 'slim', tmp_path / 'run')
+    runner = Runner.from_cfg(copy.deepcopy(config))
+    runner.train()
+    again = deploy(config, str(tmp_path / 'run/epoch_4.pth'), tmp_path / 'again', repeats=1)
+    assert {key: again[key]['parameters'] for key in ('dense', 'slim')} == {
+        key: report[key]['parameters'] for key in ('dense', 'slim')
+    }
+    assert again['input_shape'] == [3, 8, 8]
+    if not hasattr(trained, 'plain'):
+        assert relative(runner.model.eval(), load(tmp_path / 'again'), images) < 1e-5
+
+
+@pytest.mark.parametrize('epoch', [2, 4], ids=['masked', 'slim'])
+def test_a_slim_model_that_was_pruned_again_is_deployed(trained, images, tmp_path, epoch):
+    """The two recipes become one, from the dense network on."""
+    first = deploy(trained.config, trained.path(4), tmp_path / 'slim', repeats=1)
+    config = slim_training(tmp_path / 'slim', tmp_path / 'run', pruning=dict(HOOK, budget=dict(params=0.6)))
+    Runner.from_cfg(copy.deepcopy(config)).train()
+    checkpoint = torch.load(tmp_path / f'run/epoch_{epoch}.pth', weights_only=False)
+    report = deploy(config, str(tmp_path / f'run/epoch_{epoch}.pth'), tmp_path / 'again', repeats=1)
+    assert report['dense']['parameters'] == first['dense']['parameters']
+    assert report['slim']['parameters'] < first['slim']['parameters']
+    if epoch == 2:
+        expected = build_model(Config.fromfile(tmp_path / 'slim/config.py'))
+        expected.load_state_dict(checkpoint['state_dict'])
+        assert relative(expected, load(tmp_path / 'again'), images) < 1e-5
+
+
+def test_a_checkpoint_from_before_the_budget_was_met_is_noted(trained, tmp_path):
+    """``save_best`` may choose one; the report says so, and is silent where the budget is met."""
+    assert deploy(trained.config, trained.path(4), tmp_path / 'late', repeats=1)['notes'] == []
+    (note,) = deploy(trained.config, trained.path(2), tmp_path / 'early', repeats=1)['notes']
+    assert 'more than the budget params=0.5' in note
 
 
 def test_a_write_that_fails_leaves_the_old_files(trained, tmp_path, monkeypatch):

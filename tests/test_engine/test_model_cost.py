@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmsharp.engine.deployment import build_model
-from mmsharp.engine.model_cost import forward_cost, image_sample, measure_cost
+from mmsharp.engine.model_cost import image_sample, measure_cost
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of what is deprecated
 
@@ -36,5 +36,5 @@ def test_what_cannot_be_measured_says_why():
 def test_the_mode_of_the_model_comes_back():
     """Training stays training."""
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Dropout())
-    forward_cost(model, torch.zeros(1, 1, 4, 4), repeats=1)
+    measure_cost(model, torch.zeros(1, 1, 4, 4), repeats=1)
     assert model.training

@@ -45,9 +45,9 @@ def test_masked_equals_slim_in_training_mode(name, build_packaged):
             module.p = 0.0
     inputs = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, _, outputs = masked_and_slim(model, tensor_forward(inputs), train=True)
-    # batch statistics of few positions divide by small variances, which enlarges rounding errors
-    assert_masked_equals_slim(outputs, tolerance=1e-4)
+        # batch statistics of few positions divide by small variances, which enlarges rounding errors of float32
+        _, _, outputs = masked_and_slim(model.double(), tensor_forward(inputs), train=True)
+    assert_masked_equals_slim(outputs)
 
 
 def test_group_normalised_heads_are_listed(build_packaged):

@@ -137,25 +137,40 @@ def tf32():
 
 
 @pytest.mark.usefixtures('tf32')
-def test_verify_runs_in_full_float32(residual):
-    """Neither TF32 nor autocast blurs the comparison; what the user has set comes back, after an error too."""
+@pytest.mark.parametrize('named', [None, torch.float32])
+def test_verify_runs_in_full_precision(residual, named):
+    """Float64, or float32 where code names it; neither TF32 nor autocast blurs it, and the user's settings return."""
     pruner = ChannelPruner({'params': 0.5})
     pruner.attach(residual, FORWARD)
     pruner.update(1.0)
     seen = []
 
     def forward(model):
-        product = model.head[4](torch.zeros(1, model.head[4].in_features))
+        product = model.head[4](torch.zeros(1, model.head[4].in_features, dtype=named))
         seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, product.dtype))
-        if len(seen) == 3:
-            raise RuntimeError('inside')
         return FORWARD(model)
 
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert pruner.verify(forward) <= 1e-5
+        assert pruner.verify(forward) <= (1e-12 if named is None else 1e-5)
+    assert seen == [(False, False, torch.float64 if named is None else named)] * 2
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_default_dtype() == torch.float32
+    assert all(parameter.dtype == torch.float32 for parameter in residual.parameters())
+
+
+@pytest.mark.usefixtures('tf32')
+def test_verify_leaves_everything_after_an_error(residual):
+    pruner = ChannelPruner({'params': 0.5})
+    pruner.attach(residual, FORWARD)
+    pruner.update(1.0)
+
+    def forward(_):
+        raise RuntimeError('inside')
+
     with pytest.raises(RuntimeError, match='inside'):
         pruner.verify(forward)
-    assert set(seen) == {(False, False, torch.float32)}
+    assert torch.get_default_dtype() == torch.float32
     assert torch.backends.cudnn.allow_tf32
     assert torch.backends.cuda.matmul.allow_tf32
 

@@ -84,6 +84,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         ('summary.json', '{"metric": "mAP", "grid": {"corruptions": ["fog"]}}'),
         ('summary.json', '{"metric": "mAP", "grid": {"corruptions": [["fog"]], "severities": [1], "clean": true}}'),
         ('summary.json', '{"metric": "mAP", "grid": {"corruptions": [], "severities": [], "clean": true}, "model": 1}'),
+        (
+            'summary.json',
+            '{"metric": "mAP", "grid": {"corruptions": [], "severities": [], "clean": true}, "model": {"macs": "9"}}',
+        ),
     ],
 )
 def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content):
@@ -91,7 +95,20 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content):
     first = _write(tmp_path / 'a', _dense, ['fog'], [0, 1])
     second = _write(tmp_path / 'b', _dense, ['fog'], [0, 1])
     (second / file).write_text(content)
-    with pytest.raises(MmsharpError, match='evaluate that model again') as caught:
+    with pytest.raises(MmsharpError, match='again in this folder') as caught:
         compare_runs([first, second])
     assert str(second / file) in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+def test_cells_that_a_run_lacks_are_noted(tmp_path):
+    """A torn last line is no result; the averages that need it are undefined, and the table says why and what to do."""
+    first = _write(tmp_path / 'a', _dense, ['fog'], [0, 1])
+    second = _write(tmp_path / 'b', _dense, ['fog'], [0, 1])
+    lines = (second / 'results.jsonl').read_text()
+    (second / 'results.jsonl').write_text(lines[:-20])
+    compared = compare_runs([first, second])
+    assert compared['runs'][1]['scores']['mpc'] is None
+    (note,) = compared['notes']
+    assert note.startswith('b lacks 1 of the 2 compared cells (fog/1)')
+    assert str(second) in note

@@ -135,10 +135,28 @@ def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
     assert list(load_results(tmp_path)[1]) == [Cell('fog', 1)]
 
 
-def test_results_without_identity_are_refused(tmp_path):
-    """Lines of unknown origin are not continued."""
+@pytest.mark.parametrize('damage', [None, '', '{"seed": ', '[]'])
+def test_a_lost_identity_is_known_by_the_lines(tmp_path, damage):
+    """Every line carries the digest of what it depends on: the same evaluation goes on, another is refused."""
     _fill(tmp_path)
-    (tmp_path / 'identity.json').unlink()
+    path = tmp_path / 'identity.json'
+    path.unlink()
+    if damage is not None:
+        path.write_text(damage)
+    with (
+        pytest.raises(MmsharpError, match=r'identity\.json.*not those'),
+        ResultStore(tmp_path, {**IDENTITY, 'seed': 1}),
+    ):
+        pass
+    with ResultStore(tmp_path, IDENTITY) as store:
+        assert len(store.finished) == 3
+    assert load_results(tmp_path)[0] == IDENTITY
+
+
+def test_lines_of_unknown_origin_are_refused(tmp_path):
+    """Neither an identity beside them nor a digest in them."""
+    _result_line = _result('fog', 1).to_line()
+    (tmp_path / 'results.jsonl').write_text(_result_line + '\n')
     with pytest.raises(MmsharpError, match=r'identity\.json'), ResultStore(tmp_path, IDENTITY):
         pass
 

@@ -13,11 +13,10 @@ import math
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmsharp.apis import init_model
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 from mmsharp.engine.config import load_config
 from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.engine.machine import machine, versions
@@ -38,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of directions, order and augmentations (default: 0)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to compute')
     parser.add_argument('--out', default='work_dirs/loss_surface', help='folder to write to (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     args = parser.parse_args()
     if args.batches < 1:
         parser.error('--batches has to be at least 1')

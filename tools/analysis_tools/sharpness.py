@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmsharp.apis import init_model
-from mmsharp.command_line import run
+from mmsharp.command_line import Options, run
 from mmsharp.engine.config import load_config
 from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.engine.machine import machine, versions
@@ -46,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to compute')
     parser.add_argument('--names', nargs='+', help="what to call the models (default: the files' names)")
     parser.add_argument('--out', default='work_dirs/sharpness', help='folder to write to (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     args = parser.parse_args()
     if args.batches < 1:
         parser.error('--batches has to be at least 1')

@@ -20,8 +20,8 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
 from mmsharp.registry import HOOKS, PRUNERS, build_part
 
-MASKED_EQUALS_SLIM = 1e-4
-"""Largest relative difference between the masked and the slim network that is taken for rounding."""
+MASKED_EQUALS_SLIM = 1e-5
+"""Largest difference between the masked and the slim network, relative to the output's scale, taken for rounding."""
 
 CRITERION_KEY = 'mmsharp_criterion'
 """Where a checkpoint keeps what the criterion has seen since the last pruning step."""
@@ -154,9 +154,11 @@ class PruningHook(Hook):
         """Give the model the shapes of the checkpoint before its weights are copied."""
         loaded = PruningState.from_checkpoint(checkpoint)
         if loaded.kind == 'slim' and loaded.recipe is not None:
-            for model in self._copies(runner):
-                if not loaded.fits(model, checkpoint['state_dict']):
-                    apply_recipe(model, loaded.recipe)
+            cut = [model for model in self._copies(runner) if not loaded.fits(model, checkpoint['state_dict'])]
+            if not cut and not runner._resume:
+                return  # weights of a slim network for a config that describes it: it may be pruned further
+            for model in cut:
+                apply_recipe(model, loaded.recipe)
             self._after_slimming(runner)
             self._state = loaded
         elif loaded.kind == 'masked' and runner._resume:
