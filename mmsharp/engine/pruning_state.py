@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe
+
+MAX_PIXELS = 2**28
+"""Largest image that a checkpoint may ask for, in numbers: a gigabyte, which no network is deployed for."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +100,13 @@ class PruningState:
         if shape is not None and not _is_image_shape(shape):
             raise MmsharpError(
                 f'the checkpoint entry {cls.KEY!r} is malformed: input_shape {shape!r}, expected [channels, height, '
-                'width] as positive whole numbers'
+                f'width] as positive whole numbers, at most {MAX_PIXELS} together'
             )
         return cls(kind, None if recipe is None else Recipe.from_dict(recipe), None if shape is None else tuple(shape))
 
 
 def _is_image_shape(shape: Any) -> bool:
-    return (
-        isinstance(shape, (list, tuple))
-        and len(shape) == 3
-        and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
-    )
+    if not isinstance(shape, (list, tuple)) or len(shape) != 3:
+        return False
+    sound = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
+    return sound and math.prod(shape) <= MAX_PIXELS

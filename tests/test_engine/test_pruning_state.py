@@ -25,7 +25,18 @@ def test_it_comes_back_from_either_place():
         (dict(mmsharp=[1]), "'mmsharp' is a list"),
         *[
             (dict(mmsharp={**DENSE, 'input_shape': shape}), 'input_shape')
-            for shape in (3, 'abc', [3, 8], [3, 8, 0], [3, 8, -1], [3, 8, 8.0], [3, 8, True], [3, 8, None], {})
+            for shape in (
+                3,
+                [3, 2**20, 2**20],
+                'abc',
+                [3, 8],
+                [3, 8, 0],
+                [3, 8, -1],
+                [3, 8, 8.0],
+                [3, 8, True],
+                [3, 8, None],
+                {},
+            )
         ],
     ],
 )

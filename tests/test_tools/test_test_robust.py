@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmsharp.command_line import run
 
@@ -80,8 +81,27 @@ def test_scores_of_a_classifier_and_comparison(classifier, tmp_path, monkeypatch
     assert [line.split()[0] for line in printed.splitlines()[3:5]] == ['first', 'second']
     comparison = json.loads((tmp_path / 'table' / 'compare.json').read_text())
     assert comparison['runs'][0]['scores']['mpc'] == summary['scores']['mpc']
+    assert 'different times' not in printed
+    once = {run['model']['latency_ms'] for run in comparison['runs']}
+    assert summary['model']['latency_ms'] not in once  # measured anew, in turns
     for name in ('compare.md', 'compare.html'):
         assert 'second' in (tmp_path / 'table' / name).read_text()
+
+
+def test_latencies_of_models_that_are_gone_are_those_of_the_runs(classifier, tmp_path, monkeypatch, capsys):
+    """Another checkpoint under the name of the evaluated one is not timed in its place."""
+    config, checkpoint = classifier
+    own = tmp_path / 'own.pth'
+    own.write_bytes(Path(checkpoint).read_bytes())
+    for name in ('a', 'b'):
+        _call(monkeypatch, config, own, '--work-dir', tmp_path / name, '--corruptions', 'fog', '--severities', 0)
+    summary = json.loads((tmp_path / 'b/summary.json').read_text())
+    content = torch.load(own, weights_only=True)
+    torch.save({**content, 'other': 1}, own)
+    _call(monkeypatch, '--compare', tmp_path / 'a', tmp_path / 'b', '--out', tmp_path / 'table')
+    assert 'is another checkpoint by now' in capsys.readouterr().out
+    comparison = json.loads((tmp_path / 'table' / 'compare.json').read_text())
+    assert comparison['runs'][1]['model'] == summary['model']
 
 
 def test_options_of_the_config_reach_the_evaluation(classifier, tmp_path, monkeypatch):
