@@ -92,8 +92,9 @@ setup(
     extras_require={
         'toolboxes': TOOLBOXES,
         'demo': read_requirements('demo'),
-        'tests': read_requirements('demo') + read_requirements('tests'),
-        'all': TOOLBOXES + read_requirements('demo') + read_requirements('tests'),
+        'export': read_requirements('export'),
+        'tests': read_requirements('demo') + read_requirements('export') + read_requirements('tests'),
+        'all': TOOLBOXES + read_requirements('demo') + read_requirements('export') + read_requirements('tests'),
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

@@ -18,8 +18,10 @@ from mmsharp.engine.config import load_config, merge_options
 from mmsharp.engine.corruption_placement import Position
 from mmsharp.engine.deployment import build_model, deploy
 from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs, preprocessed_inputs
+from mmsharp.engine.onnx_export import export_onnx
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
+from mmsharp.engine.raw_outputs import preprocessing
 from mmsharp.engine.robust_evaluation import RobustEvaluation, RobustSettings
 from mmsharp.engine.robust_identity import file_sha256
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
@@ -93,6 +95,43 @@ def slim(
         MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config.
     """
     return deploy(_as_config(config, cfg_options), os.fspath(checkpoint), out, repeats)
+
+
+@plain_checkpoints()
+def export(
+    config: str | os.PathLike[str] | Config,
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    opset: int = 18,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write a dense, masked or slim model as ONNX, checked in onnxruntime.
+
+    Args:
+        config: The config of the model, ordinary or slim; not changed.
+        checkpoint: Its weights.
+        out: The ``.onnx`` file, which appears as a whole or not at all.
+        size: Height and width of the images; by default those that the checkpoint was pruned with.
+        opset: Version of the ONNX operators.
+        cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
+
+    Returns:
+        As :func:`mmsharp.engine.onnx_export.export_onnx`.
+
+    Raises:
+        MmsharpError: No size is known, or as :func:`init_model` and :func:`mmsharp.engine.onnx_export.export_onnx`.
+    """
+    cfg = _as_config(config, cfg_options)
+    noted = PruningState.from_checkpoint(check_checkpoint(checkpoint)).input_shape
+    if size is not None:
+        noted = (3 if noted is None else noted[0], *size)
+    if noted is None:
+        raise MmsharpError(
+            f'checkpoint {os.fspath(checkpoint)!r} does not say for which image size; give --shape HEIGHT WIDTH'
+        )
+    model = init_model(cfg, checkpoint)
+    return export_onnx(model, out, noted, opset, preprocessing(model))
 
 
 @plain_checkpoints()

@@ -91,12 +91,12 @@ def measure_latencies(
     if repeats < 1 or warmup < 0:
         raise MmsharpError(f'measure_latency: repeats={repeats}, warmup={warmup}; expected at least 1 and 0')
     seconds: list[list[float]] = [[] for _ in models]
-    began = time.perf_counter()
+    left = limit
     with ExitStack() as stack:
         for model, _ in models:
             stack.enter_context(looked_at(model))
         for number in range(warmup + repeats):
-            if number >= warmup + 3 and time.perf_counter() - began > limit:
+            if number >= warmup + 3 and left < 0:
                 break
             for taken, (model, forward) in zip(seconds, models, strict=True):
                 _wait_for(model)
@@ -104,6 +104,7 @@ def measure_latencies(
                 forward(model)
                 _wait_for(model)
                 taken.append(time.perf_counter() - start)
+                left -= taken[-1]
     return [statistics.median(taken[warmup:]) for taken in seconds]
 
 

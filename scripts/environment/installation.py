@@ -101,7 +101,7 @@ def install_torch(locks: tuple[int, ...]) -> None:
 def install_dependencies(locks: tuple[int, ...]) -> None:
     """Install the toolboxes without mmcv, and what mmsharp, its demonstration and its tests need."""
     stand_in = write_stand_in(pinned_version(CONSTRAINTS), folders.WORK)
-    names = requirement_files('torch', 'runtime', 'toolboxes', 'demo', 'tests')
+    names = requirement_files('torch', 'runtime', 'toolboxes', 'demo', 'export', 'tests')
     run_step('install the dependencies', (*PIP, 'install', '-c', CONSTRAINTS, stand_in, *names), 'dependencies', locks)
 
 

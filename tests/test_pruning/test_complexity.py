@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import count_macs, count_parameters, measure_latency, tensor_forward
+from mmsharp.pruning import count_macs, count_parameters, measure_latencies, measure_latency, tensor_forward
 
 
 def test_parameters_are_counted_once():
@@ -25,6 +25,16 @@ def test_latency_is_the_median_of_the_timed_runs(monkeypatch):
     seconds = iter([0, 100, 0, 1, 0, 2, 0, 50])
     monkeypatch.setattr('time.perf_counter', lambda: next(seconds))
     assert measure_latency(nn.Identity(), tensor_forward(torch.zeros(1)), repeats=3, warmup=1) == 2
+
+
+def test_models_take_turns_until_the_limit(monkeypatch):
+    """One of each per round; what is over the limit is three rounds after the warm-up, and no more."""
+    order = []
+    clock = iter(range(1000))
+    monkeypatch.setattr('time.perf_counter', lambda: next(clock))
+    models = [(nn.Identity(), lambda _: order.append('a')), (nn.Identity(), lambda _: order.append('b'))]
+    assert measure_latencies(models, repeats=30, warmup=1, limit=1) == [1, 1]
+    assert ''.join(order) == 'ab' * 4
 
 
 def test_no_runs_are_refused():

@@ -30,7 +30,7 @@ def test_the_toolboxes_are_pinned_together() -> None:
 def test_every_requirement_has_a_tested_version() -> None:
     """Whatever set-up installs is pinned, in place or in the constraints."""
     constraints = requirements('constraints')
-    for file in ('build', 'runtime', 'demo', 'tests'):
+    for file in ('build', 'runtime', 'demo', 'export', 'tests'):
         for name, condition in requirements(file).items():
             if name != 'setuptools':
                 assert condition.startswith('==') or constraints.get(name, '').startswith('=='), f'{file}: {name}'
@@ -39,7 +39,7 @@ def test_every_requirement_has_a_tested_version() -> None:
 def test_constraints_agree_with_the_pins() -> None:
     """A version that is pinned in two places is the same in both."""
     constraints = requirements('constraints')
-    for file in ('runtime', 'toolboxes', 'mmcv', 'demo', 'tests'):
+    for file in ('runtime', 'toolboxes', 'mmcv', 'demo', 'export', 'tests'):
         for name, condition in requirements(file).items():
             if condition.startswith('==') and name in constraints:
                 assert constraints[name] == condition, name

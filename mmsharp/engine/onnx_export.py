@@ -1,0 +1,183 @@
+"""Write a model as ONNX, and believe it only after onnxruntime has computed what PyTorch computes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmsharp.engine.raw_outputs import RawOutputs
+from mmsharp.errors import MmsharpError, one_line
+from mmsharp.files import appearing_whole
+
+TOLERANCE = 1e-4
+"""Largest difference between onnxruntime and PyTorch, relative to each output's scale: both round float32."""
+BATCHES = (2, 1, 3)
+"""Sizes that the written model has to take; it is traced with the first."""
+INPUT = 'images'
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    shape: Sequence[int],
+    opset: int = 18,
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the raw outputs of a model for images of one size and any batch, checked in onnxruntime.
+
+    PyTorch's older exporter, which follows one run, is tried first: it is quick and its graphs are small. Where it has
+    written the batch size into the graph, as for models that reshape by it, the exporter that follows the code is
+    tried. What is written has agreed with PyTorch on random images in batches of 1, 2 and 3; otherwise nothing is.
+
+    Args:
+        model: See :class:`mmsharp.engine.raw_outputs.RawOutputs`; on the CPU, left in evaluation mode.
+        path: The file, which appears as a whole or not at all.
+        shape: ``(channels, height, width)`` of the preprocessed images.
+        opset: Version of the ONNX operators.
+        metadata: Anything in JSON types, kept in the file under the key ``mmsharp``.
+
+    Returns:
+        ``outputs`` (name to shape for a batch of one), ``difference`` (the largest found, relative to the output's
+        scale), ``exporter``, ``bytes`` and ``partial`` (whether the model computes more than was written).
+
+    Raises:
+        MmsharpError: A package is missing, the shape is none, the model does not run, no exporter can write it, or what
+            they write computes something else.
+    """
+    onnx = _package('onnx')
+    _package('onnxruntime')
+    if len(shape) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
+        raise MmsharpError(f'shape={tuple(shape)!r} is not (channels, height, width) in positive whole numbers')
+    raw = RawOutputs(model)
+    images = _images(shape, BATCHES[0])
+    try:
+        names = raw.names(images)
+    except Exception as error:  # the model's own code
+        raise MmsharpError(
+            f'{type(model).__name__} does not run on images of shape {tuple(shape)} alone ({one_line(error)}); give '
+            'another --shape; models that need more than images cannot be exported'
+        ) from error
+    failures = []
+    with appearing_whole(path) as part:
+        for name, write in EXPORTERS.items():
+            try:
+                with _quiet(), torch.no_grad():
+                    write(raw, images, str(part), names, opset)
+                difference, outputs = _check(raw, part, shape, names)
+            except Exception as error:  # exporters fail in every way
+                failures.append(f'{name}: {one_line(error)[:300]}')
+                print_log(f'exporter {failures[-1]}', 'current', logging.INFO)
+                continue
+            content = onnx.load(part)
+            onnx.helper.set_model_props(content, {'mmsharp': json.dumps(dict(metadata or {}))})
+            onnx.save(content, part)
+            return dict(
+                outputs=outputs,
+                difference=difference,
+                exporter=name,
+                bytes=part.stat().st_size,
+                partial=raw.is_partial,
+            )
+        raise MmsharpError(f'{type(model).__name__} cannot be written as ONNX: {"; ".join(failures)}')
+
+
+def _by_tracing(raw: nn.Module, images: Tensor, path: str, names: list[str], opset: int) -> None:
+    batch = {name: {0: 'batch'} for name in (INPUT, *names)}
+    torch.onnx.export(
+        raw,
+        (images,),
+        path,
+        dynamo=False,
+        input_names=[INPUT],
+        output_names=names,
+        dynamic_axes=batch,
+        opset_version=opset,
+    )
+
+
+def _by_code(raw: nn.Module, images: Tensor, path: str, names: list[str], opset: int) -> None:
+    torch.onnx.export(
+        raw,
+        (images,),
+        path,
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=names,
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        opset_version=opset,
+        external_data=False,
+        verbose=False,
+    )
+
+
+EXPORTERS: dict[str, Callable[[nn.Module, Tensor, str, list[str], int], None]] = {
+    'tracing': _by_tracing,
+    'torch.export': _by_code,
+}
+
+
+def _check(
+    raw: nn.Module, path: Path, shape: Sequence[int], names: list[str]
+) -> tuple[float, dict[str, tuple[int, ...]]]:
+    """Largest relative difference to PyTorch over the batch sizes, and the outputs' shapes for one image.
+
+    Raises:
+        MmsharpError: It is above the tolerance.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    largest = 0.0
+    outputs: dict[str, tuple[int, ...]] = {}
+    for batch in BATCHES:
+        images = _images(shape, batch)
+        with torch.no_grad():
+            expected = [tensor.numpy() for tensor in raw(images)]
+        found = session.run(names, {INPUT: images.numpy()})
+        for name, one, other in zip(names, expected, found, strict=True):
+            if one.shape != other.shape:
+                raise MmsharpError(f'output {name!r} has shape {other.shape} for a batch of {batch}, not {one.shape}')
+            difference = np.abs(one - other).max() / max(np.abs(one).max(), 1e-12) if one.size else 0.0
+            if not difference <= TOLERANCE:
+                raise MmsharpError(f'output {name!r} differs from PyTorch by {difference:.2g} for a batch of {batch}')
+            largest = max(largest, float(difference))
+            outputs[name] = one.shape if batch == 1 else outputs.get(name, ())
+    return largest, outputs
+
+
+def _images(shape: Sequence[int], batch: int) -> Tensor:
+    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(batch))
+
+
+def _package(name: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise MmsharpError(f'exporting needs {name} ({one_line(error)}); pip install "mmsharp[export]"') from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of every Python number in a model; whether one mattered is what the check finds."""
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,88 @@
+"""The part of a model that is a plain function of images: no proposals, no non-maximum suppression, no samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RawOutputs(nn.Module):
+    """Images in, a flat tuple of tensors out, in evaluation mode.
+
+    Classifiers give their scores before the softmax, single-stage detectors what their head gives for every level. Of
+    two-stage detectors, whose second stage depends on what the first one finds, the neck's feature maps and the
+    outputs of the region proposal network are given.
+
+    Args:
+        model: A model of MMDetection or MMPretrain, or any module that takes images alone; not copied.
+
+    Example:
+        >>> RawOutputs(nn.Sequential(nn.Conv2d(3, 2, 1))).names(torch.zeros(1, 3, 4, 4))
+        ['output']
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        for module in self.modules():
+            module.training = False
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Shape ``(N, C, H, W)``, preprocessed; the tensors of :meth:`names`, in that order."""
+        return tuple(tensor for _, tensor in _flat(self._raw(images), 'output'))
+
+    @torch.no_grad()
+    def names(self, images: Tensor) -> list[str]:
+        """What the outputs are called: the part of the model or ``output``, then the position at every depth."""
+        return [name for name, _ in _flat(self._raw(images), 'output')]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the model computes more than these outputs show."""
+        return all(getattr(self.model, name, None) is not None for name in ('rpn_head', 'roi_head'))
+
+    def _raw(self, images: Tensor) -> Any:
+        if self.is_partial:
+            features = self.model.extract_feat(images)  # type: ignore[operator]
+            return {'neck': features, 'rpn': self.model.rpn_head(features)}  # type: ignore[operator]
+        if hasattr(self.model, 'data_preprocessor'):
+            return self.model(images, mode='tensor')
+        return self.model(images)
+
+
+def _flat(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    """Every tensor of nested sequences and mappings with its name."""
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, Mapping):
+        return [pair for key, item in value.items() for pair in _flat(item, str(key))]
+    if isinstance(value, (list, tuple)):
+        return [pair for place, item in enumerate(value) for pair in _flat(item, f'{name}_{place}')]
+    return []
+
+
+def preprocessing(model: nn.Module) -> dict[str, Any]:
+    """How a model's images are made ready, and what its classes are, in JSON types.
+
+    Returns:
+        ``mean`` and ``std`` per channel on the scale 0 to 255 (absent where images are not normalised), ``channels``
+        where their order is reversed first, ``pad_size_divisor``, and ``classes`` where the checkpoint names them.
+
+    Example:
+        >>> preprocessing(nn.Linear(1, 1))
+        {}
+    """
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    found: dict[str, Any] = {}
+    for name in ('mean', 'std'):
+        if isinstance(getattr(preprocessor, name, None), Tensor):
+            found[name] = [float(f'{float(value):.6g}') for value in getattr(preprocessor, name).flatten()]
+    if getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False)):
+        found['channels'] = 'reversed: loaded as BGR, given to the network as RGB or the other way round'
+    if isinstance(getattr(preprocessor, 'pad_size_divisor', None), int):
+        found['pad_size_divisor'] = preprocessor.pad_size_divisor
+    classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
+    return {**found, 'classes': list(classes)} if classes else found

@@ -1,0 +1,144 @@
+"""What is written as ONNX computes what PyTorch computes, for any batch, or nothing is written."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmsharp.engine import onnx_export
+from mmsharp.engine.deployment import build_model
+from mmsharp.engine.onnx_export import export_onnx
+from mmsharp.engine.raw_outputs import RawOutputs, preprocessing
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import ChannelPruner, apply_recipe, tensor_forward
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # exporters and toolboxes warn of what is deprecated
+
+PACKAGED = {
+    'classifier': ('mmpretrain', 'mobilenet_v2/mobilenet-v2_8xb32_in1k.py'),
+    'single-stage detector': ('mmdet', 'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py'),
+    'two-stage detector': ('mmdet', 'faster_rcnn/faster-rcnn_r18_fpn_8xb8-amp-lsj-200e_coco.py'),
+}
+
+
+def packaged(kind):
+    toolbox, name = PACKAGED[kind]
+    spec = importlib.util.find_spec(toolbox)
+    if spec is None:
+        pytest.skip(f'{toolbox} is not installed')
+    torch.manual_seed(0)
+    return build_model(Config.fromfile(Path(spec.origin).parent / '.mim/configs' / name))
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return {output.name: value for output, value in zip(session.get_outputs(), session.run(None, images), strict=True)}
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'single-stage detector'])
+def test_a_slim_model_is_written(kind, tmp_path):
+    """After half of the channels are gone; outputs agree for a batch that the exporter never saw."""
+    pytest.importorskip(PACKAGED[kind][0])
+    model = packaged(kind)
+    forward = tensor_forward(torch.zeros(1, 3, 64, 64))
+    pruner = ChannelPruner(budget=dict(channels=0.5))
+    pruner.attach(model, forward)
+    pruner.update(1.0)
+    apply_recipe(model, pruner.recipe())
+    report = export_onnx(model, tmp_path / 'slim.onnx', (3, 64, 64), metadata=dict(classes=['a']))
+    assert not report['partial']
+    images = torch.randn(5, 3, 64, 64)
+    with torch.no_grad():
+        expected = RawOutputs(model)(images)
+    found = run(tmp_path / 'slim.onnx', {'images': images.numpy()})
+    assert list(found) == list(report['outputs'])
+    for one, other in zip(expected, found.values(), strict=True):
+        assert np.abs(one.numpy() - other).max() <= 1e-4 * np.abs(one.numpy()).max()
+    (kept,) = [entry.value for entry in onnx.load(tmp_path / 'slim.onnx').metadata_props if entry.key == 'mmsharp']
+    assert json.loads(kept) == dict(classes=['a'])
+
+
+def test_the_first_stage_of_a_two_stage_detector_is_written(tmp_path):
+    """Feature maps and region proposal outputs, level by level; the report says that this is not all."""
+    model = packaged('two-stage detector')
+    report = export_onnx(model, tmp_path / 'first.onnx', (3, 64, 64))
+    assert report['partial']
+    assert [name for name in report['outputs'] if name.startswith('neck')] == [f'neck_{level}' for level in range(5)]
+    assert sum(name.startswith('rpn') for name in report['outputs']) == 10
+
+
+class ReshapesByBatch(nn.Module):
+    """Writes the number of images into the graph, as windows and heads of transformers do."""
+
+    def forward(self, images):
+        rows = images.flatten(0, 1)
+        return rows.reshape(int(rows.shape[0] / 3), 3, -1).sum(dim=2)
+
+
+def test_a_batch_that_was_written_into_the_graph_is_noticed(tmp_path):
+    """Tracing fixes it; the check finds out, and the other exporter is taken."""
+    report = export_onnx(ReshapesByBatch(), tmp_path / 'a.onnx', (3, 4, 4))
+    assert report['exporter'] == 'torch.export'
+
+
+class NeedsSamples(nn.Module):
+    """Does not run on images alone."""
+
+    def forward(self, images):
+        return images[:, 7]
+
+
+def test_what_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    """Every exporter's failure is in the message, and an earlier file stays."""
+
+    def wrong(raw, images, path, names, opset):
+        other = RawOutputs(nn.Sequential(raw.model, nn.ReLU()))
+        onnx_export._by_tracing(other, images, path, names, opset)
+
+    monkeypatch.setattr(onnx_export, 'EXPORTERS', {'wrong': wrong})
+    (tmp_path / 'a.onnx').write_text('before')
+    with pytest.raises(MmsharpError, match=r'cannot be written as ONNX: wrong: .*differs from PyTorch'):
+        export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8))
+    assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
+    assert (tmp_path / 'a.onnx').read_text() == 'before'
+
+
+@pytest.mark.parametrize(
+    ('model', 'shape', 'words'),
+    [
+        (nn.Conv2d(3, 4, 1), (3, 8), r'shape=\(3, 8\)'),
+        (nn.Conv2d(3, 4, 1), (3, 8, 0), r'shape=\(3, 8, 0\)'),
+        (nn.Conv2d(3, 4, 1), (5, 8, 8), r'Conv2d does not run on images of shape \(5, 8, 8\)'),
+        (NeedsSamples(), (3, 8, 8), 'NeedsSamples does not run'),
+    ],
+)
+def test_bad_input_is_named(model, shape, words, tmp_path):
+    """And nothing is written."""
+    with pytest.raises(MmsharpError, match=words):
+        export_onnx(model, tmp_path / 'a.onnx', shape)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    """With the extra that brings it."""
+    monkeypatch.setitem(__import__('sys').modules, 'onnx', None)
+    with pytest.raises(MmsharpError, match=r'onnx .*mmsharp\[export\]'):
+        export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8))
+
+
+def test_how_images_are_made_ready_is_told():
+    """Numbers and order of a stock detector."""
+    pytest.importorskip('mmdet')
+    told = preprocessing(packaged('two-stage detector'))
+    assert told['mean'] == [123.675, 116.28, 103.53]
+    assert told['std'] == [58.395, 57.12, 57.375]
+    assert 'reversed' in told['channels']
+    assert told['pad_size_divisor'] == 32
