@@ -67,7 +67,7 @@ def build_part(registry: Registry, part: Any, **defaults: Any) -> Any:
     if kind is None:
         raise MmsharpError(f'{registry.name}={dict(part)!r} has no `type`; accepted: {accepted}')
     made_by = registry.module_dict.get(kind.removeprefix(f'{SCOPE}.')) if isinstance(kind, str) else kind
-    if made_by is None:
+    if made_by is None or not callable(made_by):
         raise MmsharpError(f'{registry.name} type {kind!r} is unknown; accepted: {accepted}')
     try:
         inspect.signature(made_by).bind(**arguments)

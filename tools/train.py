@@ -25,6 +25,7 @@ from mmsharp.engine.config import (
     settle_launcher,
     settle_resume,
     settle_work_dir,
+    warn_of_lost_precision,
 )
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
@@ -67,6 +68,7 @@ def main() -> None:
     settle_resume(config, args.resume)
     if args.amp:
         settle_amp(config)
+    warn_of_lost_precision(config)
     if args.auto_scale_lr:
         settle_auto_scale_lr(config)
     if args.no_validate:

@@ -187,6 +187,20 @@ def settle_resume(config: Config, resume: str | None) -> None:
         config.load_from = resume
 
 
+def warn_of_lost_precision(config: Config) -> None:
+    """Say so where our full-precision wrapper has replaced MMEngine's one for mixed precision by its type alone.
+
+    About half of the toolboxes' configs for mixed precision have no other key by which the wrapper could notice.
+    """
+    if type_name(config.get('optim_wrapper')) == 'SAMOptimWrapper' and 'AmpOptimWrapper' in (config.text or ''):
+        print_log(
+            'a base of this config trains in mixed precision (AmpOptimWrapper), and mmsharp.SAMOptimWrapper in full '
+            "precision; type='mmsharp.AmpSAMOptimWrapper' or --amp keeps mixed precision",
+            'current',
+            logging.WARNING,
+        )
+
+
 def settle_auto_scale_lr(config: Config) -> None:
     """Turn on linear scaling of the learning rate.
 

@@ -11,6 +11,7 @@ from mmsharp.sharpness.ascents import (
     discard_nonfinite_,
     gradient_norm,
 )
+from mmsharp.sharpness.forward_state import ForwardState
 from mmsharp.sharpness.guards import RandomState, WeightGuard, frozen_statistics
 from mmsharp.sharpness.loss_surface import LossSurface
 from mmsharp.sharpness.measure import Sharpness, measure_sharpness
@@ -25,6 +26,7 @@ __all__ = [
     'AscentParameter',
     'AscentReading',
     'EveryStep',
+    'ForwardState',
     'LookSAM',
     'LossSurface',
     'MomentumSAM',

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_BATCH_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm,)
+from mmsharp.sharpness.forward_state import ForwardState, keeps_torch_statistics
 
 
 class WeightGuard:
@@ -40,12 +40,25 @@ class WeightGuard:
 
         The perturbations are not kept: who lets go of them inside frees their memory.
         """
-        originals = [tensor.detach() for tensor in tensors]
-        buffers = self._buffers_for(originals)
-        _add(originals, perturbations, buffers)
+        self.prepare(tensors, perturbations)
         del perturbations  # this frame lives on, and would keep a copy of the weights' size alive
+        with self.displaced(tensors):
+            yield
+
+    def prepare(self, tensors: Sequence[Tensor], perturbations: Sequence[Tensor]) -> None:
+        """Compute ``w + eps`` for :meth:`displaced`."""
+        originals = [tensor.detach() for tensor in tensors]
+        _add(originals, perturbations, self._buffers_for(originals))
+
+    @contextmanager
+    def displaced(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, each tensor is the ``w + eps`` prepared for it; it may be entered again and costs nothing.
+
+        What autograd saved of the tensors inside is used rightly only while they are displaced again.
+        """
+        originals = [tensor.data for tensor in tensors]
         try:
-            for tensor, buffer in zip(tensors, buffers):
+            for tensor, buffer in zip(tensors, self._buffers):
                 tensor.data = buffer
             yield
         finally:
@@ -86,13 +99,17 @@ def _alike(first: Tensor, second: Tensor) -> bool:
 
 
 @contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside, a forward pass leaves every buffer of the model as it was.
+def frozen_statistics(model: nn.Module, before: ForwardState | None = None) -> Iterator[None]:
+    """Inside, a forward pass leaves the model's state as it was, and begins with the state that ``before`` holds.
 
     BatchNorm keeps normalising with the statistics of the batch, but its running mean, variance and counter stand
     still: ``track_running_stats`` is off for modules in training mode, which current torch honours in ``forward``.
-    (A momentum of 0 would still count the batch, and would turn an infinite batch mean into NaN.) Other buffers are
-    copied and put back.
+    (A momentum of 0 would still count the batch, and would turn an infinite batch mean into NaN.) All other state is
+    exchanged and put back, see :class:`ForwardState`.
+
+    Args:
+        model: The model, without the wrapper of distributed training.
+        before: The state to begin with; ``None`` stands for the present one.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -101,27 +118,20 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
         >>> norm.running_mean.item(), norm.num_batches_tracked.item()
         (0.0, 0)
     """
-    tracking: list[nn.Module] = []
-    others: list[Tensor] = []
-    for module in model.modules():
-        if isinstance(module, _BATCH_NORMALISATIONS):
-            if module.training and module.track_running_stats:
-                tracking.append(module)
-        else:
-            others.extend(buffer for buffer in module.buffers(recurse=False) if buffer.numel())
-    copies = [(buffer.detach().clone(), buffer._version) for buffer in others]
-    for module in tracking:
-        module.track_running_stats = False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
+    before = ForwardState(model) if before is None else before
+    tracking = [
+        module
+        for module in model.modules()
+        if keeps_torch_statistics(module) and module.training and module.track_running_stats
+    ]
+    with before.replayed():
         for module in tracking:
-            module.track_running_stats = True  # type: ignore[assignment]
-        with torch.no_grad():
-            for buffer, (copy, version) in zip(others, copies):
-                # Writing even the same values would invalidate a graph that has saved the buffer.
-                if buffer._version != version:
-                    buffer.copy_(copy)
+            module.track_running_stats = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for module in tracking:
+                module.track_running_stats = True  # type: ignore[assignment]
 
 
 class RandomState(NamedTuple):

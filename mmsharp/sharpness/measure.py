@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Sharpness:
 
     Args:
         loss: ``L(w)``.
-        perturbed_loss: The largest ``L(w + eps)`` found.
+        perturbed_loss: The largest ``L(w + eps)`` found; infinite where it is no number.
         rho: Radius of the ball.
         steps: Gradient steps that were taken to find it.
     """
@@ -72,7 +73,8 @@ def measure_sharpness(
         parameters: Which parameters move, see :func:`~mmsharp.sharpness.select_parameters`.
 
     Raises:
-        MmsharpError: An argument is not as described, no parameter has a gradient, or the loss is not finite.
+        MmsharpError: An argument is not as described, no parameter has a gradient, or the loss at ``w`` is
+            not finite.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -100,9 +102,11 @@ def measure_sharpness(
             guard.perturbed(tensors, [v if t is None else v * t for v, t in zip(position, scales)]),
         ):
             loss, gradients = _mean_loss(model, losses, tensors, wanted=step < steps)
+        if first is None and not math.isfinite(loss):
+            raise MmsharpError(f'measure_sharpness: the loss is {loss}, and has no surroundings to measure')
         first = loss if first is None else first
-        worst = max(worst, loss)
-        if step == steps:
+        worst = max(worst, loss) if math.isfinite(loss) else math.inf
+        if step == steps or not math.isfinite(worst):
             break
         direction = [g if t is None else g.mul_(t) for g, t in zip(gradients, scales)]
         torch._foreach_mul_(direction, step_size / (gradient_norm(direction) + TINY))
@@ -124,10 +128,8 @@ def _mean_loss(
     for loss in losses:
         with torch.set_grad_enabled(wanted):
             value = loss(model)
-        if not value.isfinite():
-            raise MmsharpError(f'measure_sharpness: a loss is {value.item()}, and has no surroundings to measure')
         total += value.item() / len(losses)
-        if wanted:
+        if wanted and value.isfinite():
             if not value.requires_grad:
                 raise MmsharpError('measure_sharpness: a loss depends on no parameter of the model')
             found = torch.autograd.grad(value / len(losses), tensors, allow_unused=True)

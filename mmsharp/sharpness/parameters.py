@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from mmsharp.errors import MmsharpError
+from mmsharp.type_names import class_names
 
 FILTERS = ('all', 'weights', 'norm_only')
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORMALISATIONS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.LocalResponseNorm,
-)
 
 
 @dataclass(frozen=True)
@@ -45,8 +40,8 @@ def select_parameters(model: nn.Module, which: str | Sequence[str] = 'all') -> l
     Args:
         model: Any module. Parameters that require no gradient are left out.
         which: ``'all'``; ``'weights'``, tensors with more than one axis (filters and matrices); ``'norm_only'``, the
-            affine parameters of normalisation layers (SAM-ON, Mueller et al. 2023); or a list of name patterns in the
-            style of :mod:`fnmatch`, of which every one must match something.
+            affine parameters of normalisation layers (SAM-ON, Mueller et al. 2023; see :func:`is_normalisation`); or a
+            list of name patterns in the style of :mod:`fnmatch`, of which every one must match something.
 
     Raises:
         MmsharpError: ``which`` is not one of these, or it selects nothing.
@@ -65,7 +60,7 @@ def select_parameters(model: nn.Module, which: str | Sequence[str] = 'all') -> l
     seen: set[int] = set()
     for prefix, module in model.named_modules():
         for local_name, tensor in module.named_parameters(recurse=False):
-            if not tensor.requires_grad or id(tensor) in seen:
+            if not tensor.requires_grad or not tensor.numel():
                 continue
             name = f'{prefix}.{local_name}' if prefix else local_name
             if patterns is not None:
@@ -75,10 +70,10 @@ def select_parameters(model: nn.Module, which: str | Sequence[str] = 'all') -> l
             elif which == 'weights':
                 takes_part = tensor.dim() > 1
             elif which == 'norm_only':
-                takes_part = isinstance(module, _NORMALISATIONS)
+                takes_part = is_normalisation(module)
             else:
                 takes_part = True
-            if takes_part:
+            if takes_part and id(tensor) not in seen:
                 seen.add(id(tensor))
                 axis = 1 if isinstance(module, _TRANSPOSED) and tensor.dim() > 1 else 0
                 selected.append(AscentParameter(name, tensor, axis, scaled='weight' in local_name))
@@ -93,6 +88,20 @@ def select_parameters(model: nn.Module, which: str | Sequence[str] = 'all') -> l
             'the model has, or unfreeze its parameters'
         )
     return selected
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Whether a layer normalises: by its class or one that it derives from, whose name says so.
+
+    The toolboxes have many of their own (``LayerNorm2d``, ``L2Norm``, ``RMSNorm``, ``GRN``); names are what they share.
+
+    Example:
+        >>> is_normalisation(nn.GroupNorm(1, 2)), is_normalisation(nn.SyncBatchNorm(2)), is_normalisation(nn.Identity())
+        (True, True, False)
+    """
+    if any(module.children()):
+        return False  # a block that contains one, such as a pre-norm attention
+    return any('Norm' in name or name == 'GRN' for name in class_names(module))
 
 
 def validate_filter(which: str | Sequence[str]) -> None:

@@ -155,6 +155,32 @@ def test_adasap_equals_its_formula(form, norm_scope):
         torch.testing.assert_close(eps[parameter.name], expected)
 
 
+def test_adasap_scales_every_parameter_whatever_it_is_called():
+    """A table of positions is no `weight` by name; moved by its radius without a scale it would be destroyed."""
+    model = nn.Module()
+    model.table = nn.Parameter(0.02 * torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
+    (parameter,) = select_parameters(model, 'weights')
+    gradient = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    for scope in ('neuron', 'layer'):
+        eps = gradient.clone()
+        AdaSAP(rho_min=0.1, rho_max=1.0, eta=0.01, norm_scope=scope).perturb_([parameter], [eps], [None])
+        scaled = (model.table.detach().abs() + 0.01) * gradient
+        denominator = None if scope == 'neuron' else scaled.norm()
+        expected = longhand_adasap(model.table.detach(), gradient, 0, 0.1, 1.0, 0.01, 'asam', denominator)
+        torch.testing.assert_close(eps, expected)
+
+
+def test_adasap_in_half_precision_leaves_channels_without_gradient_alone():
+    """1e-12 is nothing there, and 0 / 0 no number."""
+    layer = nn.Linear(4, 3).half()
+    gradient = torch.randn(3, 4).half()
+    gradient[1] = 0
+    AdaSAP().perturb_(select_parameters(layer, 'weights'), [gradient], [None])
+    assert gradient.isfinite().all()
+    assert not gradient[1].any()
+    assert gradient[0].any()
+
+
 def test_adasap_scores_over_the_whole_network_on_request():
     """score_scope='global': the extremes are those of all channels together."""
     model = small_network()

@@ -106,3 +106,18 @@ def test_losses_that_say_nothing_are_refused():
         measure_sharpness(Quadratic([1.0, 1.0, 1.0]), [])
     with pytest.raises(MmsharpError, match='no parameter'):
         measure_sharpness(Quadratic([1.0, 1.0, 1.0]), [lambda model: torch.ones(())])
+
+
+@pytest.mark.parametrize('steps', [1, 3])
+@pytest.mark.parametrize('bad', [torch.inf, torch.nan])
+def test_a_loss_that_is_infinite_nearby_is_infinitely_sharp(steps, bad):
+    """A number to print and to compare, not the end of a series of radii."""
+    model = Quadratic([1.0, 1.0, 1.0])
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def cliff(model):
+        moved = any(not torch.equal(p, s) for p, s in zip(model.parameters(), start))
+        return loss(model) * (bad if moved else 1.0)
+
+    reading = measure_sharpness(model, [cliff], rho=0.1, steps=steps)
+    assert reading.perturbed_loss == reading.value == float('inf')

@@ -1,6 +1,7 @@
 """Laws of the parameter filters."""
 
 import pytest
+import torch
 from torch import nn
 
 from mmsharp.errors import MmsharpError
@@ -51,3 +52,38 @@ def test_a_filter_that_selects_nothing_is_refused():
     """No normalisation layers, no `norm_only`."""
     with pytest.raises(MmsharpError, match='norm_only'):
         select_parameters(nn.Linear(2, 2), 'norm_only')
+
+
+def test_a_pattern_may_name_either_module_of_a_shared_parameter():
+    """The second name is no typo."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    assert [parameter.name for parameter in select_parameters(model, ['0.weight', '1.weight'])] == ['0.weight']
+
+
+def test_norm_only_knows_normalisations_by_name():
+    """The toolboxes write their own; a block that contains one is none."""
+
+    class GRN(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(2))
+
+    class L2Norm(GRN):
+        pass
+
+    class NormedBlock(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.RMSNorm(2)
+            self.scale = nn.Parameter(torch.ones(2))
+
+    model = nn.ModuleDict(dict(grn=GRN(), l2=L2Norm(), block=NormedBlock(), linear=nn.Linear(2, 2)))
+    assert [p.name for p in select_parameters(model, 'norm_only')] == ['grn.gamma', 'l2.gamma', 'block.inner.weight']
+
+
+def test_empty_parameters_take_no_part():
+    """They have no direction."""
+    model = nn.Linear(2, 2)
+    model.empty = nn.Parameter(torch.zeros(0, 3))
+    assert [parameter.name for parameter in select_parameters(model, 'weights')] == ['weight']

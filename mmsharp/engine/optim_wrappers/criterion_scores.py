@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import ChannelGroup, Member
 from mmsharp.pruning.layers import axis_size, layer_kind
 from mmsharp.sharpness import AscentParameter
+from mmsharp.type_names import class_names
 
 Criterion = Callable[[nn.Module, ChannelGroup], Tensor]
 
@@ -20,9 +23,9 @@ class CriterionScores:
     """What a criterion says of the output channels of a parameter's layer, taken as a group of its own.
 
     AdaSAP compares the channels of a layer with each other (its ``score_scope``), so each layer is judged by itself,
-    not with the layers that its channels are coupled to. (``BatchNormScale`` sees no BatchNorm there, and scores by
-    magnitude.) A criterion that looks at gradients is shown those of every step of the optimizer; until the first, it
-    scores nothing.
+    not with the layers that its channels are coupled to. ``BatchNormScale`` sees no BatchNorm there and scores by
+    magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of the
+    optimizer; until the first, it scores nothing.
 
     Args:
         model: Holds the parameters, by the names that they were selected with.
@@ -45,6 +48,14 @@ class CriterionScores:
         self._groups: dict[str, ChannelGroup] = {}
         self._looks = hasattr(criterion, 'observe')
         self._seen = False
+        self._looked_at: set[str] = set()
+        if 'BatchNormScale' in class_names(criterion):
+            print_log(
+                'BatchNormScale judges a layer by the BatchNorm behind it, which an ascent does not see: channels are '
+                'scored by the magnitude of their filters',
+                'current',
+                logging.WARNING,
+            )
         self._hook = optimizer.register_step_pre_hook(self._observe) if self._looks else None
 
     def __call__(self, parameter: AscentParameter) -> Tensor | None:
@@ -60,13 +71,20 @@ class CriterionScores:
         if group is None or (self._looks and not self._seen):
             return None
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float()
-        if scores.shape != (group.channels,) or not scores.isfinite().all():
+        if scores.shape != (group.channels,) or not self._is_finite(group.name, scores):
             raise MmsharpError(
                 f'{type(self.criterion).__name__} scores the {group.channels} channels of {group.name!r} with a tensor '
                 f'of shape {tuple(scores.shape)} or values that are not finite; AdaSAP needs one finite number per '
                 'channel'
             )
         return scores.to(parameter.tensor.device)
+
+    def _is_finite(self, name: str, scores: Tensor) -> bool:
+        """On a GPU, where looking means waiting, only the first time."""
+        if scores.device.type != 'cpu' and name in self._looked_at:
+            return True
+        self._looked_at.add(name)
+        return bool(scores.isfinite().all())
 
     def close(self) -> None:
         """Stop looking at the optimizer's steps, and forget what was seen."""

@@ -9,8 +9,9 @@ clipping, stepping and zeroing after) stays the parent's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,8 @@ from mmsharp.sharpness import (
     Ascent,
     AscentParameter,
     AscentReading,
+    ForwardState,
+    MomentumSAM,
     Policy,
     WeightGuard,
     frozen_statistics,
@@ -83,22 +86,26 @@ class SharpnessAware:
 
     - the first pass never writes ``.grad``; accumulated gradients are not touched by it;
     - the weights come back bitwise after the second pass, also when it raises;
-    - BatchNorm statistics and other buffers are those of the first pass;
+    - BatchNorm statistics and all other state that a forward pass changes (:class:`~mmsharp.sharpness.ForwardState`)
+      are those of the first pass, and the second one begins with what the first began with;
     - both passes draw the same random numbers;
+    - an exception in either pass leaves weights and model state bitwise as before the step;
     - under accumulation each micro-batch has its own ball; under DDP so has each rank, and as many gradients are
       exchanged as in plain training, since the first pass runs under ``no_sync``;
     - all ranks end with bitwise equal weights, also where some parameters are unused on some ranks;
     - loss scaling changes neither ``eps`` nor the step; an overflow of the second gradient skips the step;
     - where the first gradient is not finite, ``eps = 0``: what then happens is up to the parent;
-    - ``rho = 0`` trains bitwise like the parent.
+    - ``rho = 0`` trains bitwise like the parent, but for activation checkpoints under a filter: what the first pass
+      does not recompute counts a batch once in BatchNorm's statistics, where plain training counts it twice.
 
     The readings ``sharpness/loss_gap`` (``L(w + eps) - L(w)``), ``sharpness/gradient_norm`` and ``sharpness/radius`` go
     to MMEngine's message hub, and from there to the log and every visualizer; they stay on the device until then. Along
     the optimizer's momentum there is one pass, and ``sharpness/momentum_norm`` in place of the first two.
 
     Raises:
-        MmsharpError: No or an unknown ascent, policy or filter, a loss whose forward was not seen inside
-            ``optim_context``, two forwards inside one context, or a compiled or sharded model.
+        MmsharpError: No or an unknown ascent, policy or filter, a policy that needs two gradients with an ascent that
+            has one, a loss whose forward was not seen inside ``optim_context`` or that is not the loss of that forward,
+            two forwards inside one context, a compiled or sharded model, or momentum to follow where there is none.
     """
 
     def __init__(
@@ -126,19 +133,25 @@ class SharpnessAware:
             validate_filter(parameters)
         built = build_part(POLICIES, dict(type='EveryStep') if policy is None else policy)
         if not isinstance(built, Policy):
-            raise MmsharpError(f'policy={policy!r} is neither a config with a `type` nor a Policy')
+            raise MmsharpError(
+                f'policy={policy!r} is neither a Policy nor the config of one; accepted types: '
+                f'{", ".join(sorted(POLICIES.module_dict))}'
+            )
         super().__init__(*args, **kwargs)
         self._policy = built
         self._parameters = parameters
         self._synchronise = synchronise
         self._skip_nonfinite = skip_nonfinite
         self._guard = WeightGuard()
-        self._away = ExitStack()
         self._call: CapturedCall | None = None
+        self._before: ForwardState | None = None
+        self._output: Any = None
+        self._is_checked = False
         self._calls = 0
         self._plan: Plan | None = None
         self._first: dict[str, Tensor] = {}
         self._selected: list[AscentParameter] | None = None
+        self._trainable: tuple[bool, ...] = ()
         self._masks: Mapping[nn.Parameter, Tensor] = {}
         self._scores: CriterionScores | None = None
         self._loaded_scores: Mapping[str, Any] = {}
@@ -153,7 +166,15 @@ class SharpnessAware:
         """Exchange the ascent, as AdaSAP does when its phases change."""
         built = build_part(ASCENTS, ascent)
         if not isinstance(built, Ascent):
-            raise MmsharpError(f'ascent={ascent!r} is neither a config with a `type` nor an Ascent')
+            raise MmsharpError(
+                f'ascent={ascent!r} is neither an Ascent nor the config of one; accepted types: '
+                f'{", ".join(sorted(ASCENTS.module_dict))}'
+            )
+        if built.direction != 'gradient' and self._policy.corrects:
+            raise MmsharpError(
+                f'{type(self._policy).__name__} compares two gradients, and {type(built).__name__} takes one; use '
+                'another policy or another ascent'
+            )
         self._ascent = built
         self._forget_parameters()
 
@@ -173,22 +194,25 @@ class SharpnessAware:
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """The parent's context, in which the forward of ``model`` is captured, or displaced along the momentum."""
         refuse_unfit(model)
-        self._away.close()
-        self._call, self._calls = None, 0
-        self._plan = self._make_plan(model)
-        handle = model.register_forward_pre_hook(self._see, with_kwargs=True, prepend=True)
-        try:
-            with (
-                super().optim_context(model),  # type: ignore[misc]
-                _no_sync(model, self._plan.two_passes),
-                non_reentrant_checkpoints(),
-            ):
+        self._call, self._calls, self._before, self._output = None, 0, None, None
+        self._plan = plan = self._make_plan(model)
+        if plan.two_passes:
+            refuse_static_graph(model)
+        inner = inner_model(model)
+        with ExitStack() as stack:
+            if plan.chosen:
+                # On the inner model: a distributed wrapper exchanges buffers before it calls it.
+                stack.callback(inner.register_forward_pre_hook(self._see_state, prepend=True).remove)
+            if plan.two_passes and not self._is_checked:
+                stack.callback(inner.register_forward_hook(self._see_output).remove)
+            stack.callback(model.register_forward_pre_hook(self._see, with_kwargs=True, prepend=True).remove)
+            if plan.reading is not None:
+                stack.enter_context(self._guard.displaced([parameter.tensor for parameter in plan.chosen]))
+            stack.enter_context(super().optim_context(model))  # type: ignore[misc]
+            stack.enter_context(_no_sync(model, plan.two_passes))
+            stack.enter_context(non_reentrant_checkpoints())
+            with self._rewinding():
                 yield
-        except BaseException:
-            self._away.close()
-            raise
-        finally:
-            handle.remove()
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Backpropagate the loss at ``w + eps``: that of the captured call made again, in place of ``loss``.
@@ -199,14 +223,28 @@ class SharpnessAware:
             loss: The loss of the forward pass, scaled for accumulation by the parent; its graph is consumed.
             kwargs: For the parent's ``backward``.
         """
-        with self._away:
-            plan = self._take_plan()
+        plan = self._take_plan()
+        with self._rewinding():
             if plan.two_passes:
                 self._backward_twice(plan, loss, kwargs)
-                return
-            super().backward(loss, **kwargs)  # type: ignore[misc]
-            if plan.reading is not None:
+            elif plan.reading is None:
+                super().backward(loss, **kwargs)  # type: ignore[misc]
+            else:
+                with self._guard.displaced([parameter.tensor for parameter in plan.chosen]):
+                    super().backward(loss, **kwargs)  # type: ignore[misc]
                 self._log(momentum_norm=plan.reading.gradient_norm, radius=plan.reading.radius)
+        self._before = None
+
+    @contextmanager
+    def _rewinding(self) -> Iterator[None]:
+        """Give the model back the state that the step began with if an exception ends it."""
+        try:
+            yield
+        except BaseException:
+            if self._before is not None:
+                self._before.rewind()
+            self._plan = self._call = self._before = self._output = None
+            raise
 
     def step(self, **kwargs: Any) -> None:
         """Let the policy correct the gradients, then clip and step as the parent does."""
@@ -260,11 +298,27 @@ class SharpnessAware:
         moved = [(parameter, self._momentum(parameter)) for parameter in chosen]
         chosen = [parameter for parameter, momentum in moved if momentum is not None]
         if not chosen:
+            self._refuse_without_momentum(parameters)
             return Plan([], two_passes=False)
         perturbations = [momentum.clone() for _, momentum in moved if momentum is not None]
         reading = self._perturbations_(chosen, perturbations)
-        self._away.enter_context(self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations))
+        self._guard.prepare([parameter.tensor for parameter in chosen], perturbations)
         return Plan(chosen, two_passes=False, reading=reading)
+
+    def _refuse_without_momentum(self, parameters: list[AscentParameter]) -> None:
+        """Momentum that is yet to come is waited for; an optimizer that keeps none is refused.
+
+        Raises:
+            MmsharpError: Naming the optimizer.
+        """
+        optimizer = self.optimizer  # type: ignore[attr-defined]
+        keeps_none = all('momentum' in group and not group['momentum'] for group in optimizer.param_groups)
+        has_stepped = any(optimizer.state.get(parameter.tensor) for parameter in parameters)
+        if keeps_none or (has_stepped and all(self._momentum(parameter) is None for parameter in parameters)):
+            raise MmsharpError(
+                f'{type(self._ascent).__name__} follows the momentum of the optimizer, and {type(optimizer).__name__} '
+                f'keeps none (looked for {" and ".join(MOMENTA)}); give it momentum, or take another ascent'
+            )
 
     def _take_plan(self) -> Plan:
         plan, self._plan = self._plan, None
@@ -278,7 +332,8 @@ class SharpnessAware:
 
     def _backward_twice(self, plan: Plan, loss: Tensor, kwargs: dict[str, Any]) -> None:
         call = self._take_call()
-        gradients = self._ascent_gradients(loss, [parameter.tensor for parameter in plan.chosen])
+        self._check_loss(inner_model(call.model), loss)
+        gradients = self._ascent_gradients(loss, plan.chosen)
         if all(gradient is None for gradient in gradients):
             # What a policy leaves out may be used, and so may other ranks' parameters: then eps = 0 here and now.
             all_were_chosen = len(gradients) == len(self._parameters_of(call.model))
@@ -300,7 +355,7 @@ class SharpnessAware:
         reading = self._perturbations_(chosen, perturbations)
         # Buffers come back after the backward pass: the graph may have saved them.
         with (
-            frozen_statistics(inner_model(call.model)),
+            frozen_statistics(inner_model(call.model), self._before),
             self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations),
         ):
             del perturbations, gradients, moved
@@ -328,6 +383,35 @@ class SharpnessAware:
         state = self.optimizer.state.get(parameter.tensor, {})  # type: ignore[attr-defined]
         return next((state[name] for name in MOMENTA if isinstance(state.get(name), Tensor)), None)
 
+    def _check_loss(self, model: nn.Module, loss: Tensor) -> None:
+        """At the first of many steps: the loss has to be the one that the captured forward leads to.
+
+        Raises:
+            MmsharpError: It is another one; a second pass would drop what was added or done to it.
+        """
+        output, self._output = self._output, None
+        if self._is_checked or output is None:
+            return
+        expected = float(model.parse_losses(output)[0].detach())  # type: ignore[operator]
+        found = float(loss.detach()) / self._loss_factor
+        if not math.isfinite(expected) or not math.isfinite(found):
+            return
+        rounding = 1e-4 if loss.dtype in (torch.float32, torch.float64) else 1e-2
+        if not math.isclose(expected, found, rel_tol=rounding, abs_tol=1e-12):
+            raise MmsharpError(
+                f'the loss given to {type(self).__name__} is {found:.6g}, but the forward pass that it saw gives '
+                f'{expected:.6g}: {type(model).__name__}.train_step adds to the loss, or makes several contexts before '
+                'one update; put such terms into the losses that its forward returns'
+            )
+        self._is_checked = True
+
+    def _see_state(self, model: nn.Module, *_: Any) -> None:
+        if self._before is None:
+            self._before = ForwardState(model)
+
+    def _see_output(self, model: nn.Module, arguments: Any, output: Any) -> None:
+        self._output = output
+
     def _see(self, model: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._calls += 1
         if self._plan is not None and self._plan.two_passes:
@@ -346,29 +430,38 @@ class SharpnessAware:
         return call
 
     def _parameters_of(self, model: nn.Module) -> list[AscentParameter]:
+        inner = inner_model(model)
+        which = self._ascent.default_parameters if self._parameters is None else self._parameters
+        trainable = tuple(parameter.requires_grad for parameter in inner.parameters())
         if self._selected is None:
-            which = self._ascent.default_parameters if self._parameters is None else self._parameters
-            self._selected = select_parameters(inner_model(model), which)
-            self._connect_criterion(inner_model(model))
+            self._selected = select_parameters(inner, which)
+            self._connect_criterion(inner)
+        elif trainable != self._trainable:
+            with suppress(MmsharpError):  # a pattern whose parameters are frozen by now is no reason to stop
+                self._selected = select_parameters(inner, which)
+        self._trainable = trainable
         return [parameter for parameter in self._selected if parameter.tensor.requires_grad]
 
     def _connect_criterion(self, model: nn.Module) -> None:
         """Let the criterion of an ascent that scores by one see the model and the optimizer's steps."""
-        if isinstance(self._ascent, AdaSAP) and self._ascent.criterion is not None:
-            self._scores = CriterionScores(model, self._ascent.criterion, self.optimizer)  # type: ignore[attr-defined]
+        ascent = self._ascent.ascent if isinstance(self._ascent, MomentumSAM) else self._ascent
+        if isinstance(ascent, AdaSAP) and ascent.criterion is not None:
+            self._scores = CriterionScores(model, ascent.criterion, self.optimizer)  # type: ignore[attr-defined]
             self._scores.load_state_dict(self._loaded_scores)
             self._loaded_scores = {}
-            self._ascent.score_by = self._scores
+            ascent.score_by = self._scores
 
     def _forget_parameters(self) -> None:
         self._selected = None
+        self._is_checked = False
         if self._scores is not None:
             self._scores.close()
             self._scores = None
 
-    def _ascent_gradients(self, loss: Tensor, tensors: list[nn.Parameter]) -> list[Tensor | None]:
-        """The gradients of ``loss`` itself, however a parent scales it for its own backward pass."""
-        return list(torch.autograd.grad(loss, tensors, allow_unused=True))
+    def _ascent_gradients(self, loss: Tensor, chosen: list[AscentParameter]) -> list[Tensor | None]:
+        """The gradients of ``loss`` itself, however a parent scales it for its own backward pass; ours to overwrite."""
+        tensors = [parameter.tensor for parameter in chosen]
+        return _separate(torch.autograd.grad(loss, tensors, allow_unused=True), chosen)
 
     def _replay(self, call: CapturedCall) -> Tensor:
         with super().optim_context(call.model):  # type: ignore[misc]
@@ -398,6 +491,45 @@ class SharpnessAware:
             return float(self.scale_loss(1.0))  # type: ignore[attr-defined]
         finally:
             self._inner_count += 1  # type: ignore[attr-defined]
+
+
+def _separate(gradients: Sequence[Tensor | None], parameters: Sequence[AscentParameter]) -> list[Tensor | None]:
+    """Gradients that may be overwritten one by one.
+
+    Autograd hands out one tensor for both operands of a sum, and expanded ones for a sum over a parameter.
+
+    Raises:
+        MmsharpError: A gradient is sparse.
+    """
+    seen: set[int] = set()
+    separate: list[Tensor | None] = []
+    for gradient, parameter in zip(gradients, parameters):
+        if gradient is not None:
+            if gradient.layout != torch.strided:
+                raise MmsharpError(
+                    f'the gradient of {parameter.name!r} is sparse, and an ascent needs dense ones; build that layer '
+                    'with sparse=False, or leave it out of `parameters`'
+                )
+            storage = gradient.untyped_storage().data_ptr()
+            expanded = any(stride == 0 and size > 1 for stride, size in zip(gradient.stride(), gradient.shape))
+            if expanded or storage in seen:
+                gradient = gradient.clone()
+            seen.add(storage)
+        separate.append(gradient)
+    return separate
+
+
+def refuse_static_graph(model: nn.Module) -> None:
+    """Refuse DDP's static graph, which expects the backward pass that a first pass does not make.
+
+    Raises:
+        MmsharpError: With what to do instead.
+    """
+    if isinstance(model, DistributedDataParallel) and model.static_graph:
+        raise MmsharpError(
+            'static_graph=True of DistributedDataParallel does not allow for the two passes of a sharpness-aware step; '
+            'remove it from model_wrapper_cfg'
+        )
 
 
 def refuse_unfit(model: nn.Module) -> None:

@@ -1,13 +1,15 @@
 """AdaSAP: a ball per channel, larger where the channel is about to be pruned.
 
 Bair et al. (ICLR 2024), "Adaptive Sharpness-Aware Pruning for Robust Sparse Networks", arXiv 2306.14306, algorithm 1
-and equations 3 and 5. No official code exists. What the sources at hand do not settle is an argument here: the form of
-the perturbation, the scope of its norm, the scope of the extremes of the score, and the score itself.
+and what others cite as equations 3 and 5. No official code exists. What the sources at hand do not settle is an
+argument here: the form of the perturbation, the scope of its norm, the scope of the extremes of the score, and the
+score itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,14 +35,16 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 class AdaSAP(Ascent):
     r"""``eps_i = rho_i * T_i^2 g_i / ||T_i g_i||_2`` per output channel ``i`` of every weight.
 
-    Bair et al. (2024), algorithm 1, equations (3) and (5). ``g`` and ``eps`` have the shapes and dtypes of the
-    parameters, ``rho_i`` is one number per output channel. Departures, each an argument: see ``rho_max``, ``score``,
-    ``norm_scope`` and ``score_scope``; and the denominator is ASAM's ``||T g||``, where what is public of the paper can
-    also be read as ``||T^2 g||``, which destroys a network at the reported radii.
+    Bair et al. (2024), algorithm 1, equations (3) and (5) as others cite them; the published numbering could not be
+    checked. ``g`` and ``eps`` have the shapes and dtypes of the parameters, ``rho_i`` is one number per output channel.
+    Departures, each an argument: see ``rho_max``, ``score``, ``norm_scope`` and ``score_scope``; and the denominator is
+    ASAM's ``||T g||``, where what is public of the paper can also be read as ``||T^2 g||``, which destroys a network at
+    the reported radii.
 
     ``rho_i`` falls linearly from ``rho_max`` for the least to ``rho_min`` for the most important channel
-    (:func:`~mmsharp.sharpness.adaptive_radius`); ``T = |w| + eta`` (``form='asam'``) or 1 (``form='sam'``). Pruned
-    channels take no part: they enter neither the extremes nor the norms, and are not perturbed.
+    (:func:`~mmsharp.sharpness.adaptive_radius`); ``T = |w| + eta`` (``form='asam'``) for every parameter, whatever it
+    is called (ASAM itself leaves biases out), or 1 (``form='sam'``). Pruned channels take no part: they enter neither
+    the extremes nor the norms, and are not perturbed.
 
     Args:
         rho_min: Radius of the most important channel, without unit in the ``asam`` form.
@@ -94,7 +98,7 @@ class AdaSAP(Ascent):
         """How the criterion scores a parameter; whoever knows the model sets it."""
         if isinstance(score, Mapping):
             score = 'l2'  # for parameters that the criterion does not know
-        if not callable(score) and score not in SCORES:
+        if not callable(score) and not (isinstance(score, str) and score in SCORES):
             raise MmsharpError(
                 f'score={score!r} is neither one of {tuple(SCORES)} nor a function nor the config of a criterion: '
                 f'{", ".join(sorted(CRITERIA.module_dict))}'
@@ -128,8 +132,8 @@ class AdaSAP(Ascent):
     def _scale_twice_(self, parameter: AscentParameter, gradient: Tensor) -> Tensor:
         """``g <- T^2 g`` in place; gives ``||T g||``."""
         if self.form == 'asam':
-            return scale_twice_(gradient, parameter, self.eta)
-        return torch.linalg.vector_norm(gradient)
+            return scale_twice_(gradient, replace(parameter, scaled=True), self.eta)
+        return _wide(torch.linalg.vector_norm(gradient))
 
     def _turn_channels_(self, parameter: AscentParameter, gradient: Tensor, radius: Tensor) -> None:
         """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``, on CPUs a few channels at a time, which stay in the cache."""
@@ -142,12 +146,13 @@ class AdaSAP(Ascent):
         if gradient.device.type == 'cpu':
             count = max(1, PIECE * count // max(1, gradient.numel()))
         for piece, weights, rho in zip(*(tensor.split(count, axis) for tensor in (gradient, weight, radii))):
-            scale = operator(weights, self.eta) if self.form == 'asam' and parameter.scaled else None
+            scale = operator(weights, self.eta) if self.form == 'asam' else None
             if scale is not None:
                 piece.mul_(scale)
-            norm = torch.linalg.vector_norm(piece, dim=others, keepdim=True) if others else piece.abs()
+            # In half precision 1e-12 is nothing, and a channel without a gradient would divide 0 by 0.
+            norm = _wide(torch.linalg.vector_norm(piece, dim=others, keepdim=True) if others else piece.abs())
             factor = rho / (norm + TINY)
-            piece.mul_(factor if scale is None else scale.mul_(factor))
+            piece.mul_(factor if scale is None else _wide(scale).mul_(factor))
 
     def _radii(self, parameters: Sequence[AscentParameter], keep: Sequence[Tensor | None]) -> list[Tensor]:
         scores = [self._score(parameter) for parameter in parameters]
@@ -169,6 +174,11 @@ class AdaSAP(Ascent):
             if scores is not None:
                 return scores
         return self.score(_filters(parameter.tensor.detach(), parameter))
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision as float32, anything else as it is."""
+    return tensor.float() if tensor.element_size() < 4 else tensor
 
 
 def _filters(tensor: Tensor, parameter: AscentParameter) -> Tensor:

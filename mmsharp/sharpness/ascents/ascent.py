@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -123,7 +124,8 @@ def validate_radius(name: str, value: float, *, minimum: float = 0.0) -> float:
         >>> validate_radius('rho', 0.05)
         0.05
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < minimum:
+    largest = sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= largest:
         raise MmsharpError(f'{name}={value!r} is not a finite number of at least {minimum:g}')
     return float(value)
 

@@ -26,7 +26,7 @@ class MomentumSAM(Ascent):
     The sign is the paper's: the weights are about to move along ``-v``, and the gradient is taken further along that
     way, at a fixed distance (Nesterov's look-ahead takes ``lr * momentum * v`` there). ``v`` is ``momentum_buffer``
     (SGD) or ``exp_avg`` (Adam and its kin) of the optimizer's state; before the first step there is none, and
-    ``eps = 0``.
+    ``eps = 0``. An optimizer that keeps none is refused.
 
     Departure: weight decay and Nesterov's momentum are as the optimizer has them, and the weights are back at ``w``
     between steps, where the paper keeps them displaced to save a pass over the memory.
@@ -36,8 +36,7 @@ class MomentumSAM(Ascent):
 
     Args:
         ascent: The formula that turns ``v`` into ``-eps``; ``None`` stands for the paper's ``SAM(rho=0.3)``. Others,
-        such
-            as ``dict(type='AdaSAP')``, are a combination of ours.
+            such as ``dict(type='AdaSAP')``, are a combination of ours.
 
     Raises:
         MmsharpError: ``ascent`` is no ascent, or one that follows the momentum itself.

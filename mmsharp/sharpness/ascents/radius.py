@@ -10,7 +10,7 @@ def adaptive_radius(score: Tensor, rho_min: float, rho_max: float, keep: Tensor 
     r"""``rho_i = rho_max - (s_i - s_min) / (s_max - s_min) * (rho_max - rho_min)``.
 
     A decreasing linear map: the channel of least score gets ``rho_max``, that of the greatest ``rho_min``. AdaSAP (Bair
-    et al., ICLR 2024, arXiv 2306.14306), equation 3 of the published version. Where all scores are equal the paper is
+    et al., ICLR 2024, arXiv 2306.14306), cited as equation 3. Where all scores are equal the paper is
     silent; every channel then gets ``rho_max``.
 
     Args:

@@ -11,7 +11,8 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper, amp_sam_optim_wrapper
-from mmsharp.sharpness import ASAM, SAM, AdaSAP, LookSAM, MomentumSAM
+from mmsharp.errors import MmsharpError
+from mmsharp.sharpness import ASAM, SAM, AdaSAP, LookSAM, MomentumSAM, RandomLayers
 
 SCALE = 2.0**16
 """A power of two, by which float32 numbers are multiplied and divided exactly."""
@@ -162,21 +163,61 @@ def overflow_in(model, number):
     model.layers[5].weight.register_hook(hook)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize('dtype', HALVES)
-@pytest.mark.parametrize('ascent', ASCENTS, ids=lambda ascent: type(ascent).__name__)
-def test_half_precision_trains_close_to_full_precision(ascent, dtype):
-    """The forward runs in half precision, weights and their restoring in float32."""
-    ours, plain = Network().cuda(), Network().cuda()
+def distance(first, second):
+    return sum((one - other).square().sum() for one, other in zip(first.parameters(), second.parameters())).sqrt()
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype'),
+    [('cpu', 'bfloat16'), *[pytest.param('cuda', dtype, marks=pytest.mark.gpu) for dtype in HALVES]],
+)
+@pytest.mark.parametrize(
+    'ascent',
+    [SAM(rho=1.0), ASAM(rho=2.0), AdaSAP(rho_min=0.5, rho_max=1.0), MomentumSAM(SAM(rho=1.0))],
+    ids=lambda ascent: type(ascent).__name__,
+)
+def test_half_precision_goes_where_full_precision_goes(ascent, device, dtype, monkeypatch):
+    """Far from where plain training in half precision goes: the ascent is in it. Weights stay in float32."""
+    if device == 'cpu':
+        monkeypatch.setattr(amp_sam_optim_wrapper, 'get_device', lambda: 'cpu')
+    half, full, plain = (Network().to(device) for _ in range(3))
     seen = []
-    ours.layers[0].register_forward_hook(lambda _, inputs, outputs: seen.append(outputs.dtype))
-    wrapper = AmpSAMOptimWrapper(optimizer=optimizer_of(ours), ascent=ascent, dtype=dtype)
-    train(ours, wrapper)
-    train(plain, SAMOptimWrapper(optimizer=optimizer_of(plain), ascent=ascent))
+    half.layers[0].register_forward_hook(lambda _, inputs, outputs: seen.append(outputs.dtype))
+    wrapper = AmpSAMOptimWrapper(optimizer=optimizer_of(half), ascent=ascent, dtype=dtype)
+    train(half, wrapper, steps=2)
+    train(full, SAMOptimWrapper(optimizer=optimizer_of(full), ascent=ascent), steps=2)
+    zero = AmpSAMOptimWrapper(optimizer=optimizer_of(plain), ascent=SAM(rho=0.0), dtype=dtype)
+    train(plain, zero, steps=2)
     assert set(seen) == {getattr(torch, dtype)}
-    for value, expected in zip(ours.parameters(), plain.parameters()):
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, expected, rtol=0.1, atol=0.02)
+    assert all(value.dtype == torch.float32 for value in half.parameters())
+    assert distance(half, full) < 0.3 * distance(plain, full)
+
+
+def test_a_state_without_loss_scaling_is_no_state_of_a_scaler(scaled):
+    """Training in bfloat16 on a CPU goes on where losses are scaled."""
+    model = Network()
+    wrapper = scaled(model, SAM())
+    before = wrapper.loss_scaler.state_dict()
+    state = SAMOptimWrapper(optimizer=optimizer_of(Network()), ascent=SAM()).state_dict()
+    wrapper.load_state_dict(dict(state, loss_scaler={}))
+    assert wrapper.loss_scaler.state_dict() == before
+
+
+def test_loss_scaling_without_any_gradient_of_the_chosen(scaled):
+    """A policy may draw layers that no loss depends on: a plain step, as in full precision."""
+    model = Network()
+    model.idle = nn.Linear(2, 2)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    train(model, scaled(model, SAM(), policy=RandomLayers(0.2, seed=1)), steps=6)
+    assert not torch.equal(model.layers[0].weight, before['layers.0.weight'])
+
+
+@pytest.mark.parametrize('loss_scale', ['dynamc', [1], -1, 0, True])
+def test_a_loss_scale_that_is_none_is_named_on_a_cpu_too(loss_scale, monkeypatch):
+    """Although nothing is scaled there."""
+    monkeypatch.setattr(amp_sam_optim_wrapper, 'get_device', lambda: 'cpu')
+    with pytest.raises(MmsharpError, match='loss_scale='):
+        AmpSAMOptimWrapper(loss_scale=loss_scale, optimizer=optimizer_of(Network()), ascent=SAM())
 
 
 @pytest.mark.gpu

@@ -17,7 +17,11 @@ from mmsharp.sharpness import select_parameters
 
 RANKS = range(2)
 STEPS = 6
-PAIRS = list(itertools.product(sorted(ASCENTS.module_dict), sorted(POLICIES.module_dict)))
+PAIRS = [
+    (ascent, policy)
+    for ascent, policy in itertools.product(sorted(ASCENTS.module_dict), sorted(POLICIES.module_dict))
+    if ASCENTS.get(ascent).direction == 'gradient' or not POLICIES.get(policy).corrects
+]
 
 SAM = dict(type='SAM', rho=0.3)
 CASES = {

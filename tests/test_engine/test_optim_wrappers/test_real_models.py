@@ -4,6 +4,7 @@ import copy
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -149,3 +150,50 @@ def test_activation_checkpointing_trains_alike(real):
         ends.append(dict(model.named_parameters()))
     for key, value in ends[0].items():
         torch.testing.assert_close(ends[1][key], value, rtol=1e-4, atol=1e-6)
+
+
+def _two_stage(path):
+    from mmdet.testing import demo_mm_inputs
+
+    config = _packaged('mmdet', path)
+    data = [demo_mm_inputs(1, [[3, 64, 64]], num_classes=80, num_items=[3], with_mask=False) for _ in range(2)]
+    return 'mmdet', config.model, data
+
+
+def _transformer():
+    toolbox, _, data = _classifier()
+    config = _packaged('mmpretrain', 'swin_transformer/swin-tiny_16xb64_in1k.py')
+    model = Config(dict(model=dict(config.model, data_preprocessor=dict(num_classes=10)))).model
+    model.backbone.update(img_size=32, window_size=2, drop_path_rate=0.5, patch_size=2)
+    model.head.num_classes = 10
+    model.train_cfg = None
+    return toolbox, model, data
+
+
+FURTHER = {
+    'samplers of boxes': lambda: _two_stage('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
+    'a head that remembers': lambda: _two_stage('dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py'),
+    'DropPath': _transformer,
+}
+
+
+@pytest.mark.parametrize('kind', FURTHER)
+def test_radius_zero_is_the_base_wrapper_where_passes_draw_and_remember(kind):
+    """Bitwise, with all statistics and all that heads keep beside them."""
+    pytest.importorskip('mmpretrain' if kind == 'DropPath' else 'mmdet')
+    toolbox, described, data = FURTHER[kind]()
+    ends = []
+    for wrapped in ('OptimWrapper', 'mmsharp.SAMOptimWrapper'):
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope(toolbox):
+            model = MODELS.build(without_downloads(copy.deepcopy(described))).train()
+        settings = {} if wrapped == 'OptimWrapper' else dict(ascent=dict(type='SAM', rho=0.0))
+        optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
+        wrapper = build_optim_wrapper(model, dict(type=wrapped, optimizer=optimizer, **settings))
+        torch.manual_seed(1)
+        np.random.seed(1)
+        for batch in data:
+            model.train_step(copy.deepcopy(batch), wrapper)
+        history = torch.tensor(getattr(getattr(model, 'roi_head', None), 'iou_history', []))
+        ends.append({**model.state_dict(), 'history': history})
+    assert all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())

@@ -7,13 +7,15 @@ import weakref
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.structures import BaseDataElement
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper
+from mmsharp.engine.optim_wrappers.sharpness_aware import refuse_static_graph
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, POLICIES, build_part
 from mmsharp.sharpness import ASAM, SAM, AdaSAP, LookSAM, MomentumSAM, Periodic, Policy, RandomLayers, select_parameters
@@ -27,9 +29,17 @@ def cpu_only(monkeypatch):
 
 ALL_ASCENTS = sorted(ASCENTS.module_dict)
 ALL_POLICIES = sorted(POLICIES.module_dict)
-PAIRS = [(ascent, policy) for ascent in ALL_ASCENTS for policy in ALL_POLICIES]
+PAIRS = [
+    (ascent, policy)
+    for ascent in ALL_ASCENTS
+    for policy in ALL_POLICIES
+    if ASCENTS.get(ascent).direction == 'gradient' or not POLICIES.get(policy).corrects  # refused, see below
+]
 SMALL = dict(Periodic=dict(interval=2), LookSAM=dict(interval=2))
 """Settings that make a policy change its mind within a few steps."""
+
+
+SEEN_SHIFTS: list[float] = []
 
 
 class Network(BaseModel):
@@ -42,12 +52,11 @@ class Network(BaseModel):
             nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(16, 3)
         )
         self.unused = nn.Linear(2, 2)
-        self.seen_shifts: list[float] = []
 
     def forward(self, inputs, data_samples=None, mode='loss'):
         outputs = self.layers(inputs)
         if data_samples is not None:
-            self.seen_shifts.append(data_samples[0].shift)
+            SEEN_SHIFTS.append(data_samples[0].shift)
             outputs = outputs + data_samples[0].shift
             data_samples[0].shift += 1.0
         return dict(loss=outputs.square().mean())
@@ -58,8 +67,8 @@ def batch(seed: int = 0) -> dict:
     return dict(inputs=torch.randn(6, 2, 4, 4, generator=generator))
 
 
-def wrapped(model: nn.Module, ascent=None, lr: float = 0.1, **kwargs):
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-3)
+def wrapped(model: nn.Module, ascent=None, lr: float = 0.1, weight_decay: float = 1e-3, **kwargs):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
     if ascent is None:
         return OptimWrapper(optimizer, **kwargs)
     return SAMOptimWrapper(optimizer, ascent=ascent, **kwargs)
@@ -90,12 +99,14 @@ def test_step_equals_the_formula_written_longhand(name):
     model = Network(dropout=0.0)
     twin = copy.deepcopy(model)
     ascent = build_part(ASCENTS, dict(type=name))
-    model.train_step(batch(), SAMOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), ascent=ascent))
+    momentum = 0.9 if ascent.direction == 'momentum' else 0.0  # of which there is none before the first step
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    model.train_step(batch(), SAMOptimWrapper(optimizer, ascent=ascent))
 
     parameters = [p for p in select_parameters(twin, ascent.default_parameters) if not p.name.startswith('unused')]
     loss = twin(**batch())['loss']
     gradients = list(torch.autograd.grad(loss, [parameter.tensor for parameter in parameters]))
-    if ascent.direction == 'momentum':  # there is none before the first step
+    if momentum:
         gradients = [torch.zeros_like(gradient) for gradient in gradients]
     else:
         ascent.perturb_(parameters, gradients, [None] * len(parameters))
@@ -137,29 +148,25 @@ def breaking(count: list[int], at: int):
 @pytest.mark.parametrize('passes', ['forward', 'backward'])
 @pytest.mark.parametrize('at', [1, 2, 3, 4])
 @pytest.mark.parametrize('ascent', ALL_ASCENTS)
-def test_an_exception_in_any_pass_leaves_the_weights_bitwise(ascent, at, passes):
-    """First or second, forward or backward; and buffers are those of the clean pass, as without an ascent."""
+def test_an_exception_in_any_pass_leaves_weights_and_state_bitwise(ascent, at, passes):
+    """First or second, forward or backward; buffers are those of before the step."""
     model = Network(dropout=0.0)
     wrapper = wrapped(model, dict(type=ascent))
+    model.train_step(batch(9), wrapper)  # from here on there is a momentum
     layer = model.layers[5] if passes == 'forward' else model.layers[2]
     register = layer.register_forward_hook if passes == 'forward' else layer.register_full_backward_hook
     handle = register(breaking([0], at))
-    plain = Network(dropout=0.0)
     before: dict[str, torch.Tensor] = {}
 
     def train_until_it_breaks():
         for step in range(5):
             before.update(copy.deepcopy(model.state_dict()))
-            plain.load_state_dict(before)
-            plain(**batch(step))
             model.train_step(batch(step), wrapper)
 
     with pytest.raises(BrokenLayerError):
         train_until_it_breaks()
     handle.remove()
-    assert_same(dict(model.named_parameters()), {key: before[key] for key, _ in model.named_parameters()})
-    if ASCENTS.get(ascent).direction == 'gradient':  # along the momentum, the only pass is that at w + eps
-        assert_same(dict(model.named_buffers()), dict(plain.named_buffers()))
+    assert_same(model.state_dict(), before)
     assert model.layers[1].track_running_stats
     train(model, wrapper, steps=1)
 
@@ -331,15 +338,18 @@ def test_accumulation_decides_once_per_optimizer_step(ascent, policy):
         torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_step_that_was_abandoned_leaves_no_displacement():
-    """Along the momentum the forward runs at w + eps; without a backward the next context puts the weights back."""
+def test_weights_are_displaced_in_the_passes_only():
+    """Along the momentum forward and backward run at w + eps; between and after them the weights are w."""
     model = Network(dropout=0.0)
     wrapper = wrapped(model, MomentumSAM())
     model.train_step(batch(0), wrapper)
     before = copy.deepcopy(dict(model.named_parameters()))
     with wrapper.optim_context(model):
-        model(**batch(1))
+        loss = model(**batch(1))['loss']
         assert not torch.equal(model.layers[0].weight, before['layers.0.weight'])
+    assert_same(before, dict(model.named_parameters()))  # parse_losses may raise here, and the step be abandoned
+    wrapper.backward(loss)
+    assert_same(before, dict(model.named_parameters()))
     with pytest.raises(BrokenLayerError), wrapper.optim_context(model):
         raise BrokenLayerError
     assert_same(before, dict(model.named_parameters()))
@@ -447,21 +457,32 @@ def test_keys_that_a_config_inherits_from_mixed_precision_are_named(key):
 
 
 @pytest.mark.usefixtures('cpu_only')
-def test_bfloat16_on_the_cpu_trains_close_to_full_precision():
-    """The forward runs in bfloat16, weights and their restoring in float32."""
-    model, twin = Network(dropout=0.0), Network(dropout=0.0)
+def test_bfloat16_on_the_cpu_follows_the_formula_written_longhand():
+    """Both passes run in bfloat16, the ascent in float32; a second pass with cached casts of w would not get here."""
+    model = Network(dropout=0.0)
+    twin = copy.deepcopy(model)
     seen: list[torch.dtype] = []
     model.layers[0].register_forward_hook(lambda _, inputs, outputs: seen.append(outputs.dtype))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
-    wrapper = AmpSAMOptimWrapper(optimizer=optimizer, ascent=SAM(rho=0.1), dtype='bfloat16')
-    for step in range(3):
-        model.train_step(batch(step), wrapper)
-    train(twin, wrapped(twin, SAM(rho=0.1)), steps=3)
-    assert set(seen) == {torch.bfloat16}
-    assert len(seen) == 6
-    for ours, theirs in zip(model.layers.parameters(), twin.layers.parameters()):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = AmpSAMOptimWrapper(optimizer=optimizer, ascent=SAM(rho=1.0), dtype='bfloat16')
+    model.train_step(batch(), wrapper)
+    assert seen == [torch.bfloat16] * 2
+
+    def gradients_of(network):
+        with torch.autocast('cpu', torch.bfloat16):
+            loss = network(**batch())['loss']
+        return torch.autograd.grad(loss, list(network.layers.parameters()))
+
+    first = gradients_of(copy.deepcopy(twin))
+    norm = torch.cat([gradient.flatten() for gradient in first]).norm()
+    moved = copy.deepcopy(twin)
+    for parameter, gradient in zip(moved.layers.parameters(), first):
+        parameter.data.add_(gradient / norm)
+    second = gradients_of(moved)
+    assert max((a - b).abs().max() for a, b in zip(first, second)) > 0.05  # so much does the ascent matter here
+    for ours, start, gradient in zip(model.layers.parameters(), twin.layers.parameters(), second):
         assert ours.dtype == torch.float32
-        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.02)
+        torch.testing.assert_close(ours, start - 0.1 * gradient, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures('cpu_only')
@@ -540,8 +561,9 @@ def test_both_passes_see_the_same_data_samples():
     model = Network()
     sample = BaseDataElement()
     sample.shift = 2.0
+    SEEN_SHIFTS.clear()
     model.train_step(dict(**batch(), data_samples=[sample]), wrapped(model, SAM()))
-    assert model.seen_shifts == [2.0, 2.0]
+    assert SEEN_SHIFTS == [2.0, 2.0]
 
 
 def test_the_perturbation_is_freed_before_the_second_pass():
@@ -703,3 +725,227 @@ def test_no_hook_stays_on_the_model():
     with pytest.raises(RuntimeError, match='inside'), wrapper.optim_context(model):
         raise RuntimeError('inside')
     assert not model._forward_pre_hooks
+
+
+class Aliased(BaseModel):
+    """Autograd hands out one gradient for both summands, and an expanded one for the sum over a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first, self.second, self.idle = (nn.Parameter(torch.randn(3, 4, generator=generator)) for _ in range(3))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=((self.first + self.second) ** 3).sum() + 0.01 * self.idle.sum())
+
+
+@pytest.mark.parametrize('ascent', [SAM(rho=0.05), ASAM(rho=0.5), AdaSAP(), AdaSAP(norm_scope='global')])
+def test_gradients_that_share_memory_are_turned_one_by_one(ascent):
+    """What is done to one summand's gradient is not done to the other's as well."""
+    model = Aliased()
+    start = copy.deepcopy(model)
+    model.train_step(batch(), SAMOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), ascent=ascent))
+    parameters = select_parameters(start, 'all')
+    gradients = [g.clone() for g in torch.autograd.grad(start(None)['loss'], [p.tensor for p in parameters])]
+    ascent.perturb_(parameters, gradients, [None] * 3)
+    moved = copy.deepcopy(start)
+    for parameter, eps in zip(moved.parameters(), gradients):
+        parameter.data.add_(eps)
+    moved(None)['loss'].backward()
+    for ours, before, other in zip(model.parameters(), start.parameters(), moved.parameters()):
+        torch.testing.assert_close(ours, before - 0.1 * other.grad)
+
+
+def test_a_sparse_gradient_is_named():
+    """Before anything is moved, with what to do."""
+
+    class Embedding(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(4, 2, sparse=True)
+
+        def forward(self, inputs, data_samples=None, mode='loss'):
+            return dict(loss=self.table(inputs).square().sum())
+
+    model = Embedding()
+    with pytest.raises(MmsharpError, match=r"'table\.weight' is sparse.*sparse=False"):
+        model.train_step(dict(inputs=torch.tensor([0, 1])), wrapped(model, SAM(), weight_decay=0.0))
+
+
+class Remembering(BaseModel):
+    """A loss that depends on what was seen: buffers written and exchanged, a number, a list, a momentum encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(8, 2)
+        self.target = ExponentialMovingAverage(self.layer, momentum=0.5)
+        self.target.requires_grad_(False)
+        self.register_buffer('written', torch.zeros(()))
+        self.register_buffer('exchanged', torch.zeros(()))
+        self.norm = OwnStatistics(2)
+        self.number = 0
+        self.history: list[float] = []
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        self.written += 1
+        self.exchanged = self.exchanged + 1
+        self.number += 1
+        self.history.append(float(self.number))
+        self.target.update_parameters(self.layer)
+        inputs = inputs.flatten(1)[:, :8]
+        with torch.no_grad():
+            wanted = self.target(inputs)
+        factor = self.written + 0.1 * self.exchanged + 0.01 * self.number + 0.001 * len(self.history)
+        return dict(loss=factor * (self.norm(self.layer(inputs)) - wanted).square().mean())
+
+
+class OwnStatistics(nn.BatchNorm1d):
+    """Calls PyTorch's function itself, with the running statistics, whatever ``track_running_stats`` says."""
+
+    def forward(self, inputs):
+        return nn.functional.batch_norm(inputs, self.running_mean, self.running_var, self.weight, self.bias, True)
+
+
+def state_of(model: Remembering) -> dict:
+    return dict(model.state_dict(), number=torch.tensor(model.number), history=torch.tensor(model.history))
+
+
+def test_a_loss_that_remembers_is_evaluated_as_if_it_were_once():
+    """The second pass begins where the first began, so that rho = 0 is the base wrapper; and it leaves nothing."""
+    plain = Remembering()
+    twin = copy.deepcopy(plain)
+    for model, ascent in ((plain, None), (twin, SAM(rho=0.0))):
+        train(model, wrapped(model, ascent))
+    assert_same(state_of(twin), state_of(plain))
+    still = Remembering()
+    still_plain = copy.deepcopy(still)
+    train(still, wrapped(still, SAM(rho=5.0), lr=0.0))
+    train(still_plain, wrapped(still_plain, lr=0.0))
+    assert_same(state_of(still), state_of(still_plain))
+
+
+def test_an_exception_leaves_what_a_loss_remembers():
+    """Also the objects: whoever holds a buffer or the list still holds the model's."""
+    model = Remembering()
+    wrapper = wrapped(model, SAM())
+    model.train_step(batch(0), wrapper)
+    before = copy.deepcopy(state_of(model))
+    held = (model.written, model.history)
+    handle = model.norm.register_forward_hook(breaking([0], 2))
+    with pytest.raises(BrokenLayerError):
+        model.train_step(batch(1), wrapper)
+    handle.remove()
+    assert_same(state_of(model), before)
+    assert held[0] is model.written
+    assert held[1] is model.history
+
+
+@pytest.mark.parametrize(('name', 'steps'), [('SGD', 0), ('Adagrad', 0), ('Adadelta', 1)])
+def test_an_optimizer_without_momentum_is_refused(name, steps):
+    """At once where its settings or its state say so, else after its first step; never silent plain training."""
+    model = Network()
+    wrapper = SAMOptimWrapper(getattr(torch.optim, name)(model.parameters(), lr=0.1), ascent=MomentumSAM())
+    for step in range(steps):
+        model.train_step(batch(step), wrapper)
+    with pytest.raises(MmsharpError, match=f'{name} keeps none'):
+        model.train_step(batch(), wrapper)
+
+
+def test_a_train_step_that_adds_to_the_loss_is_refused():
+    """The second pass would drop the penalty without a word."""
+
+    class Penalised(Network):
+        def train_step(self, data, optim_wrapper):
+            with optim_wrapper.optim_context(self):
+                losses = self(**data)
+            loss, log = self.parse_losses(losses)
+            optim_wrapper.update_params(loss + self.layers[0].weight.abs().sum())
+            return log
+
+    model = Penalised()
+    before = copy.deepcopy(dict(model.named_parameters()))
+    with pytest.raises(MmsharpError, match=r'Penalised\.train_step adds to the loss'):
+        model.train_step(batch(), wrapped(model, SAM()))
+    assert_same(before, dict(model.named_parameters()))
+
+
+def test_two_contexts_before_one_update_are_refused():
+    """The first batch would be dropped."""
+
+    class Twice(Network):
+        def train_step(self, data, optim_wrapper):
+            losses = []
+            for _ in range(2):
+                with optim_wrapper.optim_context(self):
+                    losses.append(self.parse_losses(self(**data))[0])
+            optim_wrapper.update_params(sum(losses))
+
+    model = Twice()
+    with pytest.raises(MmsharpError, match='several contexts before one update'):
+        model.train_step(batch(), wrapped(model, SAM()))
+
+
+def test_parameters_that_are_unfrozen_later_are_followed():
+    """A stage that thaws during training is moved from then on."""
+    model = Network(dropout=0.0)
+    model.layers[0].requires_grad_(False)
+    moved: list[set[str]] = []
+
+    class Watched(SAM):
+        def perturb_(self, parameters, gradients, keep):
+            moved.append({parameter.name for parameter in parameters})
+            return super().perturb_(parameters, gradients, keep)
+
+    wrapper = wrapped(model, Watched())
+    model.train_step(batch(0), wrapper)
+    model.layers[0].requires_grad_(True)
+    model.train_step(batch(1), wrapper)
+    assert moved[1] - moved[0] == {'layers.0.weight', 'layers.0.bias'}
+
+
+@pytest.mark.parametrize('policy', [name for name in ALL_POLICIES if POLICIES.get(name).corrects])
+def test_a_policy_that_compares_gradients_needs_two(policy):
+    """Along the momentum there is one; exchanging the ascent later is no way around."""
+    with pytest.raises(MmsharpError, match=rf'{policy} compares two gradients, and MomentumSAM takes one'):
+        wrapped(Network(), MomentumSAM(), policy=policy_of(policy))
+    wrapper = wrapped(Network(), SAM(), policy=policy_of(policy))
+    with pytest.raises(MmsharpError, match=policy):
+        wrapper.set_ascent(MomentumSAM())
+
+
+def test_a_criterion_scores_under_the_momentum_too():
+    """The ascent inside is connected like one of its own."""
+    model = Network()
+    ascent = dict(type='MomentumSAM', ascent=dict(type='AdaSAP', score=dict(type='Magnitude')))
+    train(model, wrapped(model, ascent), steps=3)
+
+
+def test_a_static_graph_is_refused():
+    """By name, where PyTorch would ask for a bug report."""
+
+    class Wrapper(DistributedDataParallel):
+        def __init__(self, module, static_graph):
+            nn.Module.__init__(self)
+            self.module, self.static_graph = module, static_graph
+
+    with pytest.raises(MmsharpError, match='static_graph=True'):
+        refuse_static_graph(Wrapper(Network(), True))
+    refuse_static_graph(Wrapper(Network(), False))
+    refuse_static_graph(Network())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(ascent=dict(type=3)), 'type 3 is unknown; accepted: .*SAM'),
+        (dict(ascent='SAM'), "'SAM' is neither an Ascent.*AdaSAP"),
+        (dict(ascent=SAM(), policy='LookSAM'), "'LookSAM' is neither a Policy.*EveryStep"),
+        (dict(ascent=dict(type='AdaSAP', score=['l2'])), r"score=\['l2'\] is neither"),
+        (dict(ascent=dict(type='SAM', rho=10**400)), 'rho=1000'),
+    ],
+)
+def test_wrong_types_are_named_with_what_is_accepted(arguments, words):
+    """At construction."""
+    with pytest.raises(MmsharpError, match=words):
+        wrapped(Network(), **arguments)

@@ -1,0 +1,170 @@
+"""What a forward pass changes in a model beside its outputs, so that the pass can be made again from the same state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsharp.type_names import class_names
+
+AVERAGED = 'BaseAveragedModel'
+"""MMEngine's class of momentum encoders, whose parameters a forward pass moves without a gradient."""
+VALUES = (bool, int, float, complex, str, type(None), Tensor)
+CONTAINERS = (list, dict, set, deque)
+OWN = frozenset(vars(nn.Module()))
+"""What every module has: its parts and hooks, which no forward pass changes."""
+
+
+class ForwardState:
+    """The state of a model when a forward pass began: buffers, momentum encoders, and plain attributes.
+
+    Some losses count, queue or average what they have seen. A second pass that is to compute the same function has to
+    begin where the first one did, and what it leaves must not count. Kept are:
+
+    - all buffers but those of BatchNorm, by name, so that it does not matter whether they are written or exchanged;
+    - the statistics of BatchNorm, which do not decide what a training pass computes, for :meth:`rewind` alone;
+    - parameters that require no gradient inside MMEngine's averaged models;
+    - numbers, texts, tensors (by reference), and the content of the lists, dicts, sets and deques that are attributes
+      of modules from outside of ``torch.nn``, such as the history of a dynamic assigner.
+
+    Not kept is what a forward pass changes elsewhere: other objects, files, parameters that require no gradient.
+
+    Args:
+        model: The model, without the wrapper of distributed training.
+
+    Example:
+        >>> class Counts(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.calls = 0
+        ...         self.register_buffer('seen', torch.zeros(()))
+        ...
+        ...     def forward(self):
+        ...         self.calls += 1
+        ...         self.seen = self.seen + 1
+        ...         return self.calls, self.seen.item()
+        >>> model = Counts()
+        >>> state = ForwardState(model)
+        >>> first = model()
+        >>> with state.replayed():
+        ...     second = model()
+        >>> first == second, model.calls, model.seen.item()
+        (True, 1, 1.0)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+        self._statistics: list[Tensor] = []
+        self._averaged: list[tuple[nn.Parameter, Tensor]] = []
+        self._attributes: list[tuple[nn.Module, dict[str, Any]]] = []
+        copies: dict[int, Tensor] = {}
+        for module in model.modules():
+            if keeps_torch_statistics(module):
+                self._statistics += [buffer for buffer in module._buffers.values() if buffer is not None]
+            else:
+                for name, buffer in module._buffers.items():
+                    if buffer is not None:
+                        copy = copies.setdefault(id(buffer), buffer.detach().clone())
+                        self._buffers.append((module, name, buffer, copy))
+            if not type(module).__module__.startswith('torch.nn.'):
+                self._attributes.append((module, _plain_attributes(module)))
+            if AVERAGED in class_names(module):
+                frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
+                self._averaged += [(parameter, parameter.detach().clone()) for parameter in frozen]
+        self._copies = [torch.empty_like(buffer) for buffer in self._statistics]
+        _copy(self._copies, self._statistics)
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """Inside, the model is as it was at first; afterwards, also after an exception, as just before entering."""
+        buffers = [(module, name, module._buffers.get(name)) for module, name, _, _ in self._buffers]
+        averaged = [(parameter, parameter.data) for parameter, _ in self._averaged]
+        attributes = [(module, _plain_attributes(module)) for module, _ in self._attributes]
+        # Copies of the copies, which a later rewind still needs; one for each, as buffers may be shared.
+        copies = [kept for *_, kept in self._buffers] + [kept for _, kept in self._averaged]
+        scratch = {id(kept): kept.clone() for kept in copies}
+        try:
+            for module, name, _, copy in self._buffers:
+                module._buffers[name] = scratch[id(copy)]
+            for parameter, copy in self._averaged:
+                parameter.data = scratch[id(copy)]
+            for module, values in self._attributes:
+                _set_attributes(module, values)
+            yield
+        finally:
+            for module, name, buffer in buffers:
+                module._buffers[name] = buffer
+            for parameter, data in averaged:
+                parameter.data = data
+            for module, values in attributes:
+                _set_attributes(module, values)
+
+    def rewind(self) -> None:
+        """Put the model back to this state for good, statistics of BatchNorm included; its graphs are useless then."""
+        _copy(self._statistics, self._copies)
+        _copy([buffer for *_, buffer, _ in self._buffers], [copy for *_, copy in self._buffers])
+        for module, name, buffer, _ in self._buffers:
+            module._buffers[name] = buffer
+        _copy([parameter.data for parameter, _ in self._averaged], [copy for _, copy in self._averaged])
+        for module, values in self._attributes:
+            _set_attributes(module, values)
+
+
+def keeps_torch_statistics(module: nn.Module) -> bool:
+    """Whether a module is BatchNorm whose forward is torch's own, which obeys ``track_running_stats``.
+
+    Example:
+        >>> keeps_torch_statistics(nn.BatchNorm2d(1)), keeps_torch_statistics(nn.Conv2d(1, 1, 1))
+        (True, False)
+    """
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return False
+    return type(module).forward in (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+    found = {}
+    for name, value in vars(module).items():
+        kind = type(value)
+        if kind in VALUES:
+            found[name] = value
+        elif kind in CONTAINERS and name not in OWN:
+            found[name] = (value, value.copy())
+    return found
+
+
+def _set_attributes(module: nn.Module, values: dict[str, Any]) -> None:
+    """Write what differs; a container stays the object that it is, in case somebody else holds it too."""
+    attributes = vars(module)
+    for name, value in values.items():
+        if type(value) is not tuple:
+            if attributes.get(name, module) is not value:
+                attributes[name] = value
+            continue
+        container, content = value
+        attributes[name] = container
+        if not _same(container, content):
+            container.clear()
+            (container.update if isinstance(container, (dict, set)) else container.extend)(content)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two containers of one kind hold the very same objects; comparing tensors by value would cost a wait."""
+    if len(first) != len(second):
+        return False
+    if isinstance(first, set):
+        return {id(item) for item in first} == {id(item) for item in second}
+    if isinstance(first, dict):
+        return all(name in second and second[name] is item for name, item in first.items())
+    return all(one is other for one, other in zip(first, second))
+
+
+@torch.no_grad()
+def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
+    if targets:
+        torch._foreach_copy_(targets, sources)

@@ -1,0 +1,134 @@
+"""A forward pass can be made again from the state that it began with, and leaves what it left."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from torch import nn
+
+from mmsharp.sharpness import ForwardState
+from mmsharp.sharpness.forward_state import keeps_torch_statistics
+
+
+class Everything(nn.Module):
+    """Changes all that a forward pass is known to change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.average = ExponentialMovingAverage(nn.Linear(2, 2), momentum=0.5).requires_grad_(False)
+        self.norm = nn.BatchNorm1d(2)
+        self.register_buffer('written', torch.zeros(2))
+        self.register_buffer('exchanged', torch.zeros(2))
+        self.register_buffer('numpys', torch.zeros(2))
+        self.register_buffer('nothing', None)
+        self.number, self.text, self.tensor = 0, '', torch.zeros(1)
+        self.listed, self.named, self.unique, self.queue, self._private = [], {}, set(), deque(maxlen=3), []
+
+    def forward(self, inputs):
+        self.number += 1
+        self.text += 'a'
+        self.tensor = self.tensor + 1
+        self.written.data.add_(1)
+        self.exchanged = self.exchanged + 1
+        self.numpys.numpy()[:] += 1
+        for container in (self.listed, self.queue, self._private):
+            container.append(self.number)
+        self.named[self.number] = self.number
+        self.unique.add(self.number)
+        self.average.update_parameters(self.layer)
+        return self.norm(self.layer(inputs) + self.average(inputs))
+
+
+def everything_of(model):
+    """A copy of all of it, in comparable types."""
+    tensors = {key: value.clone() for key, value in {**model.state_dict(), 'tensor': model.tensor}.items()}
+    rest = (model.number, model.text, list(model.listed), dict(model.named), set(model.unique), list(model.queue))
+    return tensors, (*rest, list(model._private))
+
+
+def assert_same(first, second):
+    assert first[1] == second[1]
+    assert all(torch.equal(value, second[0][key]) for key, value in first[0].items())
+
+
+INPUTS = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+
+
+def test_a_second_pass_sees_what_the_first_saw_and_leaves_nothing():
+    """Inside, all is as before the first pass, but for BatchNorm's statistics, which do not matter in training."""
+    model = Everything()
+    model(INPUTS)
+    before = everything_of(model)
+    state = ForwardState(model)
+    model(INPUTS)
+    after = everything_of(model)
+    objects = [model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
+    with state.replayed():
+        for key in before[0]:
+            if not key.startswith('norm.'):
+                assert torch.equal({**model.state_dict(), 'tensor': model.tensor}[key], before[0][key]), key
+        assert everything_of(model)[1] == before[1]
+        model(INPUTS)
+    model.norm.load_state_dict({key[5:]: value for key, value in after[0].items() if key.startswith('norm.')})
+    assert_same(everything_of(model), after)
+    now = [model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
+    assert all(one is other for one, other in zip(objects, now))
+
+
+@pytest.mark.parametrize('replayed', [False, True])
+def test_rewinding_goes_back_for_good(replayed):
+    """Statistics of BatchNorm too, and after a replay as well."""
+    model = Everything()
+    model(INPUTS)
+    before = everything_of(model)
+    objects = [model.written, model.exchanged, model.listed, *model.average.parameters()]
+    state = ForwardState(model)
+    model(INPUTS)
+    if replayed:
+        with state.replayed():
+            model(INPUTS)
+    state.rewind()
+    assert_same(everything_of(model), before)
+    now = [model.written, model.exchanged, model.listed, *model.average.parameters()]
+    assert all(one is other for one, other in zip(objects, now))
+
+
+def test_shared_buffers_stay_shared():
+    """One tensor under two names is one tensor in the second pass too."""
+    model = nn.Module()
+    model.register_buffer('one', torch.zeros(1))
+    model.child = nn.Module()
+    model.child.register_buffer('other', model.one)
+    with ForwardState(model).replayed():
+        assert model.one is model.child.other
+        model.one += 1
+    assert model.one is model.child.other
+    assert model.one.item() == 0
+
+
+def test_an_exception_inside_changes_nothing():
+    """The state outside comes back."""
+    model = Everything()
+    state = ForwardState(model)
+    after = everything_of(model)
+    with pytest.raises(RuntimeError, match='shapes'), state.replayed():
+        model(torch.ones(2, 3))
+    assert_same(everything_of(model), after)
+    assert np.allclose(model.numpys.numpy(), 0)
+
+
+def test_batch_normalisation_of_one_s_own_is_told_apart():
+    """Only torch's own forward obeys `track_running_stats`."""
+
+    class Own(nn.BatchNorm2d):
+        def forward(self, inputs):
+            return inputs
+
+    class Named(nn.BatchNorm2d):
+        """A subclass that changes nothing."""
+
+    modules = (Named(1), nn.SyncBatchNorm(1), Own(1), nn.GroupNorm(1, 1))
+    assert [keeps_torch_statistics(module) for module in modules] == [True, True, False, False]
