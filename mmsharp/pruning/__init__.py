@@ -4,7 +4,7 @@
 ``apply_recipe``; ``ChannelPruner`` drives them.
 """
 
-from mmsharp.pruning.allocation import Global, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.pruning.allocation import Global, Knapsack, Limits, Uniform, meet_budget, parse_budget
 from mmsharp.pruning.channel_pruner import ChannelPruner
 from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
 from mmsharp.pruning.cost import CostModel
@@ -30,6 +30,7 @@ __all__ = [
     'GeometricMedian',
     'Global',
     'GroupSet',
+    'Knapsack',
     'LayerRecipe',
     'Limits',
     'Linear',

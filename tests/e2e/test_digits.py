@@ -42,14 +42,15 @@ CLASSIFIER = (
 )
 DETECTOR = TRAINING
 
-TOOLBOX_TESTS = ('mmdet', 'mmpretrain')
+FLOPS = dict(mmdet=('--num-images', 2), mmpretrain=('--shape', 32))
+"""The toolboxes' own counters of operations: mmdet's takes the first images of the config's data."""
 
 
-def toolbox_test(name: str) -> Path:
+def toolbox_tool(name: str, tool: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         pytest.skip(f'{name} is not installed')
-    return Path(spec.origin).parent / '.mim/tools/test.py'
+    return Path(spec.origin).parent / '.mim/tools' / tool
 
 
 def metrics(work_dir: Path) -> dict[str, float]:
@@ -81,13 +82,18 @@ def run_all(command, folder: Path, name: str, toolbox: str, options: tuple[str, 
     # From another folder: the recipe lies beside the config, only the data are found from the current one.
     deployed = ('slim/config.py', 'slim/slim.pth')
     command('tools/test.py', *deployed, '--work-dir', 'ours', cwd=folder)
-    command(toolbox_test(toolbox), *deployed, '--work-dir', 'theirs', cwd=folder)
+    command(toolbox_tool(toolbox, 'test.py'), *deployed, '--work-dir', 'theirs', cwd=folder)
     assert metrics(folder / 'ours') == metrics(folder / 'theirs')
+    counted = command(toolbox_tool(toolbox, 'analysis_tools/get_flops.py'), deployed[0], *FLOPS[toolbox], cwd=folder)
+    assert 'Params: ' in counted.stdout
     command(
         'tools/test.py', CONFIGS / f'{name}.py', 'run/epoch_2.pth', '--work-dir', 'unslimmed',
         '--cfg-options', *options, cwd=folder,
     )  # fmt: skip
     assert metrics(folder / 'unslimmed') == metrics(folder / 'ours')
+
+    command('tools/export.py', *deployed, '--out', 'slim/model.onnx', cwd=folder)
+    assert (folder / 'slim/model.onnx').stat().st_size < (folder / 'slim/slim.pth').stat().st_size * 1.5
 
     grid = ('--corruptions', 'gaussian_noise', 'fog', '--severities', 2, '--show-samples', 1)
     command('tools/test_robust.py', *deployed, *grid, '--work-dir', 'robust', cwd=folder)
@@ -103,6 +109,7 @@ def folder(tmp_path, digits):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_classifier_from_its_config_to_a_robustness_report(folder, command):
     """mmpretrain's ResNet-18 on real digits: masked, slim, deployed, and measured on corrupted images."""
     summary = run_all(command, folder, 'resnet18_digits', 'mmpretrain', CLASSIFIER)
@@ -111,6 +118,7 @@ def test_a_classifier_from_its_config_to_a_robustness_report(folder, command):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_detector_from_its_config_to_a_robustness_report(folder, command):
     """mmdet's YOLOv3-MobileNetV2 on Digits-VOC: the same, with the same commands."""
     summary = run_all(command, folder, 'yolov3_mobilenetv2_digits-voc', 'mmdet', DETECTOR)
@@ -132,6 +140,7 @@ def test_mixed_precision_on_a_cpu_stays_sharpness_aware(tmp_path, digits, comman
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_training_goes_on(folder, command):
     """SIGKILL after the first checkpoint; the same command with --resume finishes what was begun."""
     arguments = [str(CONFIGS / 'yolov3_mobilenetv2_digits-voc.py'), '--work-dir', 'run', '--resume']

@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 import torch
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import Global, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.pruning import Global, Knapsack, Limits, Uniform, meet_budget, parse_budget
 from mmsharp.registry import ALLOCATIONS, build_part
 
 ALLOCATIONS.import_from_location()
@@ -125,3 +127,47 @@ def test_bad_limits_are_refused(limits):
     """Positive integers."""
     with pytest.raises(MmsharpError, match='expected a positive integer'):
         Limits(**limits)
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('target', [0.4, 0.6, 0.8])
+def test_the_knapsack_is_the_best_there_is(seed, target):
+    """With additive costs: no other choice of prefixes within the budget is worth more, by trying all."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes, widths = (3, 4, 5), (5.0, 1.0, 2.0)
+    scores = [torch.rand(size, generator=generator) + 0.05 for size in sizes]
+    alive = [torch.ones(size, dtype=torch.bool) for size in sizes]
+
+    def additive(keep):
+        return sum(w * float(m.sum()) for w, m in zip(widths, keep)) / sum(w * s for w, s in zip(widths, sizes))
+
+    keep = Knapsack('none')(scores, alive, target, additive, Limits())
+    found = sum(float(score[mask].sum()) for score, mask in zip(scores, keep))
+    ranked = [score.sort(descending=True).values for score in scores]
+    best = 0.0
+    for counts in itertools.product(*(range(1, size + 1) for size in sizes)):
+        masks = [torch.arange(size) < count for size, count in zip(sizes, counts)]
+        if additive(masks) <= target + 1e-9:
+            best = max(best, sum(float(values[:count].sum()) for values, count in zip(ranked, counts)))
+    assert found == pytest.approx(best, rel=1e-3)
+
+
+def test_the_knapsack_keeps_what_costs_little():
+    """Equal scores: the cheap group stays whole, where one threshold would take from both."""
+    alive = [torch.ones(8, dtype=torch.bool), torch.ones(8, dtype=torch.bool)]
+    scores = [torch.ones(8), torch.ones(8)]
+
+    def cost(keep):
+        return (9 * float(keep[0].sum()) + float(keep[1].sum())) / 80
+
+    kept = [int(mask.sum()) for mask in Knapsack()(scores, alive, 0.6, cost, Limits())]
+    assert kept == [4, 8]
+
+
+@pytest.mark.parametrize(
+    'arguments', [dict(normaliser='median'), dict(seconds=0), dict(seconds='1'), dict(seconds=True)]
+)
+def test_bad_knapsacks_are_refused(arguments):
+    """By name."""
+    with pytest.raises(MmsharpError, match=next(iter(arguments))):
+        Knapsack(**arguments)

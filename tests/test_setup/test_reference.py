@@ -1,0 +1,61 @@
+"""The references in the documents name every registered part, with the arguments that it really has."""
+
+import ast
+import importlib.util
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mmsharp.files import marked
+from mmsharp.registry import ALLOCATIONS, ASCENTS, CRITERIA, POLICIES, SCHEDULES
+
+DOCS = Path(__file__).parents[2] / 'docs'
+TABLES = {
+    'criteria': ('prune.md', CRITERIA),
+    'allocations': ('prune.md', ALLOCATIONS),
+    'schedules': ('prune.md', SCHEDULES),
+    'ascents': ('train-sharpness-aware.md', ASCENTS),
+    'policies': ('train-sharpness-aware.md', POLICIES),
+}
+
+
+def calls_in(document: str) -> dict[str, dict]:
+    """``{'Magnitude': {'p': 2}}`` for every table row that begins with ``| `Magnitude(p=2)` |``."""
+    text = (DOCS / document).read_text(encoding='utf-8')
+    found = {}
+    for written in re.findall(r'^\| `(\w+\([^`]*\))` \|', text, flags=re.MULTILINE):
+        call = ast.parse(written, mode='eval').body
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)
+        found[call.func.id] = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return found
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_every_part_is_in_the_reference_with_its_defaults(name: str) -> None:
+    """A part that is registered, renamed or given another default does not go undocumented."""
+    document, registry = TABLES[name]
+    written = calls_in(document)
+    assert set(registry.module_dict) <= set(written)
+    for part, kind in registry.module_dict.items():
+        parameters = inspect.signature(kind).parameters
+        for argument, default in written[part].items():
+            assert parameters[argument].default == default, f'{part}({argument}=...)'
+
+
+def test_the_latency_table_is_that_of_the_record() -> None:
+    """No figure without its record."""
+    path = DOCS.parent / 'benchmarks' / 'slim_latency.py'
+    spec = importlib.util.spec_from_file_location('slim_latency', path)
+    assert spec is not None
+    assert spec.loader is not None
+    slim_latency = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slim_latency)
+    records = sorted((DOCS.parent / 'benchmarks' / 'results').glob('slim_latency_*.json'))
+    assert records
+    for record in records:
+        rendered = slim_latency.render(json.loads(record.read_text(encoding='utf-8')))
+        assert marked(slim_latency.DOCUMENT, record.stem) == rendered
