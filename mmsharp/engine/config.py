@@ -109,20 +109,20 @@ def settle_launcher(config: Config, launcher: str) -> None:
     wrapper.setdefault('broadcast_buffers', False)
     wrapper['device_ids'] = None
     config.model_wrapper_cfg = wrapper
-    if _replace_sync_bn(config.model):
+    if replace_sync_bn(config.model):
         print_log('SyncBN does not run on CPUs and becomes BN', 'current', logging.WARNING)
 
 
-def _replace_sync_bn(value: Any) -> bool:
+def replace_sync_bn(value: Any) -> bool:
     """Turn every SyncBN of a model config, given by name or as a class, into BN; whether there was one."""
     found = False
     if isinstance(value, dict):
         if type_name(value) in SYNC_BN:
             value['type'] = 'BN'
             found = True
-        found |= any([_replace_sync_bn(item) for item in value.values()])
+        found |= any([replace_sync_bn(item) for item in value.values()])
     elif isinstance(value, (list, tuple)):
-        found = any([_replace_sync_bn(item) for item in value])
+        found = any([replace_sync_bn(item) for item in value])
     return found
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import MessageHub
-from mmengine.structures import InstanceData, PixelData
 
-OBJECTS = 3
-PROPOSALS = 12
+from mmsharp.engine.fabricated_samples import classification_sample, detection_sample
+from mmsharp.type_names import type_name
 
 
 def training_batch(config: Mapping[str, Any], toolbox: str, size: int, images: int, seed: int) -> dict[str, Any]:
     """Images of random pixels with random annotations, as a data loader hands them to ``train_step``.
 
-    Detectors get boxes, labels, masks, a semantic map and proposals; each takes what it needs. Classifiers get a label.
+    Detectors get boxes, labels and proposals, and masks and a semantic map where their training pipeline loads them;
+    classifiers get a label.
 
     Args:
         config: The whole config; its preprocessor says how many channels an image has, its model how many classes.
@@ -34,8 +34,13 @@ def training_batch(config: Mapping[str, Any], toolbox: str, size: int, images: i
     inputs = [
         torch.from_numpy(generator.integers(0, 256, (channels, size, size), dtype=np.uint8)) for _ in range(images)
     ]
-    sample = _detection_sample if toolbox == 'mmdet' else _classification_sample
-    return dict(inputs=inputs, data_samples=[sample(generator, size, classes) for _ in range(images)])
+    if toolbox == 'mmdet':
+        pipeline = config.get('train_dataloader')
+        wanted = dict(masks=_says(pipeline, 'with_mask'), semantics=_says(pipeline, 'with_seg'))
+        samples = [detection_sample(generator, (size, size), classes, **wanted) for _ in range(images)]
+    else:
+        samples = [classification_sample(generator, (size, size), classes) for _ in range(images)]
+    return dict(inputs=inputs, data_samples=samples)
 
 
 def announce_first_iteration() -> None:
@@ -73,33 +78,10 @@ def smallest_class_count(part: Any) -> int:
     return min((count for count in counts if count > 0), default=0)
 
 
-def _classification_sample(generator: np.random.Generator, size: int, classes: int) -> Any:
-    from mmpretrain.structures import DataSample
-
-    sample = DataSample(metainfo=dict(img_shape=(size, size), ori_shape=(size, size)))
-    return sample.set_gt_label(int(generator.integers(max(classes, 1))))
-
-
-def _detection_sample(generator: np.random.Generator, size: int, classes: int) -> Any:
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-
-    sides = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), (size, size))
-    sample = DetDataSample(metainfo=dict(sides, scale_factor=(1.0, 1.0), flip=False, flip_direction=None, img_id=0))
-    boxes = _boxes(generator, OBJECTS, size)
-    masks = np.zeros((OBJECTS, size, size), dtype=np.uint8)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.round().int().tolist()):
-        mask[top:bottom, left:right] = 1
-    labels = torch.from_numpy(generator.integers(max(classes, 1), size=OBJECTS))
-    sample.gt_instances = InstanceData(bboxes=boxes, labels=labels, masks=BitmapMasks(masks, size, size))
-    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
-    sample.proposals = InstanceData(bboxes=_boxes(generator, PROPOSALS, size), scores=torch.ones(PROPOSALS))
-    sample.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(generator.integers(max(classes, 1), size=(1, size, size))))
-    return sample
-
-
-def _boxes(generator: np.random.Generator, count: int, size: int) -> torch.Tensor:
-    """Corners of boxes whose sides are a quarter to a half of the image, shape ``(count, 4)``."""
-    sides = generator.uniform(size / 4, size / 2, (count, 2))
-    corners = generator.uniform(0, 1, (count, 2)) * (size - sides)
-    return torch.from_numpy(np.concatenate([corners, corners + sides], axis=1)).float()
+def _says(part: Any, flag: str) -> bool:
+    """Whether a flag of the loading of annotations is set anywhere in a config; panoptic ones bring everything."""
+    if isinstance(part, Mapping):
+        return bool(part.get(flag, type_name(part) == 'LoadPanopticAnnotations')) or any(
+            _says(value, flag) for value in part.values()
+        )
+    return isinstance(part, (list, tuple)) and any(_says(value, flag) for value in part)

@@ -8,9 +8,10 @@ data, another schedule or other initial weights for a network of another folder 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmsharp.errors import MmsharpError
 
@@ -26,11 +27,13 @@ class Family:
     Args:
         config: Path of the config inside the folder; ``None`` if the family is out of scope.
         size: Height and width of the images, where the toolbox's usual size of :data:`SIZES` does not do.
+        options: What has to be changed in the config so that the toolbox itself can run or train it.
         reason: Why the family is out of scope.
     """
 
     config: str | None
     size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
 
@@ -42,6 +45,10 @@ _VIDEO = _outside('tracks objects in videos')
 _TEXT = _outside('takes text')
 _PRETRAINING = _outside('self-supervised pre-training')
 _MULTIMODAL = _outside('takes text')
+_NOT_DISTILLED = {'model.head.distillation': False}
+"""mmpretrain trains no distilled heads."""
+_NONZERO_EPS = {'model.backbone.norm_cfg.eps': 1e-5}
+"""torch 2.11 refuses the 0 of the config."""
 
 _MMDET = {
     'albu_example': _outside('the network of mask_rcnn, other augmentation'),
@@ -65,14 +72,14 @@ _MMDET = {
     'dab_detr': Family('dab-detr_r50_8xb2-50e_coco.py'),
     'dcn': Family('faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py'),
     'dcnv2': Family('faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py'),
-    'ddod': Family('ddod_r50_fpn_1x_coco.py'),
+    'ddod': Family('ddod_r50_fpn_1x_coco.py', size=384),
     'ddq': Family('ddq-detr-4scale_r50_8xb2-12e_coco.py'),
     'deepfashion': _outside('the network of mask_rcnn, other data'),
     'deepsort': _VIDEO,
     'deformable_detr': Family('deformable-detr_r50_16xb2-50e_coco.py'),
     'detectors': Family('detectors_cascade-rcnn_r50_1x_coco.py'),
     'detr': Family('detr_r18_8xb2-500e_coco.py'),
-    'dino': Family('dino-4scale_r50_8xb2-12e_coco.py'),
+    'dino': Family('dino-4scale_r50_8xb2-12e_coco.py', size=256),
     'double_heads': Family('dh-faster-rcnn_r50_fpn_1x_coco.py'),
     'dsdl': _outside('networks of other folders, other data'),
     'dyhead': Family('atss_r50_fpn_dyhead_1x_coco.py'),
@@ -112,12 +119,12 @@ _MMDET = {
     'misc': _outside('needs the package detectron2'),
     'mm_grounding_dino': _TEXT,
     'ms_rcnn': Family('ms-rcnn_r50_fpn_1x_coco.py'),
-    'nas_fcos': Family('nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco.py'),
+    'nas_fcos': Family('nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco.py', options=_NONZERO_EPS),
     'nas_fpn': Family('retinanet_r50_nasfpn_crop640-50e_coco.py'),
     'objects365': _outside('networks of other folders, other data'),
     'ocsort': _VIDEO,
     'openimages': _outside('networks of other folders, other data'),
-    'paa': Family('paa_r50_fpn_1x_coco.py'),
+    'paa': Family('paa_r50_fpn_1x_coco.py', size=256),
     'pafpn': Family('faster-rcnn_r50_pafpn_1x_coco.py'),
     'panoptic_fpn': Family('panoptic-fpn_r50_fpn_1x_coco.py'),
     'pascal_voc': Family('faster-rcnn_r50-caffe-c4_ms-18k_voc0712.py'),
@@ -186,7 +193,7 @@ _MMPRETRAIN = {
     'densenet': Family('densenet121_4xb256_in1k.py'),
     'dinov2': _outside('feature extractors without a head'),
     'edgenext': Family('edgenext-xxsmall_8xb256_in1k.py'),
-    'efficientformer': Family('efficientformer-l1_8xb128_in1k.py'),
+    'efficientformer': Family('efficientformer-l1_8xb128_in1k.py', options=_NOT_DISTILLED),
     'efficientnet': Family('efficientnet-b0_8xb32_in1k.py'),
     'efficientnet_v2': Family('efficientnetv2-b0_8xb32_in1k.py'),
     'eva': Family('benchmarks/vit-base-p16_8xb128-coslr-100e_in1k.py'),
@@ -199,7 +206,7 @@ _MMPRETRAIN = {
     'inception_v3': Family('inception-v3_8xb32_in1k.py', size=299),
     'itpn': _PRETRAINING,
     'lenet': Family('lenet5_mnist.py', size=32),
-    'levit': Family('levit-128s_8xb256_in1k.py'),
+    'levit': Family('levit-128s_8xb256_in1k.py', options=_NOT_DISTILLED),
     'llava': _MULTIMODAL,
     'mae': _PRETRAINING,
     'maskfeat': _PRETRAINING,

@@ -18,7 +18,7 @@ def render(record: Mapping[str, Any]) -> str:
         rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
         if rows:
             parts.append(_table(toolbox, rows))
-    parts += [_explained(record['rows']), _outside()]
+    parts += [_explained(record['rows']), _changes(record['rows']), _outside()]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
@@ -41,7 +41,8 @@ are found, the share {settings['ratio']:g} of the channels of every group is mas
 
 *Parameters* and *MACs* are the shares removed; *backbone* is the share of the backbone's parameters that lie in some
 group; *seconds* is how long finding the groups took. Images have {sizes} pixels a side (or what the network insists
-on), and a region proposal network hands on at most 50 proposals; MACs are counted at that size.
+on), batches are not padded further, and a region proposal network hands on at most 50 proposals; MACs are counted at
+that size.
 
 Machine: {place['processor']}, {place['cores']} cores, one thread per process, {place['system']}, Python
 {place['python']}; {packages}; seed {settings['seed']}."""
@@ -98,6 +99,19 @@ def _explained(rows: list[dict[str, Any]]) -> str:
             )
             lines.append(f'| {row["config"]} | {row["params_removed"]:.0%} | {_cell(held)} |')
     return '\n'.join(lines).strip()
+
+
+def _changes(rows: list[dict[str, Any]]) -> str:
+    """What was changed in configs that the toolbox itself does not run or train as they are."""
+    changed = [row for row in rows if row.get('options')]
+    if not changed:
+        return ''
+    lines = ['## Changed configs', '', 'The toolbox itself does not run, or train, these as they are.', '']
+    lines += ['| config | change |', '|---|---|']
+    for row in changed:
+        options = ', '.join(f'`{name}={value}`' for name, value in row['options'].items())
+        lines.append(f'| {row["config"]} | {options} |')
+    return '\n'.join(lines)
 
 
 def _cell(text: str) -> str:

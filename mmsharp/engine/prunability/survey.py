@@ -6,9 +6,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Subject:
         config: How the row calls it: relative to the toolbox's folder of configs, or the path as given.
         path: The file.
         size: Height and width of the images.
+        options: Changes of the config.
     """
 
     toolbox: str
@@ -66,6 +67,7 @@ class Subject:
     config: str
     path: Path
     size: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def packaged_subjects(toolboxes: Iterable[str] = TOOLBOXES) -> Iterator[Subject]:
@@ -77,7 +79,8 @@ def packaged_subjects(toolboxes: Iterable[str] = TOOLBOXES) -> Iterator[Subject]
     for toolbox in toolboxes:
         for name, family in in_scope(toolbox):
             path = packaged_config(toolbox, name)
-            yield Subject(toolbox, name, f'{name}/{family.config}', path, family.size or SIZES[toolbox])
+            size = family.size or SIZES[toolbox]
+            yield Subject(toolbox, name, f'{name}/{family.config}', path, size, family.options)
 
 
 def subject_of(config: str, toolbox: str) -> Subject:
@@ -132,8 +135,12 @@ def measured_row(subject: Subject, settings: Settings) -> dict[str, Any]:
 
     ``status`` is ``'pass'`` or ``'fail'``; a failed one has ``stage`` and ``reason``, and what was measured before.
     """
-    trial = Trial(str(subject.path), subject.toolbox, subject.size, settings.ratio, settings.seed)
+    trial = Trial(
+        str(subject.path), subject.toolbox, subject.size, settings.ratio, settings.seed, dict(subject.options)
+    )
     row: dict[str, Any] = dict(toolbox=subject.toolbox, family=subject.family, config=subject.config)
+    if subject.options:
+        row['options'] = dict(subject.options)
     folder = Path(tempfile.mkdtemp(prefix='mmsharp-prunability-'))
     began = time.monotonic()
     try:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,12 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmsharp.engine.checkpoint_fit import check_fit
-from mmsharp.engine.config import load_config
+from mmsharp.engine.config import load_config, replace_sync_bn
 from mmsharp.engine.config_text import config_text
 from mmsharp.engine.deployment import CONFIG, RECIPE, WEIGHTS, build_model, slim_config
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
+from mmsharp.engine.prunability.families import config_folder
 from mmsharp.engine.prunability.shares import dense_reasons, share_in_groups
 from mmsharp.engine.prunability.weights import randomise_
 from mmsharp.errors import MmsharpError
@@ -39,6 +41,7 @@ from mmsharp.pruning import (
     tensor_forward,
 )
 from mmsharp.pruning.channel_pruner import largest_difference
+from mmsharp.pruning.custom_functions import custom_functions
 from mmsharp.pruning.forwards import full_float32, looked_at
 
 ROW, OUTPUTS = 'row.json', 'outputs.pth'
@@ -60,6 +63,7 @@ class Trial(NamedTuple):
         size: Height and width of the images.
         ratio: Share of the channels of every group that goes.
         seed: Of weights, images and scores.
+        options: Changes of the config.
     """
 
     config: str
@@ -67,6 +71,7 @@ class Trial(NamedTuple):
     size: int
     ratio: float
     seed: int
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Row:
@@ -94,8 +99,10 @@ def measure(trial: Trial, folder: Path) -> None:
     row.begin('build')
     torch.set_num_threads(1)
     announce_first_iteration()
-    config = few_proposals(load_config(trial.config))
+    config = made_quick(with_own_teacher(load_config(trial.config, trial.options), config_folder(trial.toolbox)))
+    replace_sync_bn(config.model)
     model = _build(config, trial.seed)
+    model.init_weights()  # type: ignore[operator]
     randomise_(model, trial.seed)
     batch = training_batch(config, trial.toolbox, trial.size, IMAGES, trial.seed)
     inputs, samples = _example(model, batch, trial.seed)
@@ -126,9 +133,7 @@ def measure(trial: Trial, folder: Path) -> None:
     difference = pruner.verify(forward)
     row.add(difference=float(f'{difference:.2e}'))
     if not difference <= TOLERANCE:
-        doubled = copy.deepcopy(pruner)
-        doubled.model.double()
-        exact = doubled.verify(tensor_forward(inputs.double(), samples))
+        exact = _verify_in_float64(pruner, inputs, samples)
         row.add(difference_float64=float(f'{exact:.2e}'))
         if not exact <= EXACT:
             raise MmsharpError(f'masked and slim outputs differ by {difference:.1e} (float64: {exact:.1e}) relative')
@@ -164,7 +169,7 @@ def rebuild(trial: Trial, folder: Path) -> None:
     model = _build(config, trial.seed + 1)
     weights = torch.load(folder / WEIGHTS, weights_only=True)
     check_fit(model, weights, WEIGHTS)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, strict=False)
     known = torch.load(folder / OUTPUTS, weights_only=True)
     batch = training_batch(config, trial.toolbox, trial.size, IMAGES, trial.seed)
     _, samples = _example(model, batch, trial.seed)
@@ -199,13 +204,51 @@ def train_one_step(model: nn.Module, batch: Mapping[str, Any]) -> float:
     return round(loss, 4)
 
 
-def few_proposals(config: Config) -> Config:
-    """A copy of a config whose region proposal network hands on few proposals, so that its heads take little time."""
+def _verify_in_float64(pruner: ChannelPruner, inputs: Tensor, samples: list[Any]) -> float:
+    """As ``pruner.verify``, on a copy in float64; kernels of mmcv that only have float32 choose in that."""
+
+    def around(kind: type, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kind.__name__ in ('NMSop', 'SoftNMSop'):
+            args = tuple(value.float() if isinstance(value, Tensor) else value for value in args)
+        return call(*args, **kwargs)
+
+    doubled = copy.deepcopy(pruner)
+    doubled.model.double()
+    try:
+        torch.set_default_dtype(torch.float64)  # anchors and the like are made on the way
+        with custom_functions(around):
+            return doubled.verify(tensor_forward(inputs.double(), samples))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def with_own_teacher(config: Config, folder: Path) -> Config:
+    """A copy of a config whose teacher, if it has one, is found in this folder and keeps its random weights.
+
+    Configs name their teacher's config by a path that starts at the toolbox's repository.
+    """
+    config = copy.deepcopy(config)
+    teacher = config.model.get('teacher_config')
+    if isinstance(teacher, str) and not Path(teacher).is_file():
+        config.model.teacher_config = str(folder / teacher.removeprefix('configs/'))
+    if 'teacher_ckpt' in config.model:
+        config.model.teacher_ckpt = None
+    return config
+
+
+def made_quick(config: Config) -> Config:
+    """A copy of a config with what takes time and says nothing about channels left out.
+
+    Region proposal networks hand on few proposals, and batches of detectors are not padded to full size.
+    """
     config = copy.deepcopy(config)
     for section, name in (('test_cfg', 'rpn'), ('train_cfg', 'rpn_proposal')):
         proposals = (config.model.get(section) or {}).get(name)
         if proposals and 'max_per_img' in proposals:
             proposals['max_per_img'] = min(proposals['max_per_img'], FEW_PROPOSALS)
+    for owner in (config, config.model):
+        if (owner.get('data_preprocessor') or {}).get('batch_augments'):
+            owner.data_preprocessor.batch_augments = None
     return config
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 CONSTANT_NOISE = 0.1
 
@@ -14,7 +14,8 @@ def randomise_(model: nn.Module, seed: int) -> None:
 
     Statistics and affines of batch normalisation are drawn around their start; any other parameter whose elements are
     all equal (zero biases, layer scales of 1e-6, zero-initialised last layers) gets normal noise: of 0.1 where it
-    has one dimension, of ``0.1 / sqrt(inputs)`` where it is a matrix or a filter.
+    has one dimension, of ``0.1 / sqrt(inputs)`` where it is a matrix or a filter. Convolutions of DetectoRS, which
+    standardise their weights, get back the scale and the mean of their own weights, as when they are loaded.
 
     Example:
         >>> layer = nn.Linear(2, 4)
@@ -33,6 +34,13 @@ def randomise_(model: nn.Module, seed: int) -> None:
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.normal_(0, 0.3, generator=generator)
             continue
+        if {'weight_gamma', 'weight_beta'} <= module._buffers.keys():
+            gamma, beta, weight = module.weight_gamma, module.weight_beta, module.weight
+            assert isinstance(gamma, Tensor)
+            assert isinstance(beta, Tensor)
+            assert isinstance(weight, Tensor)
+            gamma.copy_(weight.flatten(1).std(dim=1).view_as(gamma))
+            beta.copy_(weight.flatten(1).mean(dim=1).view_as(beta))
         for parameter in module.parameters(recurse=False):
             if parameter.numel() > 1 and parameter.is_floating_point() and bool((parameter == parameter.min()).all()):
                 inputs = parameter[0].numel() if parameter.dim() > 1 else 1
