@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.prunability import ProbeRecord, Settings, render, survey
+from mmsharp.engine.prunability import ProbeRecord, Settings, render, run_survey
 from mmsharp.engine.prunability.families import TOOLBOXES
 from mmsharp.engine.prunability.isolation import preload
 from mmsharp.engine.prunability.survey import Subject, packaged_subjects, subject_of
@@ -63,7 +63,7 @@ def main() -> None:
             progress.write(_line(row))
             progress.update()
 
-        survey(subjects, settings, record, args.jobs, say)
+        run_survey(subjects, settings, record, args.jobs, say)
     passed = sum(row['status'] == 'pass' for row in record.rows)
     print(f'{passed} of {len(record.rows)} configs pass; rows in {args.json}')
 

@@ -7,6 +7,6 @@
 from mmsharp.engine.prunability.families import FAMILIES, Family, in_scope, packaged_config
 from mmsharp.engine.prunability.page import render
 from mmsharp.engine.prunability.record import ProbeRecord
-from mmsharp.engine.prunability.survey import Settings, survey
+from mmsharp.engine.prunability.survey import Settings, run_survey
 
-__all__ = ['FAMILIES', 'Family', 'ProbeRecord', 'Settings', 'in_scope', 'packaged_config', 'render', 'survey']
+__all__ = ['FAMILIES', 'Family', 'ProbeRecord', 'Settings', 'in_scope', 'packaged_config', 'render', 'run_survey']

@@ -27,7 +27,7 @@ class Family:
     Args:
         config: Path of the config inside the folder; ``None`` if the family is out of scope.
         size: Height and width of the images, where the toolbox's usual size of :data:`SIZES` does not do.
-        options: What has to be changed in the config so that the toolbox itself can run or train it.
+        options: What has to be changed in the config so that the toolbox itself can build, run or train it here.
         reason: Why the family is out of scope.
     """
 
@@ -47,6 +47,8 @@ _PRETRAINING = _outside('self-supervised pre-training')
 _MULTIMODAL = _outside('takes text')
 _NOT_DISTILLED = {'model.head.distillation': False}
 """mmpretrain trains no distilled heads."""
+_NO_DOWNLOAD = {'model.neck.rfp_backbone.pretrained': None}
+"""Weights that the initialisation would fetch."""
 _NONZERO_EPS = {'model.backbone.norm_cfg.eps': 1e-5}
 """torch 2.11 refuses the 0 of the config."""
 
@@ -77,7 +79,7 @@ _MMDET = {
     'deepfashion': _outside('the network of mask_rcnn, other data'),
     'deepsort': _VIDEO,
     'deformable_detr': Family('deformable-detr_r50_16xb2-50e_coco.py'),
-    'detectors': Family('detectors_cascade-rcnn_r50_1x_coco.py'),
+    'detectors': Family('detectors_cascade-rcnn_r50_1x_coco.py', options=_NO_DOWNLOAD),
     'detr': Family('detr_r18_8xb2-500e_coco.py'),
     'dino': Family('dino-4scale_r50_8xb2-12e_coco.py', size=256),
     'double_heads': Family('dh-faster-rcnn_r50_fpn_1x_coco.py'),

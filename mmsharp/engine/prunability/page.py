@@ -102,11 +102,16 @@ def _explained(rows: list[dict[str, Any]]) -> str:
 
 
 def _changes(rows: list[dict[str, Any]]) -> str:
-    """What was changed in configs that the toolbox itself does not run or train as they are."""
+    """What was changed in configs that the toolbox itself does not build, run or train as they are."""
     changed = [row for row in rows if row.get('options')]
     if not changed:
         return ''
-    lines = ['## Changed configs', '', 'The toolbox itself does not run, or train, these as they are.', '']
+    lines = [
+        '## Changed configs',
+        '',
+        'The toolbox itself does not build (without a download), run or train these as they are.',
+        '',
+    ]
     lines += ['| config | change |', '|---|---|']
     for row in changed:
         options = ', '.join(f'`{name}={value}`' for name, value in row['options'].items())

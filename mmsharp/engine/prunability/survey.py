@@ -101,7 +101,7 @@ def subject_of(config: str, toolbox: str) -> Subject:
     )
 
 
-def survey(
+def run_survey(
     subjects: Iterable[Subject],
     settings: Settings,
     record: ProbeRecord,
