@@ -75,11 +75,22 @@ def _deformable_attention(trace: ChannelTrace, arguments: Arguments, result: Any
     trace.set_axes(result, [None, None, width])
 
 
+def _reassembly(trace: ChannelTrace, arguments: Arguments, result: Any) -> None:
+    """CARAFE: every channel of a group is a sum over places with the same weights; which group follows from its number.
+
+    With one group, that of every packaged config, channels are kept apart.
+    """
+    if arguments.get('group_size', 1) != 1:
+        trace.pin_tensors([arguments['features'], result], 'reassembly in groups')
+    _pooling('features')(trace, arguments, result)
+
+
 CUSTOM_RULES: dict[str, CustomRule] = {
     'RoIAlignFunction': _pooling('input'),
     'RoIPoolFunction': _pooling('input'),
     'DeformRoIPoolFunction': _pooling('input'),
     'PrRoIPoolFunction': _pooling('features'),
+    'CARAFEFunction': _reassembly,
     'DeformConv2dFunction': _deformable_convolution,
     'ModulatedDeformConv2dFunction': _deformable_convolution,
     'MultiScaleDeformableAttnFunction': _deformable_attention,

@@ -45,6 +45,56 @@ class Deformable(nn.Module):
         return self.last(self.deformed(self.first(x)).relu())
 
 
+class CARAFEFunction(torch.autograd.Function):
+    """CARAFE with kernels of one place; mmcv has it for GPUs only."""
+
+    @staticmethod
+    def forward(ctx, features, masks, kernel_size, group_size, scale_factor):
+        large = features.repeat_interleave(scale_factor, 2).repeat_interleave(scale_factor, 3)
+        return large * masks.repeat_interleave(features.shape[1] // group_size, 1)
+
+
+class MultiScaleDeformableAttnFunction(torch.autograd.Function):
+    """What mmcv runs on a GPU, by its own code for CPUs."""
+
+    @staticmethod
+    def forward(ctx, value, value_spatial_shapes, level_start_index, sampling_locations, attention_weights, step):
+        from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+        return multi_scale_deformable_attn_pytorch(value, value_spatial_shapes, sampling_locations, attention_weights)
+
+
+class Upsampled(nn.Module):
+    """A reassembly by weights that a convolution makes."""
+
+    def __init__(self, group_size):
+        super().__init__()
+        self.first, self.last, self.group_size = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1), group_size
+        self.weights = nn.ConvTranspose2d(8, group_size, 2, stride=2)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(CARAFEFunction.apply(x, self.weights(x).sigmoid(), 1, self.group_size, 2))
+
+
+class Attention(nn.Module):
+    """Deformable attention of two heads over one level of 16 x 16 places, as on a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        pytest.importorskip('mmcv.ops')
+        self.value, self.places, self.output = nn.Linear(3, 16), nn.Linear(3, 2 * 4 * 2), nn.Linear(16, 2)
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        count = tokens.shape[1]
+        places = self.places(tokens).sigmoid().view(1, count, 2, 1, 4, 2)
+        weights = torch.full((1, count, 2, 1, 4), 0.25).to(x)
+        value = self.value(tokens).view(1, count, 2, -1)
+        shapes, starts = torch.tensor([[16, 16]]), torch.tensor([0])
+        return self.output(MultiScaleDeformableAttnFunction.apply(value, shapes, starts, places, weights, 64))
+
+
 class WithAuxiliary(nn.Module):
     """A model of MMEngine's kind, a layer of which only its loss runs."""
 
@@ -99,6 +149,30 @@ def test_inputs_in_deformable_groups_stay():
     groups = find_groups(Deformable('ModulatedDeformConv2dPack', deform_groups=2), tensor_forward(IMAGE))
     assert _members(groups) == {'deformed': {('deformed', 'out'), ('last', 'in')}}
     assert any('deformable groups' in layer.reason for layer in groups.dense)
+
+
+@pytest.mark.parametrize(
+    ('group_size', 'expected'), [(1, {'first': {('first', 'out'), ('weights', 'in'), ('last', 'in')}}), (2, {})]
+)
+def test_reassembly_keeps_channels_apart_in_one_group(group_size, expected):
+    """In several, the group of a channel follows from its number."""
+    torch.manual_seed(0)
+    model = Upsampled(group_size)
+    assert _members(find_groups(model, tensor_forward(IMAGE))) == expected
+    with torch.no_grad():
+        _, _, outputs = masked_and_slim(model, tensor_forward(IMAGE))
+    assert_masked_equals_slim(outputs)
+
+
+def test_deformable_attention_as_on_a_gpu():
+    """Masked equals slim, and what makes the places stays whole."""
+    torch.manual_seed(0)
+    model = Attention()
+    with torch.no_grad():
+        groups, slim, outputs = masked_and_slim(model, tensor_forward(IMAGE))
+    assert slim.places.out_features == model.places.out_features
+    assert 'places' in {layer.module for layer in groups.dense}
+    assert_masked_equals_slim(outputs)
 
 
 def test_layers_that_only_losses_run_are_coupled():

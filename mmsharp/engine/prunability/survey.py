@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -156,5 +157,15 @@ def measured_row(subject: Subject, settings: Settings) -> dict[str, Any]:
     if reason is None:
         del row['stage']
     else:
-        row['reason'] = reason
+        row['reason'] = without_folders(reason)
     return row
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of this machine, which say nothing elsewhere.
+
+    Example:
+        >>> without_folders("cannot read '/home/me/site-packages/a.py': 1/0 and/or 2 / 3")
+        "cannot read 'a.py': 1/0 and/or 2 / 3"
+    """
+    return re.sub(r'(?<![\w/:])(?:/[\w.+@~-]+)+/(?=[\w.])', '', text)
