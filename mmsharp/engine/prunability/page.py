@@ -25,7 +25,7 @@ def render(record: Mapping[str, Any]) -> str:
 def _introduction(record: Mapping[str, Any]) -> str:
     place, settings = record['machine'], record['settings']
     packages = ', '.join(f'{name} {version}' for name, version in record['versions'].items() if version)
-    sizes = ', '.join(f'{toolbox} {size}' for toolbox, size in settings['sizes'].items())
+    sizes = ', '.join(f'{size} ({toolbox})' for toolbox, size in settings['sizes'].items())
     return f"""# Prunability
 
 <!-- rendered from benchmarks/results/prunability.json by tools/analysis_tools/prunability.py; do not edit -->
@@ -40,9 +40,9 @@ are found, the share {settings['ratio']:g} of the channels of every group is mas
 3. a new process that builds it from config and recipe gets the same outputs.
 
 *Parameters* and *MACs* are the shares removed; *backbone* is the share of the backbone's parameters that lie in some
-group; *seconds* is how long finding the groups took. Images have {sizes} pixels a side (or what the network insists
-on), batches are not padded further, and a region proposal network hands on at most 50 proposals; MACs are counted at
-that size.
+group; *seconds* is how long finding the groups took. Images have {sizes} pixels a side
+(or what the network insists on), batches are not padded further, and a region proposal network hands on at most 50
+proposals; MACs are counted at that size.
 
 Machine: {place['processor']}, {place['cores']} cores, one thread per process, {place['system']}, Python
 {place['python']}; {packages}; seed {settings['seed']}."""
@@ -93,8 +93,8 @@ def _explained(rows: list[dict[str, Any]]) -> str:
         lines += ['| config | parameters removed | held by |', '|---|---:|---|']
         for row in short:
             held = '; '.join(
-                f'{entry["reason"]} ({entry["layers"]} layers, {entry["parameters"] / row["parameters"]:.0%} of the '
-                'parameters)'
+                f'{entry["reason"]} ({entry["layers"]} layer{"s"[: entry["layers"] > 1]}, '
+                f'{entry["parameters"] / row["parameters"]:.0%} of the parameters)'
                 for entry in row['dense'][:3]
             )
             lines.append(f'| {row["config"]} | {row["params_removed"]:.0%} | {_cell(held)} |')
