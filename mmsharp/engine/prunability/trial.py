@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmsharp.engine.checkpoint_fit import check_fit
-from mmsharp.engine.config import load_config, replace_sync_bn
+from mmsharp.engine.config import load_config
 from mmsharp.engine.config_text import config_text
-from mmsharp.engine.deployment import CONFIG, RECIPE, WEIGHTS, build_model, slim_config
+from mmsharp.engine.deployment import CONFIG, RECIPE, WEIGHTS, slim_config
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.engine.prunability.families import config_folder
+from mmsharp.engine.prunability.preparation import build, example, prepared
 from mmsharp.engine.prunability.shares import dense_reasons, share_in_groups
 from mmsharp.engine.prunability.weights import randomise_
 from mmsharp.errors import MmsharpError
@@ -49,7 +48,6 @@ TOLERANCE = 1e-5
 """Largest difference between masked and slim outputs, relative to the outputs' scale, in float32."""
 EXACT = 1e-9
 """The same in float64, for networks in which rounding alone grows larger than :data:`TOLERANCE`."""
-FEW_PROPOSALS = 50
 IMAGES = 2
 LEARNING_RATE = 1e-3
 
@@ -99,19 +97,19 @@ def measure(trial: Trial, folder: Path) -> None:
     row.begin('build')
     torch.set_num_threads(1)
     announce_first_iteration()
-    config = made_quick(with_own_teacher(load_config(trial.config, trial.options), config_folder(trial.toolbox)))
-    replace_sync_bn(config.model)
-    model = _build(config, trial.seed)
+    config = prepared(load_config(trial.config, trial.options), config_folder(trial.toolbox))
+    model = build(config, trial.seed)
     model.init_weights()  # type: ignore[operator]
     randomise_(model, trial.seed)
     batch = training_batch(config, trial.toolbox, trial.size, IMAGES, trial.seed)
-    inputs, samples = _example(model, batch, trial.seed)
+    inputs, samples = example(model, batch, trial.seed)
     forward = tensor_forward(inputs, samples)
     row.add(input_shape=list(inputs.shape), parameters=count_parameters(model))
 
     row.begin('forward')
-    with looked_at(model):
-        forward(model)
+    dense = _outputs(model, forward)
+    if not any(tensor.is_floating_point() and tensor.any() for tensor in dense):
+        raise MmsharpError('the forward gives no numbers that could be compared')
 
     row.begin('groups')
     began = time.perf_counter()
@@ -130,6 +128,9 @@ def measure(trial: Trial, folder: Path) -> None:
     pruner.update(1.0)
 
     row.begin('masked equals slim')
+    masked = _outputs(model, forward)
+    if len(dense) == len(masked) and all(map(torch.equal, dense, masked)):
+        raise MmsharpError('masking channels changes no output, so that nothing would be compared')
     difference = pruner.verify(forward)
     row.add(difference=float(f'{difference:.2e}'))
     if not difference <= TOLERANCE:
@@ -140,10 +141,11 @@ def measure(trial: Trial, folder: Path) -> None:
     slim = copy.deepcopy(model)
     recipe = pruner.recipe()
     apply_recipe(slim, recipe)
+    macs = count_macs(model, forward)
     row.add(
         params_removed=1 - count_parameters(slim) / count_parameters(model),
-        macs=count_macs(model, forward),
-        macs_removed=1 - count_macs(slim, forward) / max(count_macs(model, forward), 1),
+        macs=macs,
+        macs_removed=1 - count_macs(slim, forward) / max(macs, 1),
     )
 
     row.begin('rebuild')
@@ -166,13 +168,13 @@ def rebuild(trial: Trial, folder: Path) -> None:
     torch.set_num_threads(1)
     announce_first_iteration()
     config = load_config(folder / CONFIG)
-    model = _build(config, trial.seed + 1)
+    model = build(config, trial.seed + 1)
     weights = torch.load(folder / WEIGHTS, weights_only=True)
     check_fit(model, weights, WEIGHTS)
     model.load_state_dict(weights, strict=False)
     known = torch.load(folder / OUTPUTS, weights_only=True)
     batch = training_batch(config, trial.toolbox, trial.size, IMAGES, trial.seed)
-    _, samples = _example(model, batch, trial.seed)
+    _, samples = example(model, batch, trial.seed)
     outputs = _outputs(model, tensor_forward(known['inputs'], samples))
     difference = largest_difference(known['outputs'], outputs)
     content = json.loads((folder / ROW).read_text())
@@ -220,50 +222,6 @@ def _verify_in_float64(pruner: ChannelPruner, inputs: Tensor, samples: list[Any]
             return doubled.verify(tensor_forward(inputs.double(), samples))
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def with_own_teacher(config: Config, folder: Path) -> Config:
-    """A copy of a config whose teacher, if it has one, is found in this folder and keeps its random weights.
-
-    Configs name their teacher's config by a path that starts at the toolbox's repository.
-    """
-    config = copy.deepcopy(config)
-    teacher = config.model.get('teacher_config')
-    if isinstance(teacher, str) and not Path(teacher).is_file():
-        config.model.teacher_config = str(folder / teacher.removeprefix('configs/'))
-    if 'teacher_ckpt' in config.model:
-        config.model.teacher_ckpt = None
-    return config
-
-
-def made_quick(config: Config) -> Config:
-    """A copy of a config with what takes time and says nothing about channels left out.
-
-    Region proposal networks hand on few proposals, and batches of detectors are not padded to full size.
-    """
-    config = copy.deepcopy(config)
-    for section, name in (('test_cfg', 'rpn'), ('train_cfg', 'rpn_proposal')):
-        proposals = (config.model.get(section) or {}).get(name)
-        if proposals and 'max_per_img' in proposals:
-            proposals['max_per_img'] = min(proposals['max_per_img'], FEW_PROPOSALS)
-    for owner in (config, config.model):
-        if (owner.get('data_preprocessor') or {}).get('batch_augments'):
-            owner.data_preprocessor.batch_augments = None
-    return config
-
-
-def _build(config: Config, seed: int) -> nn.Module:
-    """The model as a run in one process has it: synchronised batch normalisation becomes the plain one."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    return revert_sync_batchnorm(build_model(config))
-
-
-def _example(model: nn.Module, batch: Mapping[str, Any], seed: int) -> tuple[Tensor, list[Any]]:
-    """One image of random numbers, of the shape that the preprocessor gives the batch, and its data sample."""
-    data = model.data_preprocessor(copy.deepcopy(dict(batch)), False)  # type: ignore[operator]
-    shape = (1, *data['inputs'].shape[1:])
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)), data['data_samples'][:1]
 
 
 def _outputs(model: nn.Module, forward: Forward) -> list[Tensor]:
