@@ -42,7 +42,7 @@ def load_config(path: str | os.PathLike[str], options: Mapping[str, Any] | None 
     if not os.path.isfile(path):
         raise MmsharpError(f'config {os.fspath(path)!r} does not exist; give the path of a .py, .json or .yaml file')
     try:
-        config = Config.fromfile(path)
+        config = _read(path)
         _import_lazy_names([config[key] for key in config if key not in config._imported_names])
     except Exception as error:  # a config is code of the user's own and may raise anything
         raise MmsharpError(f'config {os.fspath(path)!r} cannot be read: {one_line(error)}') from error
@@ -51,6 +51,19 @@ def load_config(path: str | os.PathLike[str], options: Mapping[str, Any] | None 
     if options:
         merge_options(config, options)
     return config
+
+
+def _read(path: str | os.PathLike[str]) -> Config:
+    """Read a text config also where one of its bases imports something, which MMEngine takes for a pure-Python config.
+
+    mmpretrain's RepLKNet is packaged like that.
+    """
+    try:
+        return Config.fromfile(path)
+    except RuntimeError as error:
+        if 'inheritance chain' not in str(error):
+            raise
+        return Config.fromfile(path, lazy_import=False)
 
 
 def merge_options(config: Config, options: Mapping[str, Any]) -> None:
@@ -109,20 +122,20 @@ def settle_launcher(config: Config, launcher: str) -> None:
     wrapper.setdefault('broadcast_buffers', False)
     wrapper['device_ids'] = None
     config.model_wrapper_cfg = wrapper
-    if _replace_sync_bn(config.model):
+    if replace_sync_bn(config.model):
         print_log('SyncBN does not run on CPUs and becomes BN', 'current', logging.WARNING)
 
 
-def _replace_sync_bn(value: Any) -> bool:
+def replace_sync_bn(value: Any) -> bool:
     """Turn every SyncBN of a model config, given by name or as a class, into BN; whether there was one."""
     found = False
     if isinstance(value, dict):
         if type_name(value) in SYNC_BN:
             value['type'] = 'BN'
             found = True
-        found |= any([_replace_sync_bn(item) for item in value.values()])
+        found |= any([replace_sync_bn(item) for item in value.values()])
     elif isinstance(value, (list, tuple)):
-        found = any([_replace_sync_bn(item) for item in value])
+        found = any([replace_sync_bn(item) for item in value])
     return found
 
 

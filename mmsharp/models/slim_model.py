@@ -72,5 +72,10 @@ def without_downloads(config: Any) -> Any:
 def _without_pretrained(init_cfg: Any) -> Any:
     """One initialisation or several, less those that load weights; ``None`` where nothing is left."""
     if isinstance(init_cfg, (list, tuple)):
-        return type(init_cfg)(entry for entry in init_cfg if type_name(entry) not in PRETRAINED) or None
-    return None if type_name(init_cfg) in PRETRAINED else init_cfg
+        return type(init_cfg)(entry for entry in init_cfg if not _loads_weights(entry)) or None
+    return None if _loads_weights(init_cfg) else init_cfg
+
+
+def _loads_weights(entry: Any) -> bool:
+    """Whether an initialisation names weights; some transformers of mmdet take a checkpoint without a type."""
+    return type_name(entry) in PRETRAINED or (isinstance(entry, Mapping) and 'checkpoint' in entry)

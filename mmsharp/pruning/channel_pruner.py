@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import RESOURCES, CostModel
+from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.forwards import Forward, default_float64, full_float32, looked_at, output_tensors
 from mmsharp.pruning.groups import GroupSet, find_groups
 from mmsharp.pruning.masks import ChannelMasks
@@ -73,14 +74,19 @@ class ChannelPruner:
         self._masks: ChannelMasks | None = None
         self._cost: CostModel | None = None
 
-    def attach(self, model: nn.Module, forward: Forward) -> None:
+    def attach(self, model: nn.Module, forward: Forward, groups: GroupSet | None = None) -> None:
         """Find the groups of a dense model and check that the budget can be reached.
+
+        Args:
+            model: The dense model.
+            forward: Runs it, from :func:`~mmsharp.pruning.tensor_forward`.
+            groups: Its groups, where :func:`~mmsharp.pruning.find_groups` has found them already.
 
         Raises:
             MmsharpError: No group can be pruned (with the reasons), or the budget is below the smallest reachable
                 fraction (which the message says).
         """
-        groups = find_groups(model, forward, self.ignore)
+        groups = find_groups(model, forward, self.ignore) if groups is None else groups
         if not groups.groups:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
         cost, masks = CostModel(model, forward, groups), ChannelMasks(groups)
@@ -200,7 +206,9 @@ class ChannelPruner:
 
         Copies of both run in evaluation mode and float64, where rounding is no excuse: expect about 1e-14. A model that
         does not run in float64 is compared in full float32 (:func:`~mmsharp.pruning.forwards.full_float32`); expect
-        about 1e-6. The model is masked first and otherwise left as it is.
+        about 1e-6. The slim copy takes the masked one's :class:`~mmsharp.pruning.decisions.Decisions`: with proposals
+        or queries chosen from nearly equal scores, rounding would decide otherwise. The model is masked first and
+        otherwise left as it is.
 
         Raises:
             MmsharpError: The outputs have no finite numbers or differ in shape.
@@ -213,16 +221,16 @@ class ChannelPruner:
             return self._difference_to_slim(forward, torch.float32)
 
     def _difference_to_slim(self, forward: Forward, dtype: torch.dtype) -> float:
-        outputs = []
+        outputs, decisions = [], Decisions()
         for is_slim in (False, True):
             model = copy.deepcopy(self.model)
             if is_slim:
                 apply_recipe(model, self.recipe())
             if dtype == torch.float64:
                 model.double()
-            with looked_at(model), full_float32():
+            with looked_at(model), full_float32(), decisions.taken() if is_slim else decisions.recorded():
                 outputs.append([tensor.double() for tensor in output_tensors(forward(model))])
-        return _largest_difference(*outputs)
+        return largest_difference(*outputs)
 
     def _attached(self, part: Any) -> Any:
         if part is None:
@@ -230,13 +238,23 @@ class ChannelPruner:
         return part
 
 
-def _largest_difference(masked: list[Tensor], slim: list[Tensor]) -> float:
+def largest_difference(masked: Sequence[Tensor], slim: Sequence[Tensor]) -> float:
+    """Largest difference between two lists of outputs, each tensor's relative to its own largest magnitude.
+
+    Raises:
+        MmsharpError: They differ in shape, or hold values that are not finite.
+
+    Example:
+        >>> largest_difference([torch.tensor([1.0, 4.0])], [torch.tensor([1.0, 3.0])])
+        0.25
+    """
     if [tensor.shape for tensor in masked] != [tensor.shape for tensor in slim]:
         raise MmsharpError('the slim model gives outputs of other shapes than the masked one; leave more layers dense')
     largest = 0.0
     for first, second in zip(masked, slim):
         if not first.numel():
             continue
+        first, second = first.double(), second.double()
         difference = float((first - second).abs().max() / first.abs().max().clamp(min=1e-12))
         if difference != difference:
             raise MmsharpError('the masked or the slim model gives values that are not finite')

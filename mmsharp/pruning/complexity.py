@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -42,9 +42,22 @@ def count_macs(model: nn.Module, forward: Forward) -> int:
         >>> count_macs(nn.Linear(3, 2, bias=False), tensor_forward(torch.zeros(1, 3)))
         6
     """
-    with looked_at(model), FlopCounterMode(display=False) as counter:
+    with looked_at(model), _frozen(model), FlopCounterMode(display=False) as counter:
         forward(model)
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient: the counter would look for the graph of one that is handed to a module."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad = False
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad = True
 
 
 def measure_latency(model: nn.Module, forward: Forward, repeats: int = 30, warmup: int = 5) -> float:

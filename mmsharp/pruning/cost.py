@@ -21,6 +21,8 @@ from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
 
 RESOURCES = ('params', 'macs', 'channels')
+UNCOUNTED = frozenset(('DeformConv', 'ModulatedDeformConv'))
+"""Kinds of layers whose multiply-accumulates `count_macs` does not see either."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _mac_terms(model: nn.Module, forward: Forward, grouped: set[tuple[str, str]]
     layers = {
         path: (module, kind)
         for path, (module, kind) in prunable_layers(model).items()
-        if module._parameters.get('weight') is not None
+        if module._parameters.get('weight') is not None and kind.name not in UNCOUNTED
     }
     positions = dict.fromkeys(layers, 0)
     handles = []

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+
+from mmsharp.errors import one_line
 
 Forward = Callable[[nn.Module], Any]
 """Runs a model on fixed inputs and hands back whatever it gives."""
 
 
-def tensor_forward(inputs: Any, data_samples: Any = None) -> Forward:
+def tensor_forward(inputs: Any, data_samples: Any = None, annotated: bool = True) -> TensorForward:
     """A forward without post-processing: ``model(inputs, data_samples, mode='tensor')``, else ``model(inputs)``.
 
-    The first form is for MMEngine's models, told by the ``mode`` that their forward takes. Inputs follow the model to
-    its device, and to float64 where its weights are. Whether gradients are recorded is the caller's decision.
+    The first form is for MMEngine's models, told by the ``mode`` that their forward takes. Inputs and data samples
+    follow the model to its device, and to float64 where its weights are. Whether gradients are recorded is the caller's
+    decision.
 
     Args:
         inputs: What the model's forward takes first: a tensor, or a list or dict of tensors.
-        data_samples: What MMEngine's models take beside it.
+        data_samples: What MMEngine's models take beside it. With annotations, finding groups also looks at what the
+            losses read, so that layers which only training runs are understood.
+        annotated: Whether losses may read the data samples.
 
     Example:
         >>> import torch
@@ -30,21 +40,83 @@ def tensor_forward(inputs: Any, data_samples: Any = None) -> Forward:
         >>> tensor_forward(torch.ones(1, 2))(nn.Flatten()).shape
         torch.Size([1, 2])
     """
+    return TensorForward(inputs, data_samples, annotated)
 
-    def forward(model: nn.Module) -> Any:
+
+class TensorForward:
+    """What :func:`tensor_forward` gives."""
+
+    def __init__(self, inputs: Any, data_samples: Any = None, annotated: bool = True) -> None:
+        self.inputs = inputs
+        self.data_samples = data_samples
+        self.annotated = annotated and data_samples is not None
+
+    def __call__(self, model: nn.Module) -> Any:
+        """Run the model without post-processing."""
+        if 'mode' not in inspect.signature(model.forward).parameters:
+            return model(self._placed(model, self.inputs))
+        return model(self._placed(model, self.inputs), self._placed(model, self.data_samples), mode='tensor')
+
+    def losses(self, model: nn.Module) -> Any:
+        """Run the model as training does.
+
+        Raises:
+            TypeError: The model has no losses of its own, or there are no data samples to give it.
+        """
+        if 'mode' not in inspect.signature(model.forward).parameters or not self.annotated:
+            raise TypeError('no annotations were given')
+        return model(self._placed(model, self.inputs), self._placed(model, self.data_samples), mode='loss')
+
+    def _placed(self, model: nn.Module, value: Any) -> Any:
+        """A copy on the model's device; models write into data samples."""
         parameter = next(model.parameters(), None)
-        moved = inputs if parameter is None else _follow(inputs, parameter)
-        if 'mode' in inspect.signature(model.forward).parameters:
-            return model(moved, data_samples, mode='tensor')
-        return model(moved)
+        return value if parameter is None else _follow(copy.deepcopy(value), parameter)
 
-    return forward
+
+def run_losses(forward: Forward, model: nn.Module) -> str | None:
+    """Run the losses that belong to a forward, as far as it has any; ``None``, or on one line why they did not run.
+
+    All modules are in training mode but batch normalisations, which one image may be too few for. The process is alone
+    meanwhile: losses that average over processes do not wait for others, which may be elsewhere. Random states of NumPy
+    and Python come back.
+    """
+    losses = getattr(forward, 'losses', None)
+    if losses is None:
+        return 'this forward has none'
+    flags = {module: module.training for module in model.modules()}
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        for module in flags:
+            module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
+        with _alone():
+            losses(model)
+    except Exception as error:  # a loss is the model's own code, and whatever it wants may be missing
+        return one_line(error)
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+    return None
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Inside, nothing believes in other processes."""
+    initialised = torch.distributed.is_initialized
+    try:
+        torch.distributed.is_initialized = lambda: False
+        yield
+    finally:
+        torch.distributed.is_initialized = initialised
 
 
 def _follow(value: Any, parameter: Tensor) -> Any:
     if isinstance(value, Tensor):
         double = parameter.dtype == torch.float64 and value.is_floating_point()
         return value.to(parameter.device, torch.float64 if double else value.dtype)
+    if isinstance(value, BaseDataElement):
+        return value.to(parameter.device)
     if isinstance(value, Mapping):
         return {key: _follow(item, parameter) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, '_fields'):

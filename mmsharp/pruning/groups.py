@@ -9,6 +9,7 @@ between layers, so that concatenation, flattening and shared layers need no inde
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -98,6 +99,7 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
         >>> found.dense
         (DenseLayer(module='3', reason="reaches the model's outputs"),)
     """
+    model = copy.deepcopy(model)  # losses may leave marks of their own, such as a history of overlaps
     with looked_at(model):
         trace = ChannelTrace(model)
         for path, reason in _ignored(model, ignore).items():

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from mmsharp.pruning.opaque_modules import is_roi_extractor
+from mmsharp.type_names import class_names
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -74,10 +77,23 @@ LAYER_KINDS: tuple[LayerKind, ...] = (
         Axis({'weight': 1}, ('in_features',)),
     ),
     LayerKind(
+        'DeformConv',
+        lambda m: 'DeformConv2d' in class_names(m) and getattr(m, 'groups', None) == 1,
+        Axis({'weight': 0}, ('out_channels',)),
+        Axis({'weight': 1}, ('in_channels',)),
+    ),
+    LayerKind(
+        'ModulatedDeformConv',
+        lambda m: 'ModulatedDeformConv2d' in class_names(m) and getattr(m, 'groups', None) == 1,
+        Axis({'weight': 0, 'bias': 0}, ('out_channels',)),
+        Axis({'weight': 1}, ('in_channels',)),
+    ),
+    LayerKind(
         'BatchNorm',
         lambda m: isinstance(m, nn.modules.batchnorm._BatchNorm),
         Axis({'weight': 0, 'bias': 0, 'running_mean': 0, 'running_var': 0}, ('num_features',)),
     ),
+    LayerKind('RoIExtractor', is_roi_extractor, Axis({}, ('out_channels',))),
     LayerKind(
         'PReLU',
         lambda m: isinstance(m, nn.PReLU) and m.num_parameters > 1,

@@ -186,6 +186,7 @@ RULES: dict[str, Rule] = {
         pointwise,
     ),
     **dict.fromkeys(('zeros_like', 'ones_like', 'full_like', 'empty_like', 'zero'), pointwise),
+    **dict.fromkeys(('bernoulli', 'normal', 'uniform'), pointwise),
     **dict.fromkeys(('new_zeros', 'new_empty', 'new_ones', 'new_full', 'new_empty_strided'), nothing),
     'convolution': convolution,
     **dict.fromkeys(('mm', 'addmm', 'bmm', 'baddbmm'), matrix_product),

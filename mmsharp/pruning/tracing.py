@@ -10,8 +10,9 @@ Nothing relies on autograd, so frozen parameters and code under ``no_grad`` are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,9 +20,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mmsharp.pruning.forwards import output_tensors
+from mmsharp.pruning.custom_functions import custom_functions
+from mmsharp.pruning.forwards import output_tensors, run_losses
 from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
 from mmsharp.pruning.layers import prunable_layers
+from mmsharp.pruning.mmcv_operators import CUSTOM_RULES
+from mmsharp.pruning.opaque_modules import module_rule
 from mmsharp.pruning.rules import apply_rule
 
 
@@ -42,6 +46,8 @@ class ChannelTrace(TorchDispatchMode):
         self._reached: set[int] = set()
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[nn.Module] = []
+        self._paused = False
+        self._handed_on: list[Labels] = []
         self._label_layers(model)
         self._label_foreign(model)
 
@@ -80,17 +86,46 @@ class ChannelTrace(TorchDispatchMode):
                 self._axes[parameter] = axes
 
     def run(self, model: nn.Module, forward: Any) -> None:
-        """Trace ``forward(model)`` and pin the channels that reach its outputs, and those of layers it never used."""
-        with _module_stack(self._stack), _opaque_functions(self), self:
-            output = forward(model)
-        for tensor in output_tensors(output):
-            for labels in self.axes(tensor):
-                self.labels.pin(labels, "reaches the model's outputs")
+        """Trace ``forward(model)`` and the losses that it can give; pin the channels that reach its outputs.
+
+        Pinned are also the channels of layers that were not reached. Where the losses could not be run, such a layer
+        may be one that only training reaches, and read what the model's parts hand on to each other: this stays whole.
+        """
+        parts = [module for _, module in model.named_children()]
+        with _module_stack(self._stack), _opaque_functions(self), _opaque_modules(self, model), self:
+            with _outputs_of(parts, self._hand_on):
+                output = forward(model)
+            for tensor in output_tensors(output):
+                for labels in self.axes(tensor):
+                    self.labels.pin(labels, "reaches the model's outputs")
+            unknown = run_losses(forward, model)
+        unreached = ''
         for path, (module, kind) in prunable_layers(model).items():
             tensors = [getattr(module, name) for name in kind.out.tensors]
-            if not any(id(tensor) in self._reached for tensor in tensors if tensor is not None):
+            if tensors and not any(id(tensor) in self._reached for tensor in tensors if tensor is not None):
+                unreached = unreached or path
                 for name in ('out', 'in'):
                     self.labels.pin(self.layer_axes.get((path, name)), 'not reached by the forward that was traced')
+        if unreached and unknown:
+            for labels in self._handed_on:
+                self.labels.pin(labels, f'may be read by `{unreached}`, which only the losses may run ({unknown})')
+
+    def _hand_on(self, output: Any) -> None:
+        for tensor in output_tensors(output):
+            self._handed_on += [labels for labels in self.axes(tensor) if labels is not None]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, operations run unseen; who pauses says afterwards what they did."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def reach(self, tensors: Iterable[Tensor]) -> None:
+        """Say that something has read these tensors."""
+        self._reached.update(id(tensor) for tensor in tensors)
 
     def axes(self, tensor: Tensor) -> Axes:
         """The labels of a tensor, one entry per dimension."""
@@ -126,8 +161,10 @@ class ChannelTrace(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if self._paused:
+            return result
         inputs = [value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        self._reached.update(id(tensor) for tensor in inputs)
+        self.reach(inputs)
         if any(tensor in self._axes for tensor in inputs):
             apply_rule(self, func, args, kwargs or {}, inputs, result)
         return result
@@ -151,33 +188,62 @@ def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _opaque_functions(trace: ChannelTrace) -> Iterator[None]:
-    """Pin what goes through custom autograd functions: their compiled kernels run out of the dispatcher's sight."""
-    patched: list[tuple[Any, Any]] = []
-
-    def watch(kind: Any) -> None:
-        original = kind.__dict__['forward']
-        call = original.__func__ if isinstance(original, staticmethod) else original
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            result = call(*args, **kwargs)
-            values = [value for value in args if isinstance(value, (Tensor, list, tuple, dict))]
-            trace.pin_tensors(output_tensors([values, kwargs, result]), f'custom function {kind.__name__}')
-            return result
-
-        patched.append((kind, original))
-        kind.forward = staticmethod(forward)
-
-    def all_kinds(kind: Any) -> Iterator[Any]:
-        for child in kind.__subclasses__():
-            yield child
-            yield from all_kinds(child)
-
+def _outputs_of(modules: Sequence[nn.Module], see: Callable[[Any], None]) -> Iterator[None]:
+    """Show what each of these modules gives."""
+    handles = [module.register_forward_hook(lambda _, __, output: see(output)) for module in modules]
     try:
-        for kind in set(all_kinds(torch.autograd.Function)):
-            if isinstance(kind.__dict__.get('forward'), staticmethod) and not kind.__module__.startswith('torch.'):
-                watch(kind)
         yield
     finally:
-        for kind, original in patched:
-            kind.forward = original
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _opaque_functions(trace: ChannelTrace) -> Iterator[None]:
+    """Apply the rules of custom autograd functions, or pin what goes through those that have none.
+
+    Their compiled kernels run out of the dispatcher's sight, and what the dispatcher sees of them is not the whole.
+    """
+
+    def around(kind: type, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        rule = CUSTOM_RULES.get(kind.__name__)
+        with trace.paused() if rule else nullcontext():
+            result = call(*args, **kwargs)
+        tensors = output_tensors([list(args[1:]), kwargs])
+        trace.reach(tensors)
+        if rule is None:
+            trace.pin_tensors([*tensors, *output_tensors(result)], f'custom function {kind.__name__}')
+        else:
+            rule(trace, inspect.signature(call).bind(*args, **kwargs).arguments, result)
+        return result
+
+    with custom_functions(around):
+        yield
+
+
+@contextmanager
+def _opaque_modules(trace: ChannelTrace, model: nn.Module) -> Iterator[None]:
+    """Apply the rules of modules whose inside says less than their outside."""
+    patched: list[nn.Module] = []
+
+    def watch(path: str, module: nn.Module, rule: Any) -> None:
+        call = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with trace.paused():
+                result = call(*args, **kwargs)
+            rule(trace, path, inspect.signature(call).bind(*args, **kwargs).arguments, result)
+            return result
+
+        patched.append(module)
+        module.forward = forward
+
+    try:
+        for path, module in model.named_modules():
+            rule = module_rule(module)
+            if rule is not None and 'forward' not in vars(module):
+                watch(path, module, rule)
+        yield
+    finally:
+        for module in patched:
+            del module.forward

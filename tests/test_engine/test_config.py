@@ -28,6 +28,13 @@ def test_overrides_are_merged(tmp_path):
     assert load_config(path, {'model.depth': 50}).model.depth == 50
 
 
+def test_a_base_that_imports_something_is_read(tmp_path):
+    """MMEngine takes such a base for a pure-Python config, and refuses it below a text config."""
+    write(tmp_path / 'base.py', "import torch.nn\n\nmodel = dict(type='A', depth=18)")
+    path = write(tmp_path / 'small.py', "_base_ = './base.py'\nmodel = dict(width=3)")
+    assert load_config(path).model == dict(type='A', depth=18, width=3)
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [

@@ -121,6 +121,7 @@ def test_only_the_initialisation_that_loads_weights_is_dropped():
             assert without_downloads(model) == dict(init_cfg=several([normal, constant]))
         assert without_downloads(dict(init_cfg=pretrained)) == dict(init_cfg=None)
         assert without_downloads(dict(init_cfg=[pretrained])) == dict(init_cfg=None)
+    assert without_downloads(dict(init_cfg=dict(checkpoint='x.pth'))) == dict(init_cfg=None)
 
 
 def test_an_initialisation_that_only_mentions_the_word_stays():

@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmsharp.engine.agreement import first_process_decides
+from mmsharp.engine.fabricated_samples import like
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.pruning_state import PruningState
@@ -189,7 +190,11 @@ class PruningHook(Hook):
             self.pruner.observe()
 
     def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
-        """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers."""
+        """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers.
+
+        Annotations are fabricated from the shape alone: a resumed run, or another process, has other data, and has to
+        find the same groups.
+        """
         batch = model.data_preprocessor(copy.deepcopy(data_batch), False)  # type: ignore[operator]
         inputs, samples = (
             (batch['inputs'], batch.get('data_samples')) if isinstance(batch, Mapping) else (batch[0], None)
@@ -203,7 +208,10 @@ class PruningHook(Hook):
         state = self._state.with_input_shape(first_process_decides(self._state.input_shape or tuple(inputs.shape[1:])))
         generator = torch.Generator().manual_seed(0)
         image = torch.randn((1, *(state.input_shape or ())), generator=generator).to(inputs)
-        return state, tensor_forward(image, None if samples is None else samples[:1])
+        sample = like(samples, (image.shape[2], image.shape[3]))
+        if sample is not None:
+            return state, tensor_forward(image, [sample])
+        return state, tensor_forward(image, None if samples is None else samples[:1], annotated=False)
 
     def _prune(self, runner: Any, progress: float) -> None:
         self.pruner.adopt(first_process_decides(self.pruner.decide(progress)))

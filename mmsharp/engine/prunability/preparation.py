@@ -1,0 +1,62 @@
+"""A packaged config as it is measured: built without downloads, and quick."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+
+from mmsharp.engine.config import replace_sync_bn
+from mmsharp.engine.deployment import build_model
+
+FEW_PROPOSALS = 50
+
+
+def prepared(config: Config, folder: Path) -> Config:
+    """A copy of a config that builds without downloads and in one process, and takes no time for nothing.
+
+    A teacher's config, which is named by a path from the root of the toolbox's repository, is found in the folder, and
+    the teacher keeps its random weights. Synchronised batch normalisation becomes the plain one. Region proposal
+    networks hand on few proposals, and batches are not padded to full size.
+
+    Args:
+        config: Of a toolbox; not changed.
+        folder: Where the toolbox keeps its packaged configs.
+    """
+    config = copy.deepcopy(config)
+    model = config.model
+    teacher = model.get('teacher_config')
+    if isinstance(teacher, str) and not Path(teacher).is_file():
+        model.teacher_config = str(folder / teacher.removeprefix('configs/'))
+    if 'teacher_ckpt' in model:
+        model.teacher_ckpt = None
+    replace_sync_bn(model)
+    for section, name in (('test_cfg', 'rpn'), ('train_cfg', 'rpn_proposal')):
+        proposals = (model.get(section) or {}).get(name)
+        if proposals and 'max_per_img' in proposals:
+            proposals['max_per_img'] = min(proposals['max_per_img'], FEW_PROPOSALS)
+    for owner in (config, model):
+        if (owner.get('data_preprocessor') or {}).get('batch_augments'):
+            owner.data_preprocessor.batch_augments = None
+    return config
+
+
+def build(config: Config, seed: int) -> nn.Module:
+    """The model as a run in one process has it, on the CPU, its weights drawn after this seed."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    return revert_sync_batchnorm(build_model(config))
+
+
+def example(model: nn.Module, batch: Mapping[str, Any], seed: int) -> tuple[Tensor, list[Any]]:
+    """One image of random numbers, of the shape that the preprocessor gives the batch, and its data sample."""
+    data = model.data_preprocessor(copy.deepcopy(dict(batch)), False)  # type: ignore[operator]
+    shape = (1, *data['inputs'].shape[1:])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)), data['data_samples'][:1]

@@ -1,0 +1,46 @@
+"""The record as a page."""
+
+from mmsharp.engine.prunability import render
+
+ROW = dict(
+    toolbox='mmdet',
+    config='a/a.py',
+    status='pass',
+    parameters=1000,
+    params_removed=0.75,
+    macs_removed=0.7,
+    backbone_in_groups=1.0,
+    difference=1.2e-6,
+    seconds_for_groups=0.53,
+    dense=[dict(reason='softmax | over channels', layers=2, parameters=600)],
+)
+FAILED = dict(toolbox='mmdet', config='b/b.py', status='fail', stage='groups', reason='ValueError: <odd>|thing')
+RECORD = dict(
+    machine=dict(processor='P', cores=2, system='Linux', python='3.11'),
+    versions=dict(torch='2.11.0', mmpretrain=None),
+    settings=dict(ratio=0.5, seed=0, timeout=600, sizes=dict(mmdet=128)),
+    rows=[ROW, dict(ROW, config='c/c.py', params_removed=0.3), FAILED],
+)
+
+
+def test_every_row_is_in_the_table():
+    """A pass with its figures, a failure with its stage; the summary counts them, and those with enough removed."""
+    page = render(RECORD)
+    assert '| a/a.py | pass | 75% | 70% | 100% | 1e-06 | 0.5 |' in page
+    assert '| b/b.py | **fails** (groups) |  |  |  |  |  |' in page
+    assert '| mmdet | 3 | 2 | 1 |' in page
+
+
+def test_failures_and_shortfalls_are_explained_by_name():
+    """Text of libraries cannot break the table."""
+    page = render(RECORD)
+    assert '| b/b.py | groups | ValueError: &lt;odd>\\|thing |' in page
+    assert '| c/c.py | 30% | softmax \\| over channels (2 layers, 60% of the parameters) |' in page
+    assert '| mmdet: glip | takes text |' in page
+
+
+def test_changed_configs_are_named():
+    """So is what was changed in them."""
+    page = render(dict(RECORD, rows=[dict(ROW, options={'model.head.distillation': False})]))
+    assert '| a/a.py | `model.head.distillation=False` |' in page
+    assert 'Changed configs' not in render(RECORD)
