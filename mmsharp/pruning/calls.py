@@ -16,13 +16,13 @@ FIXED = 'meets a tensor whose channels are fixed'
 
 
 class Call(NamedTuple):
-    """One operation that ran: its arguments by name, its tensors in and out."""
+    """One operation that ran: its arguments by name, its tensors in and out, whether its products are counted."""
 
     name: str
     arguments: dict[str, Any]
     inputs: list[Tensor]
     outputs: list[Tensor]
-    result: Any
+    counted: bool
 
 
 Rule = Callable[['ChannelTrace', Call], None]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import RESOURCES, CostModel
+from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, full_float32, looked_at, output_tensors
-from mmsharp.pruning.groups import GroupSet, find_groups
+from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe

@@ -6,13 +6,15 @@ layers and anything else that points at a parameter stay valid, and only the opt
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors
+from mmsharp.pruning.layers import layer_kind, layer_tensors
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
 
 Kept = list[tuple[int, Tensor]]
@@ -54,6 +56,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
     """
     selections: dict[Tensor, dict[int, AxisRecipe]] = {}
     attributes: list[tuple[nn.Module, str, int]] = []
+    forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, layer in recipe.modules.items():
         module = modules.get(path)
@@ -63,9 +66,12 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
             raise MmsharpError(f'recipe module {path!r}: expected a {layer.kind}, found {found}')
         for axis_name, wanted in layer.axes.items():
             axis = kind.axis(axis_name)
-            assert axis is not None
+            if axis is None:
+                raise MmsharpError(
+                    f'recipe module {path!r}: expected an axis {axis_name!r}, found {", ".join(kind.axes)}'
+                )
             for what, size in [
-                (axis.sizes[0], axis_size(module, axis)),
+                *((name, getattr(module, name)) for name in axis.sizes[:1]),
                 *((name, tensor.shape[dim]) for name, (tensor, dim) in layer_tensors(module, axis).items()),
             ]:
                 if size != wanted.size:
@@ -80,6 +86,8 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                         f'recipe module {path!r}: shares a parameter that another module keeps otherwise'
                     )
             attributes += [(module, name, len(wanted.kept)) for name in axis.sizes]
+        if kind.slim_forward is not None and kind.axes.keys() & layer.axes.keys():
+            forwards.append((module, kind.slim_forward))
     kept = {
         tensor: [(dim, torch.tensor(axis.kept, dtype=torch.int64)) for dim, axis in sorted(dims.items())]
         for tensor, dims in selections.items()
@@ -89,6 +97,8 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         _shrink_(tensor, indices)
     for module, name, size in attributes:
         setattr(module, name, size)
+    for module, forward in forwards:
+        module.forward = partial(forward, module)
     for state, name, indices in followers:
         state[name] = select(state[name], indices)
 

@@ -10,10 +10,12 @@ Nothing relies on autograd, so frozen parameters and code under ``no_grad`` are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,7 +23,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmsharp.pruning.forwards import output_tensors
 from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
-from mmsharp.pruning.layers import prunable_layers
+from mmsharp.pruning.layers import WITHOUT_SLIM_FORM, axis_size, layer_kind, layer_tensors, prunable_layers
 from mmsharp.pruning.rules import apply_rule
 
 
@@ -30,15 +32,19 @@ class ChannelTrace(TorchDispatchMode):
 
     Attributes:
         labels: All labels, ties and pins.
-        layer_axes: Labels of ``(module path, 'out' or 'in')``.
+        layer_axes: Labels of ``(module path, name of the axis)``.
+        products: Per product that multiply-accumulates are counted for, their number per combination of channels, and
+            the labels of each dimension that has channels.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.labels = ChannelLabels()
         self.layer_axes: dict[tuple[str, str], Labels] = {}
+        self.products: list[tuple[int, list[Labels]]] = []
         self._axes = WeakTensorKeyDictionary()
         self._weights = WeakTensorKeyDictionary()
+        self._unread = WeakTensorKeyDictionary()
         self._reached: set[int] = set()
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[nn.Module] = []
@@ -48,22 +54,27 @@ class ChannelTrace(TorchDispatchMode):
     def _label_layers(self, model: nn.Module) -> None:
         """Labels for the axes of the layers of the table; tied parameters share them."""
         for path, (module, kind) in prunable_layers(model).items():
-            for name in ('out', 'in'):
-                axis = kind.axis(name)
-                size = 0 if axis is None else int(getattr(module, axis.sizes[0]))
-                if axis is None or size < 2:
+            for name, axis in kind.axes.items():
+                size = axis_size(module, axis)
+                if size < 2:
                     continue
                 labels = self.labels.fresh(size)
                 self.layer_axes[path, name] = labels
-                for tensor_name, dim in axis.tensors.items():
-                    tensor = getattr(module, tensor_name, None)
-                    if tensor is None:
-                        continue
+                for tensor, dim in layer_tensors(module, axis).values():
                     axes = self._axes.setdefault(tensor, [None] * tensor.dim())
                     if axes[dim] is not None:
                         self.labels.tie(axes[dim], labels, 'shares a parameter with another layer')
                     axes[dim] = labels
                     self._weights[tensor] = True
+            for name, axis in kind.axes.items():
+                parts, other = self.layer_axes.get((path, name)), axis.runs_of or axis.tiles_of
+                if parts is not None and other is not None:
+                    whole = self.layer_axes.get((path, other))
+                    spread = None
+                    if whole is not None:
+                        count = len(parts) // len(whole)
+                        spread = np.repeat(whole, count) if axis.runs_of else np.tile(whole, count)
+                    self.labels.tie(parts, spread, f'`{path}`: its {name} is not made of equal {other}')
 
     def _label_foreign(self, model: nn.Module) -> None:
         """Pinned labels for every parameter that no row of the table describes."""
@@ -71,9 +82,7 @@ class ChannelTrace(TorchDispatchMode):
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter in self._axes or parameter.dim() == 0:
                     continue
-                groups = getattr(module, 'groups', 1)
-                what = f'a convolution in {groups} groups' if groups != 1 else f'a {type(module).__name__}'
-                reason = f'`{path}.{name}`: {what} is not in the table of prunable layers'
+                reason = f'`{path}.{name}`: {_why_foreign(module)}'
                 axes = [self.labels.fresh(size) if size > 1 else None for size in parameter.shape]
                 for labels in axes:
                     self.labels.pin(labels, reason)
@@ -81,15 +90,16 @@ class ChannelTrace(TorchDispatchMode):
 
     def run(self, model: nn.Module, forward: Any) -> None:
         """Trace ``forward(model)`` and pin the channels that reach its outputs, and those of layers it never used."""
-        with _module_stack(self._stack), _opaque_functions(self), self:
+        with _module_stack(self._stack), _opaque_functions(self), _no_fused_attention(), self:
             output = forward(model)
         for tensor in output_tensors(output):
+            self._read(tensor)
             for labels in self.axes(tensor):
                 self.labels.pin(labels, "reaches the model's outputs")
         for path, (module, kind) in prunable_layers(model).items():
-            tensors = [getattr(module, name) for name in kind.out.tensors]
-            if not any(id(tensor) in self._reached for tensor in tensors if tensor is not None):
-                for name in ('out', 'in'):
+            tensors = [tensor for axis in kind.axes.values() for tensor, _ in layer_tensors(module, axis).values()]
+            if tensors and not any(id(tensor) in self._reached for tensor in tensors):
+                for name in kind.axes:
                     self.labels.pin(self.layer_axes.get((path, name)), 'not reached by the forward that was traced')
 
     def axes(self, tensor: Tensor) -> Axes:
@@ -104,6 +114,11 @@ class ChannelTrace(TorchDispatchMode):
                 labels if labels is None or len(labels) == size else None for labels, size in zip(axes, tensor.shape)
             ]
 
+    def count_product(self, dimensions: Sequence[tuple[int, Labels | None]]) -> None:
+        """Note ``product of the sizes`` multiply-accumulates, with the labels of the dimensions that have channels."""
+        labels = [names for _, names in dimensions if names is not None]
+        self.products.append((math.prod(size for size, names in dimensions if names is None), labels))
+
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is a stored weight of the table or a rearrangement of one, which masks zero."""
         return bool(self._weights.get(tensor, False))
@@ -111,6 +126,41 @@ class ChannelTrace(TorchDispatchMode):
     def set_weight(self, tensor: Tensor) -> None:
         """Say that a tensor holds a stored weight's own numbers."""
         self._weights[tensor] = True
+
+    def block_axis(self, name: str) -> Labels | None:
+        """Labels of an axis of the innermost block whose forward is running; ``None`` where it has no such axis."""
+        path = self._path()
+        return self.layer_axes.get((path, name)) if path is not None else None
+
+    def in_block_with(self, name: str) -> bool:
+        """Whether the innermost block whose forward is running is of a kind with this axis, of whatever size."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return kind is not None and kind.axis(name) is not None
+
+    def head_width(self) -> int | None:
+        """Width of a head in the innermost block whose forward is running, where its row knows it."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return None if kind is None or kind.head_width is None else int(getattr(self._stack[-1], kind.head_width))
+
+    def pin_readers(self, outputs: Sequence[Tensor], labels: Labels | None, what: str) -> None:
+        """Pin channels once anything reads these tensors: a statistic that nobody looks at may well change."""
+        if labels is not None:
+            for output in outputs:
+                self._unread.setdefault(output, []).append((labels, self.because(what)))
+
+    def _read(self, tensor: Tensor) -> None:
+        for labels, reason in self._unread.pop(tensor, []):
+            self.labels.pin(labels, reason)
+
+    def without_slim_form(self) -> str | None:
+        """Why the module whose forward is running could not shrink, if it is of such a kind."""
+        module = self._stack[-1] if self._stack else None
+        if module is None or layer_kind(module) is not None:
+            return None
+        return next((why for kind, why in WITHOUT_SLIM_FORM.items() if isinstance(module, kind)), None)
+
+    def _path(self) -> str | None:
+        return self._paths.get(self._stack[-1]) if self._stack else None
 
     def because(self, what: str) -> str:
         """A reason that names the module whose forward is running."""
@@ -128,9 +178,19 @@ class ChannelTrace(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         inputs = [value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         self._reached.update(id(tensor) for tensor in inputs)
+        for tensor in inputs:
+            self._read(tensor)
         if any(tensor in self._axes for tensor in inputs):
             apply_rule(self, func, args, kwargs or {}, inputs, result)
         return result
+
+
+def _why_foreign(module: nn.Module) -> str:
+    """Why the parameters of a module have no axes."""
+    for kind, reason in WITHOUT_SLIM_FORM.items():
+        if isinstance(module, kind):
+            return reason
+    return f'a {type(module).__name__} whose weight is computed is not in the table of prunable layers'
 
 
 @contextmanager
@@ -148,6 +208,17 @@ def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
         before.remove()
         after.remove()
         stack.clear()
+
+
+@contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """Inside, PyTorch's transformer layers run operation by operation, as they do in training."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

@@ -1,9 +1,19 @@
 """Masked equals slim on models of packaged configs of both toolboxes."""
 
+import json
+
 import pytest
 import torch
 
-from mmsharp.pruning import count_parameters, find_groups, tensor_forward
+from mmsharp.pruning import (
+    ChannelMasks,
+    Recipe,
+    apply_recipe,
+    count_parameters,
+    find_groups,
+    output_tensors,
+    tensor_forward,
+)
 
 from .conftest import assert_masked_equals_slim, masked_and_slim, torch_pruning_members
 
@@ -20,6 +30,69 @@ ARCHITECTURES = {
     'MobileNetV2': ('mmpretrain', 'mobilenet_v2/mobilenet-v2_8xb32_in1k.py', 64, 0.45, 1),
     'VGG-11-BN': ('mmpretrain', 'vgg/vgg11bn_8xb32_in1k.py', 224, 0.3, 1),
 }
+
+
+# the same, with blocks that attend, split, shuffle or convolve in groups
+WITH_BLOCKS = {
+    'DeiT-tiny': ('mmpretrain', 'deit/deit-tiny_4xb256_in1k.py', 224, 0.5, 26),
+    'DeiT III-small': ('mmpretrain', 'deit3/deit3-small-p16_64xb64_in1k.py', 224, 0.53, 26),
+    'Swin-tiny': ('mmpretrain', 'swin_transformer/swin-tiny_16xb64_in1k.py', 224, 0.55, 29),
+    'Swin V2-tiny': ('mmpretrain', 'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py', 256, 0.55, 29),
+    'MViT V2-tiny': ('mmpretrain', 'mvit/mvitv2-tiny_8xb256_in1k.py', 224, 0.55, 26),
+    'DaViT-tiny': ('mmpretrain', 'davit/davit-tiny_4xb256_in1k.py', 224, 0.55, 29),
+    'Twins-PCPVT-small': ('mmpretrain', 'twins/twins-pcpvt-small_8xb128_in1k.py', 64, 0.62, 56),
+    'Twins-SVT-small': ('mmpretrain', 'twins/twins-svt-small_8xb128_in1k.py', 224, 0.57, 48),
+    'XCiT-nano': ('mmpretrain', 'xcit/xcit-nano-12-p16_8xb128_in1k.py', 64, 0.55, 31),
+    'TNT-small': ('mmpretrain', 'tnt/tnt-s-p16_16xb64_in1k.py', 224, 0.56, 63),
+    'PoolFormer-S12': ('mmpretrain', 'poolformer/poolformer-s12_32xb128_in1k.py', 64, 0.61, 17),
+    'EdgeNeXt-xxsmall': ('mmpretrain', 'edgenext/edgenext-xxsmall_8xb256_in1k.py', 64, 0.62, 21),
+    'VAN-tiny': ('mmpretrain', 'van/van-tiny_8xb128_in1k.py', 64, 0.59, 31),
+    'EfficientFormer-L1': ('mmpretrain', 'efficientformer/efficientformer-l1_8xb128_in1k.py', 224, 0.5, 8),
+    'TinyViT-5M': ('mmpretrain', 'tinyvit/tinyvit-5m_8xb256_in1k.py', 224, 0.53, 24),
+    'MobileViT-xxsmall': ('mmpretrain', 'mobilevit/mobilevit-xxsmall_8xb128_in1k.py', 64, 0.45, 22),
+    'LeViT-128S': ('mmpretrain', 'levit/levit-128s_8xb256_in1k.py', 224, 0.3, 2),
+    'Conformer-tiny': ('mmpretrain', 'conformer/conformer-tiny-p16_8xb128_in1k.py', 224, 0.52, 38),
+    'Res2Net-50': ('mmpretrain', 'res2net/res2net50-w14-s8_8xb32_in1k.py', 64, 0.3, 1),
+    'CSPDarkNet-50': ('mmpretrain', 'cspnet/cspdarknet50_8xb32_in1k.py', 64, 0.3, 1),
+    'CSPResNet-50': ('mmpretrain', 'cspnet/cspresnet50_8xb32_in1k.py', 64, 0.3, 1),
+    'ShuffleNet V1': ('mmpretrain', 'shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py', 64, 0.52, 17),
+    'ShuffleNet V2': ('mmpretrain', 'shufflenet_v2/shufflenet-v2-1x_16xb64_in1k.py', 64, 0.42, 15),
+    'ResNeXt-50': ('mmpretrain', 'resnext/resnext50-32x4d_8xb32_in1k.py', 64, 0.3, 1),
+    'RegNetX-400MF': ('mmpretrain', 'regnet/regnetx-400mf_8xb128_in1k.py', 64, 0.32, 1),
+    'ResNeSt-50': ('mmpretrain', 'resnest/resnest50_32xb64_in1k.py', 64, 0.3, 1),
+    'RetinaNet-Swin-T': ('mmdet', 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py', 64, 0.5, 30),
+    'RetinaNet-PVT-T': ('mmdet', 'pvt/retinanet_pvt-t_fpn_1x_coco.py', 64, 0.5, 28),
+}
+
+
+@pytest.mark.filterwarnings('ignore:torch.meshgrid')
+@pytest.mark.parametrize('name', WITH_BLOCKS)
+def test_recipe_of_blocks(name, build_packaged):
+    """Masked equals a freshly built model that is slimmed by the recipe from its JSON; sizes are those foretold."""
+    toolbox, config, size, left, dense = WITH_BLOCKS[name]
+    model = build_packaged(toolbox, config).eval()
+    forward = tensor_forward(torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
+    groups = find_groups(model, forward)
+    masks = ChannelMasks(groups, [every_second(group.channels) for group in groups.groups])
+    with torch.no_grad():
+        outputs = [output_tensors(forward(model))]
+        masks.apply_(model)
+        outputs.append(output_tensors(forward(model)))
+        slim = build_packaged(toolbox, config, vary=False)
+        apply_recipe(slim, Recipe.from_dict(json.loads(json.dumps(masks.recipe(model).to_dict()))))
+        sizes = {name: tensor.shape for name, tensor in slim.state_dict().items()}
+        apply_recipe(model, masks.recipe(model))
+        assert {name: tensor.shape for name, tensor in model.state_dict().items() if name in sizes} == sizes
+        slim.load_state_dict(model.state_dict(), strict=False)
+        outputs.append(output_tensors(forward(slim.eval())))
+    assert_masked_equals_slim(outputs, tolerance=1e-5)
+    assert count_parameters(slim) <= left * count_parameters(build_packaged(toolbox, config, vary=False))
+    assert len(groups.dense) == dense, groups.dense
+
+
+def every_second(channels):
+    """Half of the channels, rounded down, at least one."""
+    return torch.arange(channels) % 2 == (0 if channels == 1 else 1)
 
 
 @pytest.mark.parametrize('name', ARCHITECTURES)

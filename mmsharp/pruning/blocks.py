@@ -1,0 +1,103 @@
+"""Blocks of the toolboxes that hold the number of their heads, or the width of their parts, in attributes of their own.
+
+Attention splits ``heads * width`` channels into heads: a head is the unit that can go, with its share of the queries,
+keys, values and of the output projection. Where the code takes these numbers from attributes, a row that names them is
+enough; where it takes them from the width of its input, the row brings a forward for the slim block. A row holds for
+the class whose own forward it was written for, named by its import path, so nothing here imports a toolbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from mmsharp.pruning import attention_forwards as forwards
+from mmsharp.pruning.kinds import Axis, LayerKind
+
+
+def defines_forward(*paths: str) -> Callable[[nn.Module], bool]:
+    """Whether a module's forward is the one that a class of these import paths defines.
+
+    Example:
+        >>> matches = defines_forward('torch.nn.modules.linear.Linear')
+        >>> matches(nn.Linear(1, 1)), matches(nn.Bilinear(1, 1, 1))
+        (True, False)
+    """
+
+    def matches(module: nn.Module) -> bool:
+        owner = next((cls for cls in type(module).__mro__ if 'forward' in cls.__dict__), None)
+        return owner is not None and f'{owner.__module__}.{owner.__qualname__}' in paths
+
+    return matches
+
+
+def _heads(
+    name: str, *paths: str, width: str | None = None, tensors: tuple[str, ...] = (), forward: Callable | None = None
+) -> LayerKind:
+    """A row of an attention block: ``num_heads``, an attribute with the width of all heads, tensors by head."""
+    axes = {'heads': Axis(dict.fromkeys(tensors, 0), ('num_heads',))}
+    if width is not None:
+        axes['width'] = Axis({}, (width,), runs_of='heads')
+    return LayerKind(name, defines_forward(*paths), axes, forward)
+
+
+_IS_TORCH_ATTENTION = defines_forward('torch.nn.modules.activation.MultiheadAttention')
+_UTILS = 'mmpretrain.models.utils.attention'
+_BACKBONES = 'mmpretrain.models.backbones'
+
+BLOCK_KINDS: tuple[LayerKind, ...] = (
+    _heads('MultiheadAttention', f'{_UTILS}.MultiheadAttention', width='embed_dims'),
+    _heads(
+        'ChannelAttention',
+        f'{_UTILS}.ChannelMultiheadAttention',
+        f'{_BACKBONES}.davit.ChannelAttention',
+        width='embed_dims',
+    ),
+    _heads(
+        'BiasedAttention',
+        f'{_UTILS}.LeAttention',
+        f'{_BACKBONES}.levit.Attention',
+        f'{_BACKBONES}.levit.AttentionSubsample',
+        f'{_BACKBONES}.efficientformer.AttentionWithBias',
+        width='dh',
+        tensors=('attention_biases', 'ab'),  # the second is read from the first when evaluation begins
+    ),
+    _heads('MultiScaleAttention', f'{_BACKBONES}.mvit.MultiScaleAttention', width='out_dims'),
+    _heads('AttentionByHeads', f'{_BACKBONES}.vit_eva02.AttentionWithRoPE', f'{_BACKBONES}.vit_sam.Attention'),
+    _heads(
+        'WindowAttention',
+        f'{_UTILS}.WindowMSA',
+        f'{_BACKBONES}.davit.DaViTWindowMSA',
+        'mmdet.models.backbones.swin.WindowMSA',
+        forward=forwards.window_attention,
+    ),
+    _heads('WindowAttentionV2', f'{_UTILS}.WindowMSAV2', forward=forwards.window_attention_v2),
+    _heads('BEiTAttention', f'{_UTILS}.BEiTAttention', forward=forwards.beit_attention),
+    _heads(
+        'LocalAttention', f'{_BACKBONES}.twins.LocallyGroupedSelfAttention', forward=forwards.locally_grouped_attention
+    ),
+    _heads(
+        'SubsampledAttention',
+        f'{_BACKBONES}.twins.GlobalSubsampledAttention',
+        width='embed_dims',
+        forward=forwards.subsampled_attention,
+    ),
+    _heads('CrossCovarianceAttention', f'{_BACKBONES}.xcit.XCA', forward=forwards.cross_covariance_attention),
+    _heads('ClassAttention', f'{_BACKBONES}.xcit.ClassAttntion', forward=forwards.class_attention),
+    _heads('HierarchicalAttention', f'{_BACKBONES}.hivit.Attention', forward=forwards.hierarchical_attention),
+    LayerKind(
+        'TorchAttention',
+        lambda m: _IS_TORCH_ATTENTION(m) and m.bias_k is None and not m.add_zero_attn,
+        {'heads': Axis({}, ('num_heads',))},
+        forwards.torch_multihead_attention,
+        head_width='head_dim',
+    ),
+    LayerKind(
+        'Bottle2neck',
+        defines_forward(f'{_BACKBONES}.res2net.Bottle2neck', 'mmdet.models.backbones.res2net.Bottle2neck'),
+        {'part': Axis({}, ('width',))},
+    ),
+)
+"""``'heads'`` are the heads of an attention block, ``'width'`` the channels of all of them, ``'part'`` the channels of
+each of the equal parts that a block splits its input into."""
