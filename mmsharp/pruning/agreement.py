@@ -50,22 +50,34 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
     """
     trial = _Trial(model, found, forward)
     remaining, wrong = list(range(len(found.groups))), dict[str, str]()
-    while remaining and trial.fails(remaining) is not None:
+    while (failure := _first_failure(trial, remaining)) is not None:
+        failing_set, parity = failure
         if (reason := trial.fails([])) is not None:
             raise MmsharpError(
                 f'finding channel groups: two copies of {type(model).__name__} disagree on the same input ({reason}); '
                 'give a forward that always computes the same'
             )
-        passing, failing = 0, len(remaining)
+        passing, failing = 0, len(failing_set)
         while failing - passing > 1:
             middle = (passing + failing) // 2
-            passing, failing = (passing, middle) if trial.fails(remaining[:middle]) is not None else (middle, failing)
-        culprit = remaining[failing - 1]
-        reason = f'a slim copy {trial.fails(remaining[:failing])}'
+            passing, failing = (
+                (passing, middle) if trial.fails(failing_set[:middle], parity) is not None else (middle, failing)
+            )
+        culprit = failing_set[failing - 1]
+        reason = f'a slim copy {trial.fails(failing_set[:failing], parity)}'
         kin = _kin(found.groups[culprit])
         wrong.update((group.name, reason) for group in found.groups if _kin(group) == kin)
         remaining = [number for number in remaining if found.groups[number].name not in wrong]
     return wrong
+
+
+def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[list[int], int] | None:
+    """The first trial that fails: of all groups, of every second, of the others.
+
+    Code may need two groups to shrink together, or an even number of channels.
+    """
+    trials = [(numbers, 1), (numbers[::2], 0), (numbers[1::2], 1)]
+    return next((each for each in trials if each[0] and trial.fails(*each) is not None), None)
 
 
 def _kin(group: ChannelGroup) -> tuple[tuple[str, str], ...]:
@@ -81,12 +93,13 @@ class _Trial:
         self.generator = torch.Generator().manual_seed(0)
         self.model = copy.deepcopy(model)
         self._vary_()
-        self.keep = [self._part(group.channels) for group in found.groups]
+        self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
 
-    def _part(self, channels: int) -> Tensor:
-        """A third to two thirds of the channels, at random, so that equal parts are not equal by chance."""
+    def _part(self, channels: int, parity: int) -> Tensor:
+        """A third to two thirds of the channels, at random, an odd or an even number where there are enough."""
         low, high = -(-channels // 3), max(channels * 2 // 3, 1)
-        count = int(torch.randint(min(low, high), high + 1, (), generator=self.generator))
+        counts = [count for count in range(min(low, high), high + 1) if count % 2 == parity] or [high]
+        count = counts[int(torch.randint(len(counts), (), generator=self.generator))]
         return torch.randperm(channels, generator=self.generator) < count
 
     @torch.no_grad()
@@ -100,20 +113,21 @@ class _Trial:
             else:
                 tensor += 0.1 * noise.clamp(-3, 3)
 
-    def fails(self, chosen: Sequence[int]) -> str | None:
-        """What goes wrong when the chosen groups lose channels; ``None`` if nothing does."""
-        keep = [mask if number in chosen else torch.ones_like(mask) for number, mask in enumerate(self.keep)]
+    def fails(self, chosen: Sequence[int], parity: int = 1) -> str | None:
+        """What goes wrong when the chosen groups keep odd (even) numbers of channels; ``None`` if nothing does."""
+        part = set(chosen)
+        keep = [mask if number in part else torch.ones_like(mask) for number, mask in enumerate(self.keep[parity])]
         masks = ChannelMasks(self.found, keep)
-        masked = copy.deepcopy(self.model)
-        masks.apply_(masked)
-        slim = copy.deepcopy(masked)
-        expected = self._outputs(masked)
+        slim = copy.deepcopy(self.model)
+        masks.apply_(slim)
         try:
-            apply_recipe(slim, masks.recipe(masked))
+            apply_recipe(slim, masks.recipe(slim))
             outputs = self._outputs(slim)
         except Exception as error:  # whatever the model's own code raises for a width that it does not expect
             return f'fails with {type(error).__name__}: {" ".join(str(error).split())[:200]}'
-        return _difference(expected, outputs)
+        masked = copy.deepcopy(self.model)
+        masks.apply_(masked)
+        return _difference(self._outputs(masked), outputs)
 
     def _outputs(self, model: nn.Module) -> list[Tensor]:
         with looked_at(model), full_float32():

@@ -73,7 +73,7 @@ def subsampled_attention(attention: Any, x: Tensor, hw_shape: tuple[int, int]) -
     q = attention.q(x).reshape(batch, tokens, attention.num_heads, -1).permute(0, 2, 1, 3)
     if attention.sr_ratio > 1:
         x = attention.sr(x.permute(0, 2, 1).reshape(batch, width, *hw_shape))
-        x = attention.norm(x.reshape(batch, width, -1).permute(0, 2, 1))
+        x = attention.norm(x.flatten(2).permute(0, 2, 1))
     k, v = attention.kv(x).reshape(batch, -1, 2, attention.num_heads, attention.head_dims).permute(2, 0, 3, 1, 4)
     dropped = attention.attn_drop if attention.training else 0.0
     x = attention.scaled_dot_product_attention(q, k, v, dropout_p=dropped)

@@ -10,26 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from mmsharp.pruning import attention_forwards as forwards
-from mmsharp.pruning.kinds import Axis, LayerKind
-
-
-def defines_forward(*paths: str) -> Callable[[nn.Module], bool]:
-    """Whether a module's forward is the one that a class of these import paths defines.
-
-    Example:
-        >>> matches = defines_forward('torch.nn.modules.linear.Linear')
-        >>> matches(nn.Linear(1, 1)), matches(nn.Bilinear(1, 1, 1))
-        (True, False)
-    """
-
-    def matches(module: nn.Module) -> bool:
-        owner = next((cls for cls in type(module).__mro__ if 'forward' in cls.__dict__), None)
-        return owner is not None and f'{owner.__module__}.{owner.__qualname__}' in paths
-
-    return matches
+from mmsharp.pruning.kinds import Axis, LayerKind, defines_forward
 
 
 def _heads(
@@ -42,9 +24,19 @@ def _heads(
     return LayerKind(name, defines_forward(*paths), axes, forward)
 
 
+def _stored_width(name: str, *paths: str, attribute: str, of: tuple[str, str]) -> LayerKind:
+    """A row of a block with an attribute that its code takes for the width of a layer inside."""
+    return LayerKind(name, defines_forward(*paths), {'width': Axis({}, (attribute,), same_as=of)})
+
+
 _IS_TORCH_ATTENTION = defines_forward('torch.nn.modules.activation.MultiheadAttention')
 _UTILS = 'mmpretrain.models.utils.attention'
 _BACKBONES = 'mmpretrain.models.backbones'
+_LISTS_ITS_WIDTHS = defines_forward(
+    'mmdet.models.backbones.swin.SwinTransformer',
+    f'{_BACKBONES}.swin_transformer.SwinTransformer',
+    f'{_BACKBONES}.davit.DaViT',
+)
 
 BLOCK_KINDS: tuple[LayerKind, ...] = (
     _heads('MultiheadAttention', f'{_UTILS}.MultiheadAttention', width='embed_dims'),
@@ -97,6 +89,36 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
         'Bottle2neck',
         defines_forward(f'{_BACKBONES}.res2net.Bottle2neck', 'mmdet.models.backbones.res2net.Bottle2neck'),
         {'part': Axis({}, ('width',))},
+    ),
+    LayerKind(
+        'SDTAEncoder', defines_forward(f'{_BACKBONES}.edgenext.SDTAEncoder'), {'part': Axis({}, ('conv_channels',))}
+    ),
+    _stored_width(
+        'SwinStage',
+        f'{_BACKBONES}.swin_transformer.SwinBlockSequence',
+        attribute='embed_dims',
+        of=('blocks.0.norm1', 'out'),
+    ),
+    _stored_width(
+        'SwinStageV2',
+        f'{_BACKBONES}.swin_transformer_v2.SwinBlockV2Sequence',
+        attribute='out_channels',
+        of=('blocks.0.norm1', 'out'),
+    ),
+    _stored_width(
+        'PatchMerging', 'mmpretrain.models.utils.embed.PatchMerging', attribute='out_channels', of=('reduction', 'out')
+    ),
+    _stored_width('VANBlock', f'{_BACKBONES}.van.VANBlock', attribute='out_channels', of=('norm1', 'out')),
+    _stored_width(
+        'PositionEmbedding',
+        'mmdet.models.backbones.pvt.AbsolutePositionEmbedding',
+        attribute='pos_dim',
+        of=('', 'pos_embed.2'),
+    ),
+    LayerKind(
+        'FourStages',
+        lambda m: _LISTS_ITS_WIDTHS(m) and len(vars(m)['num_features']) == 4,
+        {f'stage{i}': Axis({}, (f'num_features.{i}',), same_as=(f'norm{i}', 'out')) for i in range(4)},
     ),
 )
 """``'heads'`` are the heads of an attention block, ``'width'`` the channels of all of them, ``'part'`` the channels of

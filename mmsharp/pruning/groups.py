@@ -9,6 +9,7 @@ between layers, so that concatenation, flattening and shared layers need no inde
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -51,6 +52,19 @@ class ChannelGroup:
     name: str
     channels: int
     members: tuple[Member, ...]
+
+    @property
+    def width(self) -> int:
+        """How many channels of the layers that make it one channel of the group is: the width of a head, or 1.
+
+        Example:
+            >>> member = Member('qkv', 'out', torch.arange(6), torch.tensor([0, 1, 0, 1, 0, 1]))
+            >>> ChannelGroup('qkv', 2, (member,)).width
+            3
+        """
+        made = [member for member in self.members if member.axis == 'out']
+        made = made or [member for member in self.members if member.axis.endswith('.0')]
+        return math.gcd(*(len(member.positions) // self.channels for member in made)) or 1
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Everything that reads or changes the width of a layer (groups, masks, recipes, slimming) goes through this table; a new
 kind of layer is one row here or, for blocks with attributes of their own, in ``blocks.py``. Subclasses count, so the
-toolboxes' own wrappers of PyTorch layers need no row. Parameters that no row describes (a layer scale, a table of
-position biases) have one axis per dimension, named ``<parameter>.<dimension>``.
+toolboxes' own wrappers of PyTorch layers need no row. Parameters and buffers that no row describes (a layer scale, a
+table of position biases) have one axis per dimension, named ``<parameter>.<dimension>``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from mmsharp.pruning.blocks import BLOCK_KINDS
 from mmsharp.pruning.kinds import Axis, LayerKind
+from mmsharp.pruning.norms import NORM_KINDS
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -82,10 +83,13 @@ LAYER_KINDS: tuple[LayerKind, ...] = (
     ),
 )
 
+KEPT_STATISTICS = frozenset(('running_var',))
+"""Not zeroed by masks: any variance will do for a dead channel, and one of zero invites a division by it."""
+
 PARAMETERS = LayerKind('Parameters', lambda module: True)
 """The row of modules that no other row describes: they have the axes of their own parameters."""
 
-KIND_BY_NAME: dict[str, LayerKind] = {kind.name: kind for kind in (*LAYER_KINDS, *BLOCK_KINDS, PARAMETERS)}
+KIND_BY_NAME: dict[str, LayerKind] = {kind.name: kind for kind in (*LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS, PARAMETERS)}
 
 WITHOUT_SLIM_FORM: dict[type[nn.Module], str] = {
     nn.MultiheadAttention: 'nn.MultiheadAttention with learned or zero keys has no slim form',
@@ -107,12 +111,12 @@ def layer_kind(module: nn.Module) -> LayerKind | None:
         ('Conv', 'DepthwiseConv')
         >>> layer_kind(nn.Conv2d(32, 32, 3, groups=8)).name, layer_kind(nn.Conv2d(8, 8, 3, groups=2)).name
         ('GroupedConv', 'PartedConv')
-        >>> layer_kind(nn.LayerNorm(4)).axes['weight.0'].tensors
-        {'weight': 0}
+        >>> layer_kind(nn.Embedding(3, 4)).axes['weight.1'].tensors
+        {'weight': 1}
         >>> layer_kind(nn.ReLU()) is None
         True
     """
-    for kind in (*LAYER_KINDS, *BLOCK_KINDS):
+    for kind in (*LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS):
         if kind.matches(module):
             stored = module._parameters.keys() | module._buffers.keys()
             if 'out' in kind.axes and not kind.out.tensors.keys() <= stored:
@@ -126,15 +130,15 @@ def layer_kind(module: nn.Module) -> LayerKind | None:
 
 
 def _parameter_axes(module: nn.Module, kind: LayerKind) -> dict[str, Axis]:
-    """One axis per dimension of each parameter that the row does not describe."""
-    if not module._parameters:
+    """One axis per dimension of each parameter, or buffer of real numbers, that the row does not describe."""
+    if not module._parameters and not module._buffers:
         return {}
     described = {name for axis in kind.axes.values() for name in axis.tensors}
     return {
         f'{name}.{dim}': Axis({name: dim}, ())
-        for name, parameter in module._parameters.items()
-        if parameter is not None and name not in described
-        for dim, size in enumerate(parameter.shape)
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None and tensor.is_floating_point() and name not in described
+        for dim, size in enumerate(tensor.shape)
         if size > 1
     }
 
@@ -163,13 +167,37 @@ def axis_size(module: nn.Module, axis: Axis) -> int:
         >>> from torch import nn
         >>> axis_size(nn.Linear(2, 3), KIND_BY_NAME['Linear'].out)
         3
-        >>> axis_size(nn.LayerNorm(4), layer_kind(nn.LayerNorm(4)).axes['bias.0'])
+        >>> axis_size(nn.Embedding(3, 4), layer_kind(nn.Embedding(3, 4)).axes['weight.1'])
         4
     """
     if axis.sizes:
-        return int(getattr(module, axis.sizes[0]))
+        name, _, index = axis.sizes[0].partition('.')
+        size = getattr(module, name)
+        if index or isinstance(size, tuple):
+            size = size[int(index or 0)]
+        return int(size)
     tensor, dim = next(iter(layer_tensors(module, axis).values()))
     return tensor.shape[dim]
+
+
+def set_axis_size(module: nn.Module, axis: Axis, size: int) -> None:
+    """Write a new number of channels to the attributes of a module that hold it.
+
+    Example:
+        >>> module = nn.LayerNorm(4)
+        >>> set_axis_size(module, layer_kind(module).out, 3)
+        >>> module.normalized_shape
+        (3,)
+    """
+    for attribute in axis.sizes:
+        name, _, index = attribute.partition('.')
+        old = getattr(module, name)
+        if index or isinstance(old, tuple):
+            items = list(old)
+            items[int(index or 0)] = size
+            setattr(module, name, type(old)(items))
+        else:
+            setattr(module, name, size)
 
 
 def prunable_layers(model: nn.Module) -> dict[str, tuple[nn.Module, LayerKind]]:

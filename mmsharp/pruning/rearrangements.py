@@ -29,14 +29,14 @@ def pad(trace: ChannelTrace, call: Call) -> None:
 def reorder(trace: ChannelTrace, call: Call) -> None:
     """Transpose, permute, squeeze, unsqueeze, expand: dimensions move, appear or vanish, and keep their contents."""
     x = call.inputs[0]
-    places = _dimension_places(call, x)
+    places = dimension_places(call, x)
     axes = trace.axes(x)
     trace.set_axes(call.outputs[0], [None if place is None else axes[place] for place in places])
     if trace.is_weight(x):
         trace.set_weight(call.outputs[0])
 
 
-def _dimension_places(call: Call, x: Tensor) -> list[int | None]:
+def dimension_places(call: Call, x: Tensor) -> list[int | None]:
     """For each dimension of the result, the one of ``x`` that it is."""
     places: list[int | None] = list(range(x.dim()))
     if call.name == 't':
@@ -68,7 +68,7 @@ def reshape(trace: ChannelTrace, call: Call) -> None:
     """
     x, y = call.inputs[0], call.outputs[0]
     axes, result = trace.axes(x), [None] * y.dim()  # type: tuple[Axes, Axes]
-    for before, after in _blocks(x.shape, y.shape):
+    for before, after in blocks_of(x.shape, y.shape):
         labelled = [dim for dim in before if axes[dim] is not None]
         if not labelled:
             continue
@@ -114,7 +114,7 @@ def _come_apart(trace: ChannelTrace, spread: Labels) -> int | None:
     return home
 
 
-def _blocks(before: torch.Size, after: torch.Size) -> list[tuple[list[int], list[int]]]:
+def blocks_of(before: torch.Size, after: torch.Size) -> list[tuple[list[int], list[int]]]:
     """The smallest runs of dimensions that hold the same elements before and after a reshape."""
     blocks: list[tuple[list[int], list[int]]] = []
     i = j = 0

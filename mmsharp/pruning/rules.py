@@ -7,6 +7,7 @@ masks make zero.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from mmsharp.pruning.calls import FIXED, Call, Rule, tie_all
+from mmsharp.pruning.calls import FIXED, PER_CHANNEL, Call, Rule, reduced_dimensions, tie_all
 from mmsharp.pruning.labels import Axes, Labels
 from mmsharp.pruning.rearrangements import concatenate, pad, reorder, repeat, reshape, take
+from mmsharp.pruning.zeros import zero_dimensions
 
 if TYPE_CHECKING:
     from mmsharp.pruning.tracing import ChannelTrace
@@ -35,7 +37,7 @@ def apply_rule(trace: ChannelTrace, func: Any, args: Any, kwargs: Any, inputs: l
     rule = RULES.get(name) or RULES.get(name.rstrip('_'))
     if rule is None and torch.Tag.pointwise in func.tags:
         rule = pointwise
-    if rule is None and re.fullmatch(_PER_CHANNEL, name):
+    if rule is None and re.fullmatch(PER_CHANNEL, name):
         rule = per_channel
     if rule is None and name.startswith('_scaled_dot_product_'):
         rule = attention
@@ -43,6 +45,8 @@ def apply_rule(trace: ChannelTrace, func: Any, args: Any, kwargs: Any, inputs: l
         (rule or unknown)(trace, call)
     except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
         unknown(trace, call)  # a form of the operation that its rule was not written for
+    if outputs:
+        trace.set_zeros(outputs, zero_dimensions(trace, call), func._schema.is_mutable)
 
 
 def unknown(trace: ChannelTrace, call: Call) -> None:
@@ -139,18 +143,33 @@ def batch_norm(trace: ChannelTrace, call: Call) -> None:
 
 
 def layer_norm(trace: ChannelTrace, call: Call) -> None:
-    """Statistics over the last dimensions."""
-    x = call.inputs[0]
+    """Statistics over the last dimensions; over dead channels that are zero, by a module that can count them on."""
+    x, weight = call.inputs[0], call.arguments['weight']
     axes = trace.axes(x)
-    for labels in axes[x.dim() - len(call.arguments['normalized_shape']) :]:
-        trace.labels.pin(labels, trace.because('layer normalisation takes its statistics over channels'))
+    if len(call.arguments['normalized_shape']) == 1 and weight is not None and _counts_on(trace, x, x.dim() - 1):
+        sides = [axes[-1], *(trace.axes(tensor)[0] for tensor in call.inputs[1:])]
+        axes[-1] = tie_all(trace, sides, f'layer normalisation {FIXED}')
+    else:
+        for labels in axes[x.dim() - len(call.arguments['normalized_shape']) :]:
+            trace.labels.pin(labels, trace.because('layer normalisation takes its statistics over channels'))
     trace.set_axes(call.outputs[0], axes)
 
 
+def _counts_on(trace: ChannelTrace, x: Tensor, dim: int) -> bool:
+    """Whether dead channels are zero here, and the running module divides by the number that there once was."""
+    return dim in trace.zeros(x) and trace.in_block_that_counts()
+
+
 def group_norm(trace: ChannelTrace, call: Call) -> None:
-    """Statistics over groups of channels."""
-    axes = trace.axes(call.inputs[0])
-    trace.labels.pin(axes[1], trace.because('group normalisation takes its statistics over channels'))
+    """Statistics over groups of channels, each group by itself; over all of them as a layer normalisation."""
+    x, weight = call.inputs[0], call.arguments['weight']
+    axes = trace.axes(x)
+    alone = call.arguments['group'] > 1 and trace.in_block_with('groups')
+    if weight is not None and (alone or _counts_on(trace, x, 1)):
+        sides = [axes[1], *(trace.axes(tensor)[0] for tensor in call.inputs[1:])]
+        axes[1] = tie_all(trace, sides, f'group normalisation {FIXED}')
+    else:
+        trace.labels.pin(axes[1], trace.because('group normalisation takes its statistics over channels'))
     trace.set_axes(call.outputs[0], axes)
 
 
@@ -185,12 +204,14 @@ def softmax(trace: ChannelTrace, call: Call) -> None:
 
 
 def reduction(trace: ChannelTrace, call: Call) -> None:
-    """A statistic over some dimensions."""
+    """A statistic over some dimensions; a sum or a norm does not see dead channels that are zero."""
     x = call.inputs[0]
     axes = trace.axes(x)
-    dims = call.arguments.get('dim')
-    dims = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
-    reduced = {dim % x.dim() for dim in dims}
+    reduced = reduced_dimensions(call, x)
+    for dim in reduced & trace.zeros(x):
+        summed = call.name in ('sum', 'linalg_vector_norm') and call.arguments.get('ord', 2) == 2
+        if summed or (call.name == 'mean' and trace.in_block_that_counts()):
+            axes[dim] = None
     for dim in reduced:
         trace.pin_readers(call.outputs, axes[dim], f'`{call.name}` reads all channels at once')
     keep = bool(call.arguments.get('keepdim'))
@@ -237,6 +258,15 @@ def embedding(trace: ChannelTrace, call: Call) -> None:
     trace.set_axes(call.outputs[0], [*([None] * numbers.dim()), columns])
 
 
+def patches(trace: ChannelTrace, call: Call) -> None:
+    """``(batch, C, H, W)`` to ``(batch, C * kernel, places)``: each channel gives a run of the kernel's size."""
+    batch, names, *image = trace.axes(call.inputs[0])
+    for labels in image:
+        trace.labels.pin(labels, trace.because('channels lie along the image'))
+    run = math.prod(call.arguments['kernel_size'])
+    trace.set_axes(call.outputs[0], [batch, None if names is None else np.repeat(names, run), None])
+
+
 def per_channel(trace: ChannelTrace, call: Call) -> None:
     """Pooling, resizing and padding: each channel by itself, along the image."""
     matched = re.search(r'([123])d', call.name)
@@ -250,9 +280,6 @@ def per_channel(trace: ChannelTrace, call: Call) -> None:
 
 
 _SAME_NUMBERS = frozenset(('alias', 'clone', 'contiguous', 'detach', 'lift_fresh', '_to_copy'))
-_PER_CHANNEL = (
-    r'_?(max_pool|avg_pool|adaptive_avg_pool|adaptive_max_pool|upsample_\w+|reflection_pad|replication_pad)[123]d\w*'
-)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SAME_NUMBERS, pointwise),
@@ -276,6 +303,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(('roll', 'flip', 'sort', 'topk', 'gather', 'index_select'), along),
     'index': index,
     'embedding': embedding,
+    'im2col': patches,
     **dict.fromkeys(
         ('mean', 'sum', 'amax', 'amin', 'max', 'min', 'var', 'std', 'var_mean', 'linalg_vector_norm', 'norm',
          'logsumexp', 'argmax', 'argmin', 'any', 'all'),

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning.layers import layer_kind, layer_tensors
+from mmsharp.pruning.kinds import Axis
+from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors, set_axis_size
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
 
 Kept = list[tuple[int, Tensor]]
@@ -55,8 +56,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         torch.Size([2, 2])
     """
     selections: dict[Tensor, dict[int, AxisRecipe]] = {}
-    attributes: list[tuple[nn.Module, str, int]] = []
-    forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
+    sizes: list[tuple[nn.Module, Axis, int]] = []
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, layer in recipe.modules.items():
         module = modules.get(path)
@@ -71,7 +71,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                     f'recipe module {path!r}: expected an axis {axis_name!r}, found {", ".join(kind.axes)}'
                 )
             for what, size in [
-                *((name, getattr(module, name)) for name in axis.sizes[:1]),
+                *((name, axis_size(module, axis)) for name in axis.sizes[:1]),
                 *((name, tensor.shape[dim]) for name, (tensor, dim) in layer_tensors(module, axis).items()),
             ]:
                 if size != wanted.size:
@@ -85,9 +85,8 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                     raise MmsharpError(
                         f'recipe module {path!r}: shares a parameter that another module keeps otherwise'
                     )
-            attributes += [(module, name, len(wanted.kept)) for name in axis.sizes]
-        if kind.slim_forward is not None and kind.axes.keys() & layer.axes.keys():
-            forwards.append((module, kind.slim_forward))
+            sizes.append((module, axis, len(wanted.kept)))
+    forwards = _slim_forwards(modules, recipe)
     kept = {
         tensor: [(dim, torch.tensor(axis.kept, dtype=torch.int64)) for dim, axis in sorted(dims.items())]
         for tensor, dims in selections.items()
@@ -95,12 +94,30 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
     followers = [] if optimizer is None else _followers(optimizer, kept)
     for tensor, indices in kept.items():
         _shrink_(tensor, indices)
-    for module, name, size in attributes:
-        setattr(module, name, size)
+    for module, axis, size in sizes:
+        set_axis_size(module, axis, size)
     for module, forward in forwards:
-        module.forward = partial(forward, module)
+        module.forward = forward
     for state, name, indices in followers:
         state[name] = select(state[name], indices)
+
+
+def _slim_forwards(modules: dict[str, nn.Module], recipe: Recipe) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    """The forwards of modules that have one for when they, or a layer inside of them, have shrunk."""
+    found: list[tuple[nn.Module, Callable[..., Any]]] = []
+    touched = {
+        '.'.join(parts[:end]) for path in recipe.modules for parts in [path.split('.')] for end in range(len(parts) + 1)
+    }
+    for path in sorted(touched & modules.keys()):
+        kind = layer_kind(modules[path])
+        if kind is None or kind.slim_forward is None:
+            continue
+        if kind.dense_axis is None:
+            found.append((modules[path], partial(kind.slim_forward, modules[path])))
+        elif path in recipe.modules and kind.dense_axis in recipe.modules[path].axes:
+            dense = recipe.modules[path].axes[kind.dense_axis].size
+            found.append((modules[path], partial(kind.slim_forward, modules[path], dense)))
+    return found
 
 
 def _shrink_(tensor: Tensor, kept: Kept) -> None:

@@ -23,7 +23,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmsharp.pruning.forwards import output_tensors
 from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
-from mmsharp.pruning.layers import WITHOUT_SLIM_FORM, axis_size, layer_kind, layer_tensors, prunable_layers
+from mmsharp.pruning.layers import (
+    KEPT_STATISTICS,
+    WITHOUT_SLIM_FORM,
+    axis_size,
+    layer_kind,
+    layer_tensors,
+    prunable_layers,
+)
 from mmsharp.pruning.rules import apply_rule
 
 
@@ -44,6 +51,7 @@ class ChannelTrace(TorchDispatchMode):
         self.products: list[tuple[int, list[Labels]]] = []
         self._axes = WeakTensorKeyDictionary()
         self._weights = WeakTensorKeyDictionary()
+        self._zeros = WeakTensorKeyDictionary()
         self._unread = WeakTensorKeyDictionary()
         self._reached: set[int] = set()
         self._paths = {module: path for path, module in model.named_modules()}
@@ -60,7 +68,9 @@ class ChannelTrace(TorchDispatchMode):
                     continue
                 labels = self.labels.fresh(size)
                 self.layer_axes[path, name] = labels
-                for tensor, dim in layer_tensors(module, axis).values():
+                for tensor_name, (tensor, dim) in layer_tensors(module, axis).items():
+                    if tensor_name not in KEPT_STATISTICS:
+                        self._zeros[tensor] = self._zeros.get(tensor, frozenset()) | {dim}
                     axes = self._axes.setdefault(tensor, [None] * tensor.dim())
                     if axes[dim] is not None:
                         self.labels.tie(axes[dim], labels, 'shares a parameter with another layer')
@@ -75,6 +85,13 @@ class ChannelTrace(TorchDispatchMode):
                         count = len(parts) // len(whole)
                         spread = np.repeat(whole, count) if axis.runs_of else np.tile(whole, count)
                     self.labels.tie(parts, spread, f'`{path}`: its {name} is not made of equal {other}')
+
+        for path, (_, kind) in prunable_layers(model).items():
+            for name, axis in kind.axes.items():
+                if axis.same_as is not None and (path, name) in self.layer_axes:
+                    inside = '.'.join(part for part in (path, axis.same_as[0]) if part)
+                    same = self.layer_axes.get((inside, axis.same_as[1]))
+                    self.labels.tie(self.layer_axes[path, name], same, f'`{path}`: its {name} is of no layer known')
 
     def _label_foreign(self, model: nn.Module) -> None:
         """Pinned labels for every parameter that no row of the table describes."""
@@ -113,6 +130,26 @@ class ChannelTrace(TorchDispatchMode):
             self._axes[tensor] = [
                 labels if labels is None or len(labels) == size else None for labels, size in zip(axes, tensor.shape)
             ]
+
+    def zeros(self, tensor: Tensor) -> set[int]:
+        """Dimensions along which dead channels are exactly zero."""
+        return {dim for dim in self._zeros.get(tensor, ()) if self.axes(tensor)[dim] is not None}
+
+    def set_zeros(self, outputs: Sequence[Tensor], dims: set[int], in_place: bool) -> None:
+        """Say where dead channels of results are zero; what shares memory with a result that lost that, loses it."""
+        for output in outputs:
+            lost = in_place and not self.zeros(output) <= dims
+            self._zeros[output] = frozenset(dims)
+            if lost:
+                place = output.untyped_storage().data_ptr()
+                for other in list(self._zeros):
+                    if other is not output and other.untyped_storage().data_ptr() == place:
+                        self._zeros[other] = frozenset()
+
+    def in_block_that_counts(self) -> bool:
+        """Whether the running module, once slim, still divides by the number of channels that it once had."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return kind is not None and kind.dense_axis is not None
 
     def count_product(self, dimensions: Sequence[tuple[int, Labels | None]]) -> None:
         """Note ``product of the sizes`` multiply-accumulates, with the labels of the dimensions that have channels."""

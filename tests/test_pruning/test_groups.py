@@ -131,6 +131,29 @@ COUPLINGS = {
         {},
         {'a': {('a', 'out'), ('last', 'in')}},
     ),
+    'whole groups of a normalisation': (
+        lambda n, a, b: n.norm(a),
+        {'norm': nn.GroupNorm(4, 8)},
+        {'a': {('a', 'out'), ('norm', 'out'), ('norm', 'groups'), ('last', 'in')}},
+    ),
+    'normalisation over zeros': (
+        lambda n, a, b: n.norm(a.relu().permute(0, 2, 3, 1) * 2 + b.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        {'a': {('a', 'out'), ('b', 'out'), ('norm', 'out'), ('last', 'in')}},
+    ),
+    'normalisation over zeros, in one group': (
+        lambda n, a, b: n.norm(torch.cat([a, functional.silu(b)], 1)),
+        {'norm': nn.GroupNorm(1, 16), 'width': 16},
+        {
+            'a': {('a', 'out'), ('norm', 'out'), ('last', 'in')},
+            'b': {('b', 'out'), ('norm', 'out'), ('last', 'in')},
+        },
+    ),
+    'l2 normalisation': (
+        lambda n, a, b: a / (a.pow(2).sum(1, keepdim=True).sqrt() + 1e-6),
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
     'attention': (
         lambda n, a, b: n.attention(*[a.flatten(2).permute(2, 0, 1)] * 3)[0].permute(1, 2, 0).reshape(2, -1, 8, 8),
         {'attention': nn.MultiheadAttention(8, 4)},
@@ -173,14 +196,32 @@ def test_index_maps(residual):
 
 
 WHOLE = {
-    'group normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.GroupNorm(2, 8)}, 'statistics over channels'),
+    'group normalisation by a function': (
+        lambda n, a, b: functional.group_norm(a, 2, n.scale),
+        {'scale': nn.Parameter(torch.linspace(1, 2, 8))},
+        'statistics over channels',
+    ),
+    'normalisation of what is not zero': (
+        lambda n, a, b: n.norm(a.sigmoid().permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
+    'normalisation after a shift': (
+        lambda n, a, b: n.norm((a + 1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
+    'normalisation after a part was changed': (
+        lambda n, a, b: (a[..., :4].add_(1), n.norm(a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))[1],
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
     'layer normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.LayerNorm([8, 8, 8])}, 'layer normalisation'),
     'functional layer normalisation': (
         lambda n, a, b: functional.layer_norm(a.permute(0, 2, 3, 1), [8]).permute(0, 3, 1, 2),
         {},
         'layer normalisation',
     ),
-    'l2 normalisation': (lambda n, a, b: a / a.pow(2).sum(1, keepdim=True).sqrt(), {}, 'reads all channels'),
     'mean over channels': (lambda n, a, b: a * a.mean(1, keepdim=True), {}, 'reads all channels'),
     'softmax over channels': (lambda n, a, b: a.softmax(1), {}, 'softmax'),
     'attention over channels': (
