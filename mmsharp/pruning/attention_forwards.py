@@ -23,6 +23,18 @@ def window_attention(attention: Any, x: Tensor, mask: Tensor | None = None) -> T
     return _projected(attention, _masked_softmax(attention, scores, mask) @ v)
 
 
+def mixed_window_attention(attention: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``MixMIMWindowAttention``: a mask ``(tokens of all windows, 1)`` says of which of two images each token is."""
+    q, k, v = _queries_keys_values(attention.qkv(x), attention.num_heads)
+    scores = q * attention.scale @ k.transpose(-2, -1)
+    scores = scores + _position_bias(attention, attention.relative_position_bias_table)
+    if mask is not None:
+        mask = mask.reshape(len(x), 1, 1, -1)
+        other = 1 - (mask * mask.transpose(2, 3) + (1 - mask) * (1 - mask).transpose(2, 3))
+        scores = scores - (65500 if other.dtype == torch.float16 else 1e30) * other
+    return _projected(attention, attention.attn_drop(attention.softmax(scores)) @ v)
+
+
 def window_attention_v2(attention: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """``WindowMSAV2`` of Swin V2: cosine attention with position biases from a small network."""
     q, k, v = _queries_keys_values(_with_biases(attention, x), attention.num_heads)

@@ -64,6 +64,9 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
         'mmdet.models.backbones.swin.WindowMSA',
         forward=forwards.window_attention,
     ),
+    _heads(
+        'MixedWindowAttention', f'{_BACKBONES}.mixmim.MixMIMWindowAttention', forward=forwards.mixed_window_attention
+    ),
     _heads('WindowAttentionV2', f'{_UTILS}.WindowMSAV2', forward=forwards.window_attention_v2),
     _heads('BEiTAttention', f'{_UTILS}.BEiTAttention', forward=forwards.beit_attention),
     _heads(

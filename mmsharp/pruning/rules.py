@@ -108,7 +108,7 @@ def convolution(trace: ChannelTrace, call: Call) -> None:
 
 
 def _contract(trace: ChannelTrace, first: Labels | None, second: Labels | None, masked: bool, what: str) -> None:
-    """A sum over an axis: fine where one factor is a stored weight, which masks make zero."""
+    """A sum over an axis: fine where one factor is zero for dead channels, as stored weights are."""
     if masked:
         trace.labels.tie(first, second, trace.because(f'`{what}` {FIXED}'))
     else:
@@ -121,7 +121,8 @@ def matrix_product(trace: ChannelTrace, call: Call) -> None:
     a, b = call.inputs[-2:]
     a_axes, b_axes = trace.axes(a), trace.axes(b)
     trace.count_product([*zip(a.shape, a_axes), (b.shape[-1], b_axes[-1])])
-    _contract(trace, a_axes[-1], b_axes[-2], trace.is_weight(a) or trace.is_weight(b), call.name)
+    zero = a.dim() - 1 in trace.zeros(a) or b.dim() - 2 in trace.zeros(b)
+    _contract(trace, a_axes[-1], b_axes[-2], zero or trace.is_weight(a) or trace.is_weight(b), call.name)
     axes: Axes = [tie_all(trace, [first, second], FIXED) for first, second in zip(a_axes[:-2], b_axes[:-2])]
     axes += [a_axes[-2], b_axes[-1]]
     if len(call.inputs) == 3:
@@ -258,6 +259,14 @@ def embedding(trace: ChannelTrace, call: Call) -> None:
     trace.set_axes(call.outputs[0], [*([None] * numbers.dim()), columns])
 
 
+def sample(trace: ChannelTrace, call: Call) -> None:
+    """Values of each channel at places of the image that a grid names."""
+    (batch, names, *image), grid = trace.axes(call.arguments['input']), trace.axes(call.arguments['grid'])
+    for labels in (*image, *grid[1:]):
+        trace.labels.pin(labels, trace.because('channels lie along the image'))
+    trace.set_axes(call.outputs[0], [tie_all(trace, [batch, grid[0]], FIXED), names, *([None] * len(image))])
+
+
 def patches(trace: ChannelTrace, call: Call) -> None:
     """``(batch, C, H, W)`` to ``(batch, C * kernel, places)``: each channel gives a run of the kernel's size."""
     batch, names, *image = trace.axes(call.inputs[0])
@@ -304,6 +313,8 @@ RULES: dict[str, Rule] = {
     'index': index,
     'embedding': embedding,
     'im2col': patches,
+    'grid_sampler_2d': sample,
+    'grid_sampler_3d': sample,
     **dict.fromkeys(
         ('mean', 'sum', 'amax', 'amin', 'max', 'min', 'var', 'std', 'var_mean', 'linalg_vector_norm', 'norm',
          'logsumexp', 'argmax', 'argmin', 'any', 'all'),

@@ -138,8 +138,9 @@ class ChannelTrace(TorchDispatchMode):
     def set_zeros(self, outputs: Sequence[Tensor], dims: set[int], in_place: bool) -> None:
         """Say where dead channels of results are zero; what shares memory with a result that lost that, loses it."""
         for output in outputs:
-            lost = in_place and not self.zeros(output) <= dims
-            self._zeros[output] = frozenset(dims)
+            kept = dims if output.is_floating_point() else set()  # not the places that pooling hands back
+            lost = in_place and not self.zeros(output) <= kept
+            self._zeros[output] = frozenset(kept)
             if lost:
                 place = output.untyped_storage().data_ptr()
                 for other in list(self._zeros):

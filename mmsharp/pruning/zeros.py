@@ -67,7 +67,7 @@ def zero_dimensions(trace: ChannelTrace, call: Call) -> set[int]:
         return {y.dim() - 1} if 1 in trace.zeros(call.arguments['weight']) else set()
     if name == 'repeat':
         return {dim + y.dim() - x.dim() for dim in known}
-    if name == 'im2col':
+    if name in ('im2col', 'grid_sampler_2d', 'grid_sampler_3d'):
         return known & {1}
     return _weighted(trace, call, name)
 

@@ -28,6 +28,13 @@ BLOCKS = {
     'Swin V2': (UTILS, 'WindowMSAV2', (24, (2, 2), 3), (tokens(6, 4, 24), WINDOWS)),
     'Swin V2 without biases': (UTILS, 'WindowMSAV2', (24, (2, 2), 3, False), (tokens(6, 4, 24),)),
     'DaViT': (f'{BACKBONES}.davit', 'DaViTWindowMSA', (24, (2, 2), 3), (tokens(6, 4, 24),)),
+    'MixMIM': (f'{BACKBONES}.mixmim', 'MixMIMWindowAttention', (24, (2, 2), 3), (tokens(6, 4, 24),)),
+    'MixMIM, mixed': (
+        f'{BACKBONES}.mixmim',
+        'MixMIMWindowAttention',
+        (24, (2, 2), 3),
+        (tokens(6, 4, 24), (tokens(6, 4, 1) > 0).float()),
+    ),
     'BEiT': (UTILS, 'BEiTAttention', (24, 3, (2, 2), True), (tokens(2, 5, 24),)),
     'BEiT, shared biases': (UTILS, 'BEiTAttention', (24, 3, None, False), (tokens(2, 5, 24), tokens(3, 5, 5))),
     'BEiT, linear biases': (UTILS, 'BEiTAttention', (24, 3, None, False, True), (tokens(2, 5, 24),)),

@@ -40,6 +40,13 @@ class Net(nn.Module):
         return self.last(self.middle(self, self.a(x), self.b(x)))
 
 
+def attend(x, qkv):
+    """Attention of two heads whose width follows from the layer: each head loses the same channels."""
+    q, k, v = qkv(x).reshape(*x.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4)
+    x = (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
+    return x.transpose(1, 2).reshape(2, 8, 8, -1).permute(0, 3, 1, 2)
+
+
 def members(groups):
     return {group.name: {(m.module, m.axis) for m in group.members} for group in groups.groups}
 
@@ -149,6 +156,24 @@ COUPLINGS = {
             'b': {('b', 'out'), ('norm', 'out'), ('last', 'in')},
         },
     ),
+    'product of zeros': (
+        lambda n, a, b: b * (a.flatten(2).transpose(1, 2) @ n.c(a).flatten(2)).mean(2).reshape(2, 1, 8, 8),
+        {'c': nn.Conv2d(8, 8, 1)},
+        {
+            'a': {('a', 'out'), ('c', 'in'), ('c', 'out')},
+            'b': {('b', 'out'), ('last', 'in')},
+        },
+    ),
+    'attention whose heads keep their number': (
+        lambda n, a, b: attend(a.flatten(2).transpose(1, 2), n.qkv),
+        {'qkv': nn.Linear(8, 24)},
+        {'a': {('a', 'out'), ('qkv', 'in')}, 'qkv': {('qkv', 'out'), ('last', 'in')}},
+    ),
+    'sampling': (
+        lambda n, a, b: functional.grid_sample(a, IMAGE[:, :2].permute(0, 2, 3, 1), align_corners=False) + b,
+        {},
+        {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}},
+    ),
     'l2 normalisation': (
         lambda n, a, b: a / (a.pow(2).sum(1, keepdim=True).sqrt() + 1e-6),
         {},
@@ -225,7 +250,12 @@ WHOLE = {
     'mean over channels': (lambda n, a, b: a * a.mean(1, keepdim=True), {}, 'reads all channels'),
     'softmax over channels': (lambda n, a, b: a.softmax(1), {}, 'softmax'),
     'attention over channels': (
-        lambda n, a, b: ((c := a.flatten(2)) @ c.transpose(1, 2) @ c).reshape(a.shape),
+        lambda n, a, b: ((c := a.flatten(2)) @ c.transpose(1, 2)).softmax(1).matmul(c).reshape(a.shape),
+        {},
+        'softmax over channels',
+    ),
+    'product of what is not zero': (
+        lambda n, a, b: ((c := a.flatten(2).sigmoid()) @ (c.transpose(1, 2) @ c)).reshape(a.shape),
         {},
         'without a stored weight',
     ),
