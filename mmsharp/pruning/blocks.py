@@ -14,11 +14,9 @@ from mmsharp.pruning import attention_forwards as forwards
 from mmsharp.pruning.kinds import Axis, LayerKind, defines_forward
 
 
-def _heads(
-    name: str, *paths: str, width: str | None = None, tensors: tuple[str, ...] = (), forward: Callable | None = None
-) -> LayerKind:
-    """A row of an attention block: ``num_heads``, an attribute with the width of all heads, tensors by head."""
-    axes = {'heads': Axis(dict.fromkeys(tensors, 0), ('num_heads',))}
+def _heads(name: str, *paths: str, width: str | None = None, forward: Callable | None = None) -> LayerKind:
+    """A row of an attention block: ``num_heads``, an attribute with the width of all heads."""
+    axes = {'heads': Axis({}, ('num_heads',))}
     if width is not None:
         axes['width'] = Axis({}, (width,), runs_of='heads')
     return LayerKind(name, defines_forward(*paths), axes, forward)
@@ -37,6 +35,12 @@ _LISTS_ITS_WIDTHS = defines_forward(
     f'{_BACKBONES}.swin_transformer.SwinTransformer',
     f'{_BACKBONES}.davit.DaViT',
 )
+is_biased_attention = defines_forward(
+    f'{_UTILS}.LeAttention',
+    f'{_BACKBONES}.levit.Attention',
+    f'{_BACKBONES}.levit.AttentionSubsample',
+    f'{_BACKBONES}.efficientformer.AttentionWithBias',
+)
 
 BLOCK_KINDS: tuple[LayerKind, ...] = (
     _heads('MultiheadAttention', f'{_UTILS}.MultiheadAttention', width='embed_dims'),
@@ -46,14 +50,13 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
         f'{_BACKBONES}.davit.ChannelAttention',
         width='embed_dims',
     ),
-    _heads(
+    LayerKind(
         'BiasedAttention',
-        f'{_UTILS}.LeAttention',
-        f'{_BACKBONES}.levit.Attention',
-        f'{_BACKBONES}.levit.AttentionSubsample',
-        f'{_BACKBONES}.efficientformer.AttentionWithBias',
-        width='dh',
-        tensors=('attention_biases', 'ab'),  # the second is read from the first when evaluation begins
+        is_biased_attention,
+        {
+            'heads': Axis({'attention_biases': 0, 'ab': 0}, ('num_heads',)),  # see cached_biases.py
+            'width': Axis({}, ('dh',), runs_of='heads'),
+        },
     ),
     _heads('MultiScaleAttention', f'{_BACKBONES}.mvit.MultiScaleAttention', width='out_dims'),
     _heads('AttentionByHeads', f'{_BACKBONES}.vit_eva02.AttentionWithRoPE', f'{_BACKBONES}.vit_sam.Attention'),

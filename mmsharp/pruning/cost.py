@@ -143,8 +143,8 @@ def _parameter_terms(model: nn.Module, grouped: set[tuple[str, str]]) -> list[_T
 
 def _products(model: nn.Module, forward: Forward, groups: GroupSet) -> list[tuple[int, list[_Width]]]:
     """Every product of the forward that is counted: a coefficient and the dimensions that channels leave."""
-    trace = ChannelTrace(model)
     with looked_at(model):
+        trace = ChannelTrace(model)
         trace.run(model, forward)
     roots = trace.labels.roots()
     owner: dict[int, tuple[int, int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -79,7 +80,14 @@ def defines_forward(*paths: str) -> Callable[[nn.Module], bool]:
     """
 
     def matches(module: nn.Module) -> bool:
-        owner = next((cls for cls in type(module).__mro__ if 'forward' in cls.__dict__), None)
-        return owner is not None and f'{owner.__module__}.{owner.__qualname__}' in paths
+        cls: Any = type(module)
+        return _owner_of_forward(cls) in paths
 
     return matches
+
+
+@cache
+def _owner_of_forward(cls: Any) -> str:
+    """Import path of the class that a class has its forward from."""
+    owner = next((base for base in cls.__mro__ if 'forward' in base.__dict__), cls)
+    return f'{owner.__module__}.{owner.__qualname__}'

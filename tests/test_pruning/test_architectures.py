@@ -91,6 +91,17 @@ def test_recipe_of_blocks(name, build_packaged):
     assert len(groups.dense) == dense, groups.dense
 
 
+@pytest.mark.parametrize('name', ['LeViT-128S', 'TinyViT-5M', 'EfficientFormer-L1'])
+def test_models_in_training_are_looked_at(name, build_packaged):
+    """Attention that has its biases only in evaluation mode gets them for the look, and is as before afterwards."""
+    toolbox, config, size, _, dense = WITH_BLOCKS[name]
+    model = build_packaged(toolbox, config).train()
+    attributes = {path: set(vars(module)) for path, module in model.named_modules()}
+    forward = tensor_forward(torch.randn(1, 3, size, size))
+    assert len(find_groups(model, forward).dense) == dense
+    assert {path: set(vars(module)) for path, module in model.named_modules()} == attributes
+
+
 def every_second(channels):
     """Half of the channels, rounded down, at least one."""
     return torch.arange(channels) % 2 == (0 if channels == 1 else 1)
@@ -109,15 +120,28 @@ def test_masked_equals_slim(name, build_packaged):
     assert len(groups.dense) == dense, groups.dense
 
 
-@pytest.mark.parametrize('name', ['RetinaNet-R18', 'SSDLite-MobileNetV2', 'RTMDet-tiny', 'ResNet_CIFAR-18'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'RetinaNet-R18',
+        'SSDLite-MobileNetV2',
+        'RTMDet-tiny',
+        'ResNet_CIFAR-18',
+        'Swin-tiny',
+        'TinyViT-5M',
+        'EdgeNeXt-xxsmall',
+    ],
+)
 def test_masked_equals_slim_in_training_mode(name, build_packaged):
     """The law holds with batch statistics too (frozen and ``norm_eval`` stages included); dropout is switched off."""
-    toolbox, config, size, _, _ = ARCHITECTURES[name]
+    toolbox, config, size, _, _ = {**ARCHITECTURES, **WITH_BLOCKS}[name]
     model = build_packaged(toolbox, config)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    inputs = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+        if hasattr(module, 'drop_prob'):
+            module.drop_prob = 0.0
+    inputs = torch.randn(4 if size < 224 else 2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         _, _, outputs = masked_and_slim(model, tensor_forward(inputs), train=True)
     # batch statistics of few positions divide by small variances, which enlarges rounding errors
