@@ -9,8 +9,9 @@ from mmsharp.pruning.channel_pruner import ChannelPruner
 from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.criteria import BatchNormScale, GeometricMedian, Magnitude, Random, Taylor
+from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
-from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member, find_groups
+from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.schedules import FORCE, Cubic, Linear, OneShot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import RESOURCES, CostModel
 from mmsharp.pruning.decisions import Decisions
+from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, default_float64, full_float32, looked_at, output_tensors
-from mmsharp.pruning.groups import GroupSet, find_groups
+from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
@@ -32,8 +34,9 @@ class ChannelPruner:
         allocation: Spreads the budget over groups, an object or its config.
         schedule: ``(progress, target) -> kept fraction``, an object or its config.
         min_channels: Each group keeps at least this many channels.
-        round_to: Each group keeps a multiple of this, or all it has. The default of 8 is what vector units and tensor
-            cores like; it costs budget resolution in narrow layers, where 1 may be the better choice.
+        round_to: Each group keeps a multiple of this in the layers that make it (a head of 64 channels is a multiple of
+            8 by itself), or all it has. The default of 8 is what vector units and tensor cores like; it costs budget
+            resolution in narrow layers, where 1 may be the better choice.
         ignore: Patterns of module paths whose output channels stay whole.
 
     Raises:
@@ -90,6 +93,7 @@ class ChannelPruner:
         if not groups.groups:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
         cost, masks = CostModel(model, forward, groups), ChannelMasks(groups)
+        self.limits = replace(self.limits, widths=tuple(group.width for group in groups.groups))
         smallest = cost.fraction(self.resource, floor_masks(masks.keep, self.limits))
         if smallest > self.target:
             raise MmsharpError(

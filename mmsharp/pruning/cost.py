@@ -8,10 +8,11 @@ holds the kernel size and the number of positions it is applied at, measured onc
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
@@ -19,10 +20,9 @@ from mmsharp.pruning.complexity import count_macs, count_parameters
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
+from mmsharp.pruning.tracing import ChannelTrace
 
 RESOURCES = ('params', 'macs', 'channels')
-UNCOUNTED = frozenset(('DeformConv', 'ModulatedDeformConv'))
-"""Kinds of layers whose multiply-accumulates `count_macs` does not see either."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,8 @@ class CostModel:
             - sum(len(channels) for _, channels in parts)
             for (path, name), parts in self._parts.items()
         }
-        self._terms = {
-            'params': _parameter_terms(model, set(self._parts)),
-            'macs': _mac_terms(model, forward, set(self._parts)),
-        }
+        self._terms = {'params': _parameter_terms(model, set(self._parts))}
+        self._terms['macs'] = self._mac_terms(_products(model, forward, groups))
         everything = [group.channels for group in groups.groups]
         self.dense = {
             'params': count_parameters(model),
@@ -79,6 +77,19 @@ class CostModel:
             key: self._fixed[key] + sum(len(channels) for _, channels in parts) for key, parts in self._parts.items()
         }
         self._constants = {name: self.dense[name] - _total(terms, sizes) for name, terms in self._terms.items()}
+
+    def _mac_terms(self, products: list[tuple[int, list[_Width]]]) -> list[_Term]:
+        """Products as terms, whose dimensions join the axes under names of their own."""
+        names: dict[_Width, tuple[str, str]] = {}
+        coefficients: Counter[tuple[tuple[str, str], ...]] = Counter()
+        for coefficient, widths in products:
+            for width in widths:
+                if width not in names:
+                    names[width] = name = ('', f'product dimension {len(names)}')
+                    self._fixed[name] = width[0]
+                    self._parts[name] = [(number, torch.tensor(channels)) for number, channels in width[1]]
+            coefficients[tuple(sorted(names[width] for width in widths))] += coefficient
+        return [_Term(coefficient, axes) for axes, coefficient in coefficients.items()]
 
     def measure(self, resource: str, keep: Sequence[Tensor]) -> int:
         """Absolute cost with these masks (bool of shape ``(channels,)`` per group)."""
@@ -107,13 +118,16 @@ def _total(terms: Sequence[_Term], sizes: dict[tuple[str, str], int]) -> int:
     return sum(term.coefficient * math.prod(sizes[axis] for axis in term.axes) for term in terms)
 
 
+_Width = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
+"""How wide a dimension of a product is: what never goes, and per group the channel of each other position."""
+
+
 def _parameter_terms(model: nn.Module, grouped: set[tuple[str, str]]) -> list[_Term]:
     """One term per parameter that has an axis in a group; parameters that layers share count once."""
     axes_of: dict[Tensor, dict[int, tuple[str, str]]] = {}
     for path, (module, kind) in prunable_layers(model).items():
-        for name in ('out', 'in'):
-            axis = kind.axis(name)
-            if axis is None or (path, name) not in grouped:
+        for name, axis in kind.axes.items():
+            if (path, name) not in grouped:
                 continue
             for tensor, dim in layer_tensors(module, axis).values():
                 if isinstance(tensor, nn.Parameter):
@@ -127,44 +141,31 @@ def _parameter_terms(model: nn.Module, grouped: set[tuple[str, str]]) -> list[_T
     ]
 
 
-def _mac_terms(model: nn.Module, forward: Forward, grouped: set[tuple[str, str]]) -> list[_Term]:
-    """One term per layer that multiplies by a weight, summed over all its calls in one forward."""
-    layers = {
-        path: (module, kind)
-        for path, (module, kind) in prunable_layers(model).items()
-        if module._parameters.get('weight') is not None and kind.name not in UNCOUNTED
-    }
-    positions = dict.fromkeys(layers, 0)
-    handles = []
-
-    def watch(path: str, inputs: bool) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            # a transposed convolution multiplies once per input position, all others once per output position
-            axis = layers[path][1].inward if inputs else layers[path][1].out
-            assert axis is not None
-            positions[path] += (args[0] if inputs else output).numel() // axis_size(module, axis)
-
-        return hook
-
-    try:
-        for path, (module, kind) in layers.items():
-            if module._parameters['weight'].dim() > 1:  # type: ignore[union-attr]
-                handles.append(module.register_forward_hook(watch(path, kind.name == 'ConvTranspose')))
-        with looked_at(model):
-            forward(model)
-    finally:
-        for handle in handles:
-            handle.remove()
-    terms = []
-    for path, (module, kind) in layers.items():
-        if not positions[path]:
-            continue
-        dims = {kind.out.tensors['weight']: (path, 'out')}
-        if kind.inward is not None:
-            dims[kind.inward.tensors['weight']] = (path, 'in')
-        axes = {dim: axis for dim, axis in dims.items() if axis in grouped}
-        shape = module._parameters['weight'].shape  # type: ignore[union-attr]
-        rest = math.prod(size for dim, size in enumerate(shape) if dim not in axes)
-        if axes:
-            terms.append(_Term(positions[path] * rest, tuple(axes[dim] for dim in sorted(axes))))
-    return terms
+def _products(model: nn.Module, forward: Forward, groups: GroupSet) -> list[tuple[int, list[_Width]]]:
+    """Every product of the forward that is counted: a coefficient and the dimensions that channels leave."""
+    with looked_at(model):
+        trace = ChannelTrace(model)
+        trace.run(model, forward, losses=False)
+    roots = trace.labels.roots()
+    owner: dict[int, tuple[int, int]] = {}
+    for number, group in enumerate(groups.groups):
+        for member in group.members:
+            labels = roots[trace.layer_axes[member.module, member.axis][member.positions.numpy()]]
+            owner.update((root, (number, channel)) for root, channel in zip(labels.tolist(), member.channels.tolist()))
+    found = []
+    for coefficient, dimensions in trace.products:
+        widths = []
+        for labels in dimensions:
+            owners = [owner.get(root) for root in roots[labels].tolist()]
+            by_group: dict[int, list[int]] = {}
+            for place in owners:
+                if place is not None:
+                    by_group.setdefault(place[0], []).append(place[1])
+            if by_group:
+                parts = tuple((number, tuple(channels)) for number, channels in by_group.items())
+                widths.append((owners.count(None), parts))
+            else:
+                coefficient *= len(labels)
+        if widths:
+            found.append((coefficient, widths))
+    return found

@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmsharp.errors import one_line
+from mmsharp.pruning.cached_biases import cached_biases
 
 Forward = Callable[[nn.Module], Any]
 """Runs a model on fixed inputs and hands back whatever it gives."""
@@ -173,7 +174,7 @@ def looked_at(model: nn.Module) -> Iterator[None]:
     try:
         for module in training:
             module.training = False  # not .eval(): some models override it, and could not be put back
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with torch.random.fork_rng(devices), torch.no_grad(), cached_biases(model):
             yield
     finally:
         for module, flag in training.items():

@@ -9,20 +9,16 @@ between layers, so that concatenation, flattening and shared layers need no inde
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+import math
+from collections import Counter
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
-from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.labels import ChannelLabels, Labels
-from mmsharp.pruning.layers import axis_size, prunable_layers
-from mmsharp.pruning.tracing import ChannelTrace
+from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Member:
 
     Args:
         module: Path of the layer.
-        axis: ``'out'`` or ``'in'``.
+        axis: Name of the axis, ``'out'`` or ``'in'`` for most layers.
         positions: Sorted positions along the axis, int64.
         channels: Channel of the group per position, int64.
     """
@@ -47,7 +43,8 @@ class ChannelGroup:
     """Channels ``0 .. channels - 1`` that are kept or removed one by one, each everywhere at once.
 
     Args:
-        name: Path of the first layer that makes these channels (``path#2`` for a second group that it makes).
+        name: Path of the first layer or attention block that makes these channels (``path#2`` for a second group that
+            it makes).
         channels: How many there are.
         members: Every axis that holds them, in the model's order.
     """
@@ -55,6 +52,19 @@ class ChannelGroup:
     name: str
     channels: int
     members: tuple[Member, ...]
+
+    @property
+    def width(self) -> int:
+        """How many channels of the layers that make it one channel of the group is: the width of a head, or 1.
+
+        Example:
+            >>> member = Member('qkv', 'out', torch.arange(6), torch.tensor([0, 1, 0, 1, 0, 1]))
+            >>> ChannelGroup('qkv', 2, (member,)).width
+            3
+        """
+        made = [member for member in self.members if member.axis == 'out']
+        made = made or [member for member in self.members if member.axis.endswith('.0')]
+        return math.gcd(*(len(member.positions) // self.channels for member in made)) or 1
 
 
 @dataclass(frozen=True)
@@ -73,72 +83,7 @@ class GroupSet:
     dense: tuple[DenseLayer, ...]
 
 
-def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) -> GroupSet:
-    """Find the coupled channel groups of a model by following one forward pass.
-
-    Whole stay, and are listed: channels that reach the model's outputs (classes, box coding), channels whose statistics
-    are taken together (layer and group normalisation, softmax, sums without a stored weight), grouped convolutions
-    that are not depthwise, raw parameters, channels taken by number, and whatever an operation without a rule reads.
-
-    Args:
-        model: Any module; it is bitwise as before afterwards, also after an error.
-        forward: Runs it, from :func:`~mmsharp.pruning.tensor_forward`. Layers it does not reach stay dense.
-        ignore: Patterns (``fnmatch``) of module paths whose output channels stay whole, with all modules inside.
-
-    Raises:
-        MmsharpError: A pattern matches no layer, or the forward fails.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from mmsharp.pruning import tensor_forward
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
-        >>> found = find_groups(model, tensor_forward(torch.zeros(1, 3, 3, 3)))
-        >>> [(group.name, group.channels, [m.module for m in group.members]) for group in found.groups]
-        [('0', 8, ['0', '1', '3'])]
-        >>> found.dense
-        (DenseLayer(module='3', reason="reaches the model's outputs"),)
-    """
-    model = copy.deepcopy(model)  # losses may leave marks of their own, such as a history of overlaps
-    with looked_at(model):
-        trace = ChannelTrace(model)
-        for path, reason in _ignored(model, ignore).items():
-            trace.labels.pin(trace.layer_axes.get((path, 'out')), reason)
-        try:
-            trace.run(model, forward)
-        except MmsharpError:
-            raise
-        except Exception as error:
-            raise MmsharpError(
-                f'finding channel groups: the forward of {type(model).__name__} failed with {type(error).__name__}: '
-                f'{error}; give inputs that the model takes in evaluation mode'
-            ) from error
-    return _assemble(model, trace.labels, trace.layer_axes)
-
-
-def _ignored(model: nn.Module, patterns: Sequence[str]) -> dict[str, str]:
-    """Path of each ignored layer to the reason."""
-    if isinstance(patterns, str):
-        raise MmsharpError(f'ignore={patterns!r}: expected a sequence of patterns, such as ({patterns!r},)')
-    found: dict[str, str] = {}
-    layers = list(prunable_layers(model))
-    for pattern in patterns:
-        matched = [path for path in layers if any(fnmatchcase(part, pattern) for part in _ancestors(path))]
-        if not matched:
-            raise MmsharpError(
-                f'ignore pattern {pattern!r} matches no layer of {type(model).__name__}; paths look like '
-                f'{", ".join(repr(path) for path in layers[:3])}'
-            )
-        found.update((path, f'ignored by the pattern {pattern!r}') for path in matched)
-    return found
-
-
-def _ancestors(path: str) -> list[str]:
-    parts = path.split('.')
-    return ['.'.join(parts[:length]) for length in range(1, len(parts) + 1)]
-
-
-def _assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str, str], Labels]) -> GroupSet:
+def assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str, str], Labels]) -> GroupSet:
     """From resolved labels to groups: channels that occur in exactly the same axes form one group.
 
     So every axis is a union of whole groups, and stays wider than nothing if each of its groups does.
@@ -147,7 +92,7 @@ def _assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[st
     pinned = labels.pinned(roots)
     layers = prunable_layers(model)
     order = {path: place for place, path in enumerate(layers)}
-    axes = sorted(layer_axes, key=lambda key: (order[key[0]], key[1] == 'in'))
+    axes = sorted(layer_axes, key=lambda key: (order[key[0]], list(layers[key[0]][1].axes).index(key[1])))
     axis_roots = {key: roots[layer_axes[key]] for key in axes}
     seen_in: dict[int, list[int]] = {}
     for number, key in enumerate(axes):
@@ -159,7 +104,16 @@ def _assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[st
     for root, reason in sorted(pinned.items()):
         if root in group_of:
             reasons.setdefault(group_of[root], reason)
+    for group, count in Counter(group_of.values()).items():
+        if count == 1:
+            reasons.setdefault(group, 'all its channels are tied into one, by shuffles or parts of them')
 
+    stored = {
+        group_of[root]
+        for path, axis in axes
+        if layer_tensors(layers[path][0], layers[path][1].axes[axis])
+        for root in np.unique(axis_roots[path, axis]).tolist()
+    }
     names: dict[int, str] = {}
     dense: list[DenseLayer] = []
     for path, (module, kind) in layers.items():
@@ -175,6 +129,14 @@ def _assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[st
                 names[group] = _unused(path, set(names.values()))
         if all(group in reasons for group in made):
             dense.append(DenseLayer(path, reasons[next(iter(made))]))
+    for path in layers:  # attention whose projections are parameters of its own, and not layers
+        for group in dict.fromkeys(group_of[root] for root in axis_roots.get((path, 'heads'), np.array([])).tolist()):
+            if group not in stored:
+                continue
+            if group not in reasons:
+                names.setdefault(group, _unused(path, set(names.values())))
+            elif not any(layer.module.startswith(f'{path}.') for layer in dense):
+                dense.append(DenseLayer(path, reasons[group]))
 
     members: dict[int, list[Member]] = {group: [] for group in names}
     channel_of: dict[int, dict[int, int]] = {group: {} for group in names}

@@ -45,12 +45,13 @@ class ChannelLabels:
     def tie(self, first: Labels | None, second: Labels | None, reason: str) -> Labels | None:
         """Say that two axes are the same channels, position by position.
 
-        An axis without channels (``None``) has a fixed size: what is tied to it is pinned for ``reason``.
+        An axis without channels (``None``) has a fixed size: what is tied to it is pinned for ``reason``, and what
+        they are together has a fixed size too.
         """
         if first is None or second is None or len(first) != len(second):
             self.pin(first, reason)
             self.pin(second, reason)
-            return second if first is None else first
+            return None
         if first is not second:
             self._ties.append((first, second))
         return first

@@ -14,11 +14,8 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
-from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
+from mmsharp.pruning.layers import KEPT_STATISTICS, axis_size, layer_tensors, prunable_layers
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
-
-_KEPT_STATISTICS = frozenset(('running_var',))
-"""Not zeroed: a variance of one is as good for a dead channel, and a variance of zero invites a division by it."""
 
 
 class ChannelMasks:
@@ -113,7 +110,7 @@ class ChannelMasks:
             if found is None or axis is None:
                 raise MmsharpError(f'masks: the model has no prunable layer {path!r}; find its groups first')
             for name, (tensor, dim) in layer_tensors(found[0], axis).items():
-                if name in _KEPT_STATISTICS:
+                if name in KEPT_STATISTICS:
                     continue
                 key = (path, axis_name, tensor.device)
                 if key not in self._dead_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,14 +29,14 @@ def pad(trace: ChannelTrace, call: Call) -> None:
 def reorder(trace: ChannelTrace, call: Call) -> None:
     """Transpose, permute, squeeze, unsqueeze, expand: dimensions move, appear or vanish, and keep their contents."""
     x = call.inputs[0]
-    places = _dimension_places(call, x)
+    places = dimension_places(call, x)
     axes = trace.axes(x)
     trace.set_axes(call.outputs[0], [None if place is None else axes[place] for place in places])
     if trace.is_weight(x):
         trace.set_weight(call.outputs[0])
 
 
-def _dimension_places(call: Call, x: Tensor) -> list[int | None]:
+def dimension_places(call: Call, x: Tensor) -> list[int | None]:
     """For each dimension of the result, the one of ``x`` that it is."""
     places: list[int | None] = list(range(x.dim()))
     if call.name == 't':
@@ -58,30 +59,62 @@ def _dimension_places(call: Call, x: Tensor) -> list[int | None]:
 
 
 def reshape(trace: ChannelTrace, call: Call) -> None:
-    """Dimensions merge or split; labels are repeated along what they merge with, and have to come apart whole."""
+    """Dimensions merge or split; labels are repeated along what they merge with, and come apart in equal parts.
+
+    Where channels come apart, as in ``(batch, heads * width)`` to ``(batch, heads, width)``, one of the new dimensions
+    holds the channels from then on, and what lies along the others is tied: in a block with heads their dimension,
+    the last but one; anywhere else the last one, for the code that gives its size is taken to know only the number of
+    parts (:mod:`~mmsharp.pruning.agreement` finds out where that is wrong).
+    """
     x, y = call.inputs[0], call.outputs[0]
     axes, result = trace.axes(x), [None] * y.dim()  # type: tuple[Axes, Axes]
-    for before, after in _blocks(x.shape, y.shape):
+    for before, after in blocks_of(x.shape, y.shape):
         labelled = [dim for dim in before if axes[dim] is not None]
-        spread = None
-        if len(labelled) == 1:
-            names = axes[labelled[0]]
-            assert names is not None
-            shape = [len(names) if dim == labelled[0] else 1 for dim in before]
-            full = np.broadcast_to(names.reshape(shape), [x.shape[dim] for dim in before])
-            spread = full.reshape([y.shape[dim] for dim in after])
-        home = None if spread is None else _only_axis(spread)
-        if home is not None and spread is not None:
-            result[after[home]] = np.moveaxis(spread, home, 0).reshape(spread.shape[home], -1)[:, 0].copy()
-        else:
+        if not labelled:
+            continue
+        if len(labelled) > 1:
             for dim in labelled:
-                trace.labels.pin(axes[dim], trace.because('a reshape takes channels apart or merges two kinds of them'))
+                trace.labels.pin(axes[dim], trace.because('a reshape merges two kinds of channels'))
+            continue
+        names = axes[labelled[0]]
+        assert names is not None
+        shape = [len(names) if dim == labelled[0] else 1 for dim in before]
+        full = np.broadcast_to(names.reshape(shape), [x.shape[dim] for dim in before])
+        spread = full.reshape([y.shape[dim] for dim in after])
+        home = _only_axis(spread)
+        if home is None:
+            home = _come_apart(trace, spread)
+        if home is None:
+            trace.labels.pin(names, trace.because('a reshape takes channels apart'))
+        else:
+            result[after[home]] = np.moveaxis(spread, home, 0).reshape(spread.shape[home], -1)[:, 0].copy()
     trace.set_axes(y, result)
     if trace.is_weight(x):
         trace.set_weight(y)
 
 
-def _blocks(before: torch.Size, after: torch.Size) -> list[tuple[list[int], list[int]]]:
+def _come_apart(trace: ChannelTrace, spread: Labels) -> int | None:
+    """Tie what comes apart into parts; the dimension that holds the channels afterwards, ``None`` if there is none."""
+    if (reason := trace.without_slim_form()) is not None:
+        trace.labels.pin(spread.reshape(-1), trace.because(reason))
+        return None
+    wide = [dim for dim in range(spread.ndim) if spread.shape[dim] > 1]
+    head_width = trace.head_width()
+    if trace.in_block_with('heads') and head_width in (None, spread.shape[wide[-1]]):
+        heads = trace.block_axis('heads')
+        if heads is None or len(wide) < 2 or spread.shape[wide[-2]] % len(heads):
+            return None
+        home = wide[-2]
+        along = np.tile(heads, spread.shape[home] // len(heads))
+        expected = along.reshape([-1 if dim == home else 1 for dim in range(spread.ndim)])
+    else:
+        home = wide[-1]
+        expected = spread[tuple(slice(None) if dim == home else slice(1) for dim in range(spread.ndim))]
+    trace.labels.tie(spread.reshape(-1), np.broadcast_to(expected, spread.shape).reshape(-1), 'parts')
+    return home
+
+
+def blocks_of(before: torch.Size, after: torch.Size) -> list[tuple[list[int], list[int]]]:
     """The smallest runs of dimensions that hold the same elements before and after a reshape."""
     blocks: list[tuple[list[int], list[int]]] = []
     i = j = 0
@@ -112,14 +145,20 @@ def _only_axis(spread: Labels) -> int | None:
 
 
 def take(trace: ChannelTrace, call: Call) -> None:
-    """Select, slice, split, unbind along one dimension: fine beside channels, not along them."""
+    """Select, slice, split, unbind along one dimension: fine beside channels; along them, in equal parts.
+
+    Equal parts (``chunk``, both halves by slices) are taken to follow from the tensor's own width, and what has the
+    same place in each is tied. Where a number stored in the block says their width instead, either the block has a
+    row with the axis ``'part'``, or :mod:`~mmsharp.pruning.agreement` finds out.
+    """
     x, axes = call.inputs[0], trace.axes(call.inputs[0])
     dim = call.arguments['dim'] % x.dim()
     if call.name == 'slice' and call.outputs[0].shape == x.shape:
         trace.set_axes(call.outputs[0], axes)
         return
     labels = axes[dim]
-    trace.labels.pin(labels, trace.because(f'`{call.name}` takes channels by their number'))
+    if labels is not None:
+        labels = _equal_parts(trace, call, labels, dim)
     offset = 0
     for output in call.outputs:
         if call.name in ('select', 'unbind'):
@@ -133,6 +172,37 @@ def take(trace: ChannelTrace, call: Call) -> None:
             left = [*axes[:dim], part, *axes[dim + 1 :]]
             offset += size
         trace.set_axes(output, left)
+        if trace.is_weight(x):
+            trace.set_weight(output)
+
+
+def _equal_parts(trace: ChannelTrace, call: Call, labels: Labels, dim: int) -> Labels | None:
+    """Tie the parts to each other, or pin what is not taken in equal parts."""
+    sizes = {output.shape[dim] for output in call.outputs} if call.name not in ('select', 'unbind') else {1}
+    size = max(sizes)
+    start = 0
+    if call.name == 'slice':
+        start, *_ = slice(call.arguments['start'], call.arguments['end']).indices(len(labels))
+        size = size if call.arguments['step'] == 1 else 1
+    if len(sizes) > 1 and trace.in_block_with('heads'):
+        size, sizes = math.gcd(*sizes), {0}  # queries apart from keys and values
+    part = trace.block_axis('part')
+    if size > 1 and len(sizes) == 1 and len(labels) % size == 0 and start % size == 0:
+        first = labels[:size] if part is None or len(part) != size else part
+        trace.labels.tie(labels, np.tile(first, len(labels) // size), 'parts')
+        return labels
+    trace.labels.pin(labels, trace.because(f'`{call.name}` takes channels by their number'))
+    return labels
+
+
+def repeat(trace: ChannelTrace, call: Call) -> None:
+    """Copies one after the other along each dimension."""
+    times = list(call.arguments['repeats'])
+    axes: Axes = [None] * (len(times) - call.inputs[0].dim())
+    axes += trace.axes(call.inputs[0])
+    trace.set_axes(
+        call.outputs[0], [None if labels is None else np.tile(labels, count) for labels, count in zip(axes, times)]
+    )
 
 
 def concatenate(trace: ChannelTrace, call: Call) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json
-from mmsharp.pruning.layers import KIND_BY_NAME
+from mmsharp.pruning.layers import KIND_BY_NAME, PARAMETER_AXIS
 
 FORMAT = 'mmsharp.recipe'
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 64 * 2**20
 MAX_SIZE = 2**24
 
@@ -141,16 +141,25 @@ class Recipe:
 
 
 def _layer(path: str, data: Any) -> LayerRecipe:
-    _check_keys(data, f'recipe module {path!r}', {'type'}, {'out', 'in'})
+    if not isinstance(data, Mapping) or 'type' not in data:
+        _check_keys(data, f'recipe module {path!r}', {'type'})
     kind = KIND_BY_NAME.get(data['type']) if isinstance(data['type'], str) else None
     if kind is None:
         raise MmsharpError(
             f'recipe module {path!r}: type {data["type"]!r} is unknown; accepted: {", ".join(sorted(KIND_BY_NAME))}'
         )
-    axes = {name: _axis(f'recipe module {path!r}, axis {name!r}', data[name]) for name in ('out', 'in') if name in data}
-    if not axes or any(kind.axis(name) is None for name in axes):
-        raise MmsharpError(f'recipe module {path!r}: a {kind.name} has no such axes: {sorted(axes) or "none given"}')
-    return LayerRecipe(kind.name, axes)
+    names = [name for name in data if name != 'type']
+    described = {tensor for axis in kind.axes.values() for tensor in axis.tensors}
+    for name in names:
+        parameter = PARAMETER_AXIS.fullmatch(name) if isinstance(name, str) else None
+        if name not in kind.axes and (parameter is None or parameter[1] in described):
+            raise MmsharpError(
+                f'recipe module {path!r}: a {kind.name} has no axis {name!r}; accepted: '
+                f'{", ".join([*kind.axes, "<parameter>.<dimension>"])}'
+            )
+    if not names:
+        raise MmsharpError(f'recipe module {path!r}: no axis of this {kind.name} is given')
+    return LayerRecipe(kind.name, {name: _axis(f'recipe module {path!r}, axis {name!r}', data[name]) for name in names})
 
 
 def _axis(what: str, data: Any) -> AxisRecipe:

@@ -6,13 +6,16 @@ layers and anything else that points at a parameter stay valid, and only the opt
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors
+from mmsharp.pruning.kinds import Axis
+from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors, set_axis_size
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
 
 Kept = list[tuple[int, Tensor]]
@@ -53,7 +56,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         torch.Size([2, 2])
     """
     selections: dict[Tensor, dict[int, AxisRecipe]] = {}
-    attributes: list[tuple[nn.Module, str, int]] = []
+    sizes: list[tuple[nn.Module, Axis, int]] = []
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, layer in recipe.modules.items():
         module = modules.get(path)
@@ -63,9 +66,12 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
             raise MmsharpError(f'recipe module {path!r}: expected a {layer.kind}, found {found}')
         for axis_name, wanted in layer.axes.items():
             axis = kind.axis(axis_name)
-            assert axis is not None
+            if axis is None:
+                raise MmsharpError(
+                    f'recipe module {path!r}: expected an axis {axis_name!r}, found {", ".join(kind.axes)}'
+                )
             for what, size in [
-                (axis.sizes[0], axis_size(module, axis)),
+                *((name, axis_size(module, axis)) for name in axis.sizes[:1]),
                 *((name, tensor.shape[dim]) for name, (tensor, dim) in layer_tensors(module, axis).items()),
             ]:
                 if size != wanted.size:
@@ -79,7 +85,8 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                     raise MmsharpError(
                         f'recipe module {path!r}: shares a parameter that another module keeps otherwise'
                     )
-            attributes += [(module, name, len(wanted.kept)) for name in axis.sizes]
+            sizes.append((module, axis, len(wanted.kept)))
+    forwards = _slim_forwards(modules, recipe)
     kept = {
         tensor: [(dim, torch.tensor(axis.kept, dtype=torch.int64)) for dim, axis in sorted(dims.items())]
         for tensor, dims in selections.items()
@@ -87,10 +94,30 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
     followers = [] if optimizer is None else _followers(optimizer, kept)
     for tensor, indices in kept.items():
         _shrink_(tensor, indices)
-    for module, name, size in attributes:
-        setattr(module, name, size)
+    for module, axis, size in sizes:
+        set_axis_size(module, axis, size)
+    for module, forward in forwards:
+        module.forward = forward
     for state, name, indices in followers:
         state[name] = select(state[name], indices)
+
+
+def _slim_forwards(modules: dict[str, nn.Module], recipe: Recipe) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    """The forwards of modules that have one for when they, or a layer inside of them, have shrunk."""
+    found: list[tuple[nn.Module, Callable[..., Any]]] = []
+    touched = {
+        '.'.join(parts[:end]) for path in recipe.modules for parts in [path.split('.')] for end in range(len(parts) + 1)
+    }
+    for path in sorted(touched & modules.keys()):
+        kind = layer_kind(modules[path])
+        if kind is None or kind.slim_forward is None:
+            continue
+        if kind.dense_axis is None:
+            found.append((modules[path], partial(kind.slim_forward, modules[path])))
+        elif path in recipe.modules and kind.dense_axis in recipe.modules[path].axes:
+            dense = recipe.modules[path].axes[kind.dense_axis].size
+            found.append((modules[path], partial(kind.slim_forward, modules[path], dense)))
+    return found
 
 
 def _shrink_(tensor: Tensor, kept: Kept) -> None:

@@ -11,10 +11,12 @@ Nothing relies on autograd, so frozen parameters and code under ``no_grad`` are 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,7 +25,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from mmsharp.pruning.custom_functions import custom_functions
 from mmsharp.pruning.forwards import output_tensors, run_losses
 from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
-from mmsharp.pruning.layers import prunable_layers
+from mmsharp.pruning.layers import (
+    KEPT_STATISTICS,
+    WITHOUT_SLIM_FORM,
+    axis_size,
+    layer_kind,
+    layer_tensors,
+    prunable_layers,
+)
 from mmsharp.pruning.mmcv_operators import CUSTOM_RULES
 from mmsharp.pruning.opaque_modules import module_rule
 from mmsharp.pruning.rules import apply_rule
@@ -34,15 +43,20 @@ class ChannelTrace(TorchDispatchMode):
 
     Attributes:
         labels: All labels, ties and pins.
-        layer_axes: Labels of ``(module path, 'out' or 'in')``.
+        layer_axes: Labels of ``(module path, name of the axis)``.
+        products: Per product that multiply-accumulates are counted for, their number per combination of channels, and
+            the labels of each dimension that has channels.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.labels = ChannelLabels()
         self.layer_axes: dict[tuple[str, str], Labels] = {}
+        self.products: list[tuple[int, list[Labels]]] = []
         self._axes = WeakTensorKeyDictionary()
         self._weights = WeakTensorKeyDictionary()
+        self._zeros = WeakTensorKeyDictionary()
+        self._unread = WeakTensorKeyDictionary()
         self._reached: set[int] = set()
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[nn.Module] = []
@@ -54,22 +68,36 @@ class ChannelTrace(TorchDispatchMode):
     def _label_layers(self, model: nn.Module) -> None:
         """Labels for the axes of the layers of the table; tied parameters share them."""
         for path, (module, kind) in prunable_layers(model).items():
-            for name in ('out', 'in'):
-                axis = kind.axis(name)
-                size = 0 if axis is None else int(getattr(module, axis.sizes[0]))
-                if axis is None or size < 2:
+            for name, axis in kind.axes.items():
+                size = axis_size(module, axis)
+                if size < 2:
                     continue
                 labels = self.labels.fresh(size)
                 self.layer_axes[path, name] = labels
-                for tensor_name, dim in axis.tensors.items():
-                    tensor = getattr(module, tensor_name, None)
-                    if tensor is None:
-                        continue
+                for tensor_name, (tensor, dim) in layer_tensors(module, axis).items():
+                    if tensor_name not in KEPT_STATISTICS:
+                        self._zeros[tensor] = self._zeros.get(tensor, frozenset()) | {dim}
                     axes = self._axes.setdefault(tensor, [None] * tensor.dim())
                     if axes[dim] is not None:
                         self.labels.tie(axes[dim], labels, 'shares a parameter with another layer')
                     axes[dim] = labels
                     self._weights[tensor] = True
+            for name, axis in kind.axes.items():
+                parts, other = self.layer_axes.get((path, name)), axis.runs_of or axis.tiles_of
+                if parts is not None and other is not None:
+                    whole = self.layer_axes.get((path, other))
+                    spread = None
+                    if whole is not None:
+                        count = len(parts) // len(whole)
+                        spread = np.repeat(whole, count) if axis.runs_of else np.tile(whole, count)
+                    self.labels.tie(parts, spread, f'`{path}`: its {name} is not made of equal {other}')
+
+        for path, (_, kind) in prunable_layers(model).items():
+            for name, axis in kind.axes.items():
+                if axis.same_as is not None and (path, name) in self.layer_axes:
+                    inside = '.'.join(part for part in (path, axis.same_as[0]) if part)
+                    same = self.layer_axes.get((inside, axis.same_as[1]))
+                    self.labels.tie(self.layer_axes[path, name], same, f'`{path}`: its {name} is of no layer known')
 
     def _label_foreign(self, model: nn.Module) -> None:
         """Pinned labels for every parameter that no row of the table describes."""
@@ -77,34 +105,40 @@ class ChannelTrace(TorchDispatchMode):
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter in self._axes or parameter.dim() == 0:
                     continue
-                groups = getattr(module, 'groups', 1)
-                what = f'a convolution in {groups} groups' if groups != 1 else f'a {type(module).__name__}'
-                reason = f'`{path}.{name}`: {what} is not in the table of prunable layers'
+                reason = f'`{path}.{name}`: {_why_foreign(module)}'
                 axes = [self.labels.fresh(size) if size > 1 else None for size in parameter.shape]
                 for labels in axes:
                     self.labels.pin(labels, reason)
                 self._axes[parameter] = axes
 
-    def run(self, model: nn.Module, forward: Any) -> None:
+    def run(self, model: nn.Module, forward: Any, losses: bool = True) -> None:
         """Trace ``forward(model)`` and the losses that it can give; pin the channels that reach its outputs.
 
         Pinned are also the channels of layers that were not reached. Where the losses could not be run, such a layer
         may be one that only training reaches, and read what the model's parts hand on to each other: this stays whole.
         """
         parts = [module for _, module in model.named_children()]
-        with _module_stack(self._stack), _opaque_functions(self), _opaque_modules(self, model), self:
+        with (
+            _module_stack(self._stack),
+            _opaque_functions(self),
+            _opaque_modules(self, model),
+            _no_fused_attention(),
+            self,
+        ):
             with _outputs_of(parts, self._hand_on):
                 output = forward(model)
             for tensor in output_tensors(output):
+                self._read(tensor)
                 for labels in self.axes(tensor):
                     self.labels.pin(labels, "reaches the model's outputs")
-            unknown = run_losses(forward, model)
+            unknown = run_losses(forward, model) if losses else 'not asked for'
         unreached = ''
         for path, (module, kind) in prunable_layers(model).items():
-            tensors = [getattr(module, name) for name in kind.out.tensors]
-            if tensors and not any(id(tensor) in self._reached for tensor in tensors if tensor is not None):
-                unreached = unreached or path
-                for name in ('out', 'in'):
+            tensors = [tensor for axis in kind.axes.values() for tensor, _ in layer_tensors(module, axis).values()]
+            if tensors and not any(id(tensor) in self._reached for tensor in tensors):
+                if any(isinstance(tensor, nn.Parameter) for tensor in tensors):
+                    unreached = unreached or path
+                for name in kind.axes:
                     self.labels.pin(self.layer_axes.get((path, name)), 'not reached by the forward that was traced')
         if unreached and unknown:
             for labels in self._handed_on:
@@ -125,7 +159,9 @@ class ChannelTrace(TorchDispatchMode):
 
     def reach(self, tensors: Iterable[Tensor]) -> None:
         """Say that something has read these tensors."""
-        self._reached.update(id(tensor) for tensor in tensors)
+        for tensor in tensors:
+            self._reached.add(id(tensor))
+            self._read(tensor)
 
     def axes(self, tensor: Tensor) -> Axes:
         """The labels of a tensor, one entry per dimension."""
@@ -139,6 +175,32 @@ class ChannelTrace(TorchDispatchMode):
                 labels if labels is None or len(labels) == size else None for labels, size in zip(axes, tensor.shape)
             ]
 
+    def zeros(self, tensor: Tensor) -> set[int]:
+        """Dimensions along which dead channels are exactly zero."""
+        return {dim for dim in self._zeros.get(tensor, ()) if self.axes(tensor)[dim] is not None}
+
+    def set_zeros(self, outputs: Sequence[Tensor], dims: set[int], in_place: bool) -> None:
+        """Say where dead channels of results are zero; what shares memory with a result that lost that, loses it."""
+        for output in outputs:
+            kept = dims if output.is_floating_point() else set()  # not the places that pooling hands back
+            lost = in_place and not self.zeros(output) <= kept
+            self._zeros[output] = frozenset(kept)
+            if lost:
+                place = output.untyped_storage().data_ptr()
+                for other in list(self._zeros):
+                    if other is not output and other.untyped_storage().data_ptr() == place:
+                        self._zeros[other] = frozenset()
+
+    def in_block_that_counts(self) -> bool:
+        """Whether the running module, once slim, still divides by the number of channels that it once had."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return kind is not None and kind.dense_axis is not None
+
+    def count_product(self, dimensions: Sequence[tuple[int, Labels | None]]) -> None:
+        """Note ``product of the sizes`` multiply-accumulates, with the labels of the dimensions that have channels."""
+        labels = [names for _, names in dimensions if names is not None]
+        self.products.append((math.prod(size for size, names in dimensions if names is None), labels))
+
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is a stored weight of the table or a rearrangement of one, which masks zero."""
         return bool(self._weights.get(tensor, False))
@@ -146,6 +208,41 @@ class ChannelTrace(TorchDispatchMode):
     def set_weight(self, tensor: Tensor) -> None:
         """Say that a tensor holds a stored weight's own numbers."""
         self._weights[tensor] = True
+
+    def block_axis(self, name: str) -> Labels | None:
+        """Labels of an axis of the innermost block whose forward is running; ``None`` where it has no such axis."""
+        path = self._path()
+        return self.layer_axes.get((path, name)) if path is not None else None
+
+    def in_block_with(self, name: str) -> bool:
+        """Whether the innermost block whose forward is running is of a kind with this axis, of whatever size."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return kind is not None and kind.axis(name) is not None
+
+    def head_width(self) -> int | None:
+        """Width of a head in the innermost block whose forward is running, where its row knows it."""
+        kind = layer_kind(self._stack[-1]) if self._stack else None
+        return None if kind is None or kind.head_width is None else int(getattr(self._stack[-1], kind.head_width))
+
+    def pin_readers(self, outputs: Sequence[Tensor], labels: Labels | None, what: str) -> None:
+        """Pin channels once anything reads these tensors: a statistic that nobody looks at may well change."""
+        if labels is not None:
+            for output in outputs:
+                self._unread.setdefault(output, []).append((labels, self.because(what)))
+
+    def _read(self, tensor: Tensor) -> None:
+        for labels, reason in self._unread.pop(tensor, []):
+            self.labels.pin(labels, reason)
+
+    def without_slim_form(self) -> str | None:
+        """Why the module whose forward is running could not shrink, if it is of such a kind."""
+        module = self._stack[-1] if self._stack else None
+        if module is None or layer_kind(module) is not None:
+            return None
+        return next((why for kind, why in WITHOUT_SLIM_FORM.items() if isinstance(module, kind)), None)
+
+    def _path(self) -> str | None:
+        return self._paths.get(self._stack[-1]) if self._stack else None
 
     def because(self, what: str) -> str:
         """A reason that names the module whose forward is running."""
@@ -170,6 +267,14 @@ class ChannelTrace(TorchDispatchMode):
         return result
 
 
+def _why_foreign(module: nn.Module) -> str:
+    """Why the parameters of a module have no axes."""
+    for kind, reason in WITHOUT_SLIM_FORM.items():
+        if isinstance(module, kind):
+            return reason
+    return f'a {type(module).__name__} whose weight is computed is not in the table of prunable layers'
+
+
 @contextmanager
 def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
     """Keep the modules whose forward is running, for messages."""
@@ -185,6 +290,17 @@ def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
         before.remove()
         after.remove()
         stack.clear()
+
+
+@contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """Inside, PyTorch's transformer layers run operation by operation, as they do in training."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

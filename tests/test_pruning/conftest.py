@@ -40,6 +40,17 @@ def randomise_(model, seed=0):
     return model
 
 
+def vary_constants_(model, seed=1):
+    """Parameters that all have one value, as after initialisation, away from it: scales of zero hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.numel() > 1 and (parameter == parameter.flatten()[0]).all():
+                spread = 0.1 if parameter.dim() < 2 else (len(parameter) / parameter.numel()) ** 0.5
+                parameter += torch.randn(parameter.shape, generator=generator) * spread
+    return model
+
+
 def random_masks(groups, seed=0):
     """Masks that keep half of each group, at least one channel."""
     generator = torch.Generator().manual_seed(seed)
@@ -103,7 +114,7 @@ def residual():
 def build_packaged():
     """``build('mmdet', 'ssd/ssd300_coco.py')``: a model of a packaged config, random weights, no downloads."""
 
-    def build(toolbox, config):
+    def build(toolbox, config, vary=True):
         package = pytest.importorskip(toolbox)
         from mmengine.config import Config
         from mmengine.model import revert_sync_batchnorm
@@ -116,7 +127,8 @@ def build_packaged():
             torch.manual_seed(0)
             import_module(f'{toolbox}.models')
             model = import_module(f'{toolbox}.registry').MODELS.build(settings)
-            return randomise_(revert_sync_batchnorm(model))
+            model = revert_sync_batchnorm(model)
+            return vary_constants_(randomise_(model)) if vary else model
 
     return build
 

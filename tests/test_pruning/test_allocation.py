@@ -5,6 +5,7 @@ import torch
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Global, Knapsack, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.pruning.allocation import floor_masks
 from mmsharp.registry import ALLOCATIONS, build_part
 
 ALLOCATIONS.import_from_location()
@@ -171,3 +172,13 @@ def test_bad_knapsacks_are_refused(arguments):
     """By name."""
     with pytest.raises(MmsharpError, match=next(iter(arguments))):
         Knapsack(**arguments)
+
+
+def test_rounding_counts_the_channels_of_layers():
+    """With steps of eight, a head of twelve channels goes two at a time and one of sixteen by itself."""
+    keep = [torch.ones(6, dtype=torch.bool)] * 3
+    share = lambda masks: sum(int(mask.sum()) for mask in masks) / 18  # noqa: E731
+    scores = [torch.arange(6.0)] * 3
+    masks = meet_budget(scores, keep, 0.6, share, Limits(round_to=8, widths=(1, 12, 16)))
+    assert [int(mask.sum()) for mask in masks] == [6, 2, 2]
+    assert [int(mask.sum()) for mask in floor_masks(keep, Limits(round_to=8, widths=(1, 12, 16)))] == [6, 2, 1]

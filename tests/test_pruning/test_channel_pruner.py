@@ -177,8 +177,8 @@ def test_verify_leaves_everything_after_an_error(residual):
 
 def test_a_model_without_groups_is_refused():
     """With the reasons."""
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(8 * 64, 2))
-    with pytest.raises(MmsharpError, match=r'no prunable channel group: 1 layers: `1`: group normalisation'):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Softmax(dim=1), nn.Flatten(), nn.Linear(8 * 64, 2))
+    with pytest.raises(MmsharpError, match=r'no prunable channel group: 1 layers: `1`: softmax over channels'):
         ChannelPruner({'params': 0.5}).attach(model, FORWARD)
 
 

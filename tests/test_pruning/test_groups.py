@@ -40,6 +40,13 @@ class Net(nn.Module):
         return self.last(self.middle(self, self.a(x), self.b(x)))
 
 
+def attend(x, qkv):
+    """Attention of two heads whose width follows from the layer: each head loses the same channels."""
+    q, k, v = qkv(x).reshape(*x.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4)
+    x = (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
+    return x.transpose(1, 2).reshape(2, 8, 8, -1).permute(0, 3, 1, 2)
+
+
 def members(groups):
     return {group.name: {(m.module, m.axis) for m in group.members} for group in groups.groups}
 
@@ -93,6 +100,99 @@ COUPLINGS = {
         {},
         {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}},
     ),
+    'raw parameter': (
+        lambda n, a, b: a * n.scale,
+        {'scale': nn.Parameter(torch.linspace(1, 2, 8).reshape(1, 8, 1, 1))},
+        {'a': {('a', 'out'), ('', 'scale.1'), ('last', 'in')}},
+    ),
+    'convolution in many groups': (
+        lambda n, a, b: n.grouped(a),
+        {'width': 16, 'grouped': nn.Conv2d(8, 16, 3, padding=1, groups=8)},
+        {'a': {('a', 'out'), ('grouped', 'out'), ('grouped', 'in'), ('grouped', 'groups'), ('last', 'in')}},
+    ),
+    'convolution in two groups': (
+        lambda n, a, b: n.parted(a),
+        {'parted': nn.Conv2d(8, 8, 3, padding=1, groups=2)},
+        {
+            'a': {('a', 'out'), ('parted', 'in'), ('parted', 'inner')},
+            'parted': {('parted', 'out'), ('last', 'in')},
+        },
+    ),
+    'halves that change places': (
+        lambda n, a, b: torch.cat(a.chunk(2, 1)[::-1], 1),
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
+    'halves by slices': (
+        lambda n, a, b: torch.cat([n.side(a[:, : a.shape[1] // 2]), a[:, a.shape[1] // 2 :]], 1),
+        {'side': nn.Conv2d(4, 4, 1)},
+        {'a': {('a', 'out'), ('side', 'in'), ('last', 'in')}, 'side': {('side', 'out'), ('last', 'in')}},
+    ),
+    'shuffling': (
+        lambda n, a, b: a.reshape(2, 2, -1, 8, 8).transpose(1, 2).reshape(2, -1, 8, 8),
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
+    'a statistic that nobody reads': (
+        lambda n, a, b: (a.mean(1), a)[1],
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
+    'whole groups of a normalisation': (
+        lambda n, a, b: n.norm(a),
+        {'norm': nn.GroupNorm(4, 8)},
+        {'a': {('a', 'out'), ('norm', 'out'), ('norm', 'groups'), ('last', 'in')}},
+    ),
+    'normalisation over zeros': (
+        lambda n, a, b: n.norm(a.relu().permute(0, 2, 3, 1) * 2 + b.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        {'a': {('a', 'out'), ('b', 'out'), ('norm', 'out'), ('last', 'in')}},
+    ),
+    'normalisation over zeros, in one group': (
+        lambda n, a, b: n.norm(torch.cat([a, functional.silu(b)], 1)),
+        {'norm': nn.GroupNorm(1, 16), 'width': 16},
+        {
+            'a': {('a', 'out'), ('norm', 'out'), ('last', 'in')},
+            'b': {('b', 'out'), ('norm', 'out'), ('last', 'in')},
+        },
+    ),
+    'product of zeros': (
+        lambda n, a, b: b * (a.flatten(2).transpose(1, 2) @ n.c(a).flatten(2)).mean(2).reshape(2, 1, 8, 8),
+        {'c': nn.Conv2d(8, 8, 1)},
+        {
+            'a': {('a', 'out'), ('c', 'in'), ('c', 'out')},
+            'b': {('b', 'out'), ('last', 'in')},
+        },
+    ),
+    'attention whose heads keep their number': (
+        lambda n, a, b: attend(a.flatten(2).transpose(1, 2), n.qkv),
+        {'qkv': nn.Linear(8, 24)},
+        {'a': {('a', 'out'), ('qkv', 'in')}, 'qkv': {('qkv', 'out'), ('last', 'in')}},
+    ),
+    'sampling': (
+        lambda n, a, b: functional.grid_sample(a, IMAGE[:, :2].permute(0, 2, 3, 1), align_corners=False) + b,
+        {},
+        {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}},
+    ),
+    'l2 normalisation': (
+        lambda n, a, b: a / (a.pow(2).sum(1, keepdim=True).sqrt() + 1e-6),
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
+    'attention': (
+        lambda n, a, b: n.attention(*[a.flatten(2).permute(2, 0, 1)] * 3)[0].permute(1, 2, 0).reshape(2, -1, 8, 8),
+        {'attention': nn.MultiheadAttention(8, 4)},
+        {
+            'a': {('a', 'out'), ('attention', 'in_proj_weight.1')},
+            'attention': {
+                ('attention', 'heads'),
+                ('attention', 'in_proj_weight.0'),
+                ('attention', 'in_proj_bias.0'),
+                ('attention.out_proj', 'in'),
+            },
+            'attention.out_proj': {('attention.out_proj', 'out'), ('last', 'in')},
+        },
+    ),
 }
 
 
@@ -121,29 +221,57 @@ def test_index_maps(residual):
 
 
 WHOLE = {
-    'group normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.GroupNorm(2, 8)}, 'statistics over channels'),
+    'group normalisation by a function': (
+        lambda n, a, b: functional.group_norm(a, 2, n.scale),
+        {'scale': nn.Parameter(torch.linspace(1, 2, 8))},
+        'statistics over channels',
+    ),
+    'normalisation of what is not zero': (
+        lambda n, a, b: n.norm(a.sigmoid().permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
+    'normalisation after a shift': (
+        lambda n, a, b: n.norm((a + 1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
+    'normalisation after a part was changed': (
+        lambda n, a, b: (a[..., :4].add_(1), n.norm(a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))[1],
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
     'layer normalisation': (lambda n, a, b: n.norm(a), {'norm': nn.LayerNorm([8, 8, 8])}, 'layer normalisation'),
     'functional layer normalisation': (
         lambda n, a, b: functional.layer_norm(a.permute(0, 2, 3, 1), [8]).permute(0, 3, 1, 2),
         {},
         'layer normalisation',
     ),
-    'l2 normalisation': (lambda n, a, b: a / a.pow(2).sum(1, keepdim=True).sqrt(), {}, 'reads all channels'),
     'mean over channels': (lambda n, a, b: a * a.mean(1, keepdim=True), {}, 'reads all channels'),
     'softmax over channels': (lambda n, a, b: a.softmax(1), {}, 'softmax'),
     'attention over channels': (
-        lambda n, a, b: ((c := a.flatten(2)) @ c.transpose(1, 2) @ c).reshape(a.shape),
+        lambda n, a, b: ((c := a.flatten(2)) @ c.transpose(1, 2)).softmax(1).matmul(c).reshape(a.shape),
+        {},
+        'softmax over channels',
+    ),
+    'product of what is not zero': (
+        lambda n, a, b: ((c := a.flatten(2).sigmoid()) @ (c.transpose(1, 2) @ c)).reshape(a.shape),
         {},
         'without a stored weight',
     ),
-    'raw parameter': (lambda n, a, b: a * n.scale, {'scale': nn.Parameter(torch.ones(1, 8, 1, 1))}, 'scale'),
     'constant': (lambda n, a, b: a + torch.ones(1, 8, 1, 1), {}, 'fixed'),
-    'grouped convolution': (lambda n, a, b: n.g(a), {'g': nn.Conv2d(8, 8, 1, groups=2)}, '2 groups'),
-    'slicing': (lambda n, a, b: torch.cat([a[:, 4:], a[:, :4]], 1), {}, 'by their number'),
-    'splitting': (lambda n, a, b: torch.cat(a.chunk(2, 1)[::-1], 1), {}, 'by their number'),
-    'shuffling': (lambda n, a, b: a.reshape(2, 2, 4, 8, 8).transpose(1, 2).reshape(2, 8, 8, 8), {}, 'reshape'),
-    'sorting': (lambda n, a, b: a.sort(1).values, {}, 'not understood'),
-    'indexing': (lambda n, a, b: a[:, torch.arange(7, -1, -1)], {}, 'not understood'),
+    'parts by stored numbers': (lambda n, a, b: torch.cat([a[:, 4:], a[:, :4]], 1), {}, 'a slim copy differs'),
+    'shuffling by stored numbers': (
+        lambda n, a, b: a.reshape(2, 2, 4, 8, 8).transpose(1, 2).reshape(2, 8, 8, 8),
+        {},
+        'a slim copy fails with RuntimeError',
+    ),
+    'a width that is a number': (lambda n, a, b: a.reshape(2, 8, 64).reshape(a.shape), {}, 'a slim copy fails'),
+    'unequal parts': (lambda n, a, b: torch.cat(a.split([3, 5], 1)[::-1], 1), {}, 'by their number'),
+    'every second channel': (lambda n, a, b: torch.cat([a[:, ::2], a[:, 1::2]], 1), {}, 'by their number'),
+    'sorting': (lambda n, a, b: a.sort(1).values, {}, '`sort` along channels'),
+    'indexing': (lambda n, a, b: a[:, torch.arange(7, -1, -1)], {}, 'by their number'),
+    'a statistic that is read': (lambda n, a, b: a * a.amax(1, keepdim=True), {}, 'reads all channels'),
     'custom function': (lambda n, a, b: Double.apply(a), {}, 'custom function Double'),
     'written into a buffer': (lambda n, a, b: torch.zeros(2, 8, 8, 8).copy_(a), {}, 'fixed'),
     'written into a slice': (lambda n, a, b: torch.zeros(2, 8, 8, 8).index_copy_(1, torch.arange(8), a), {}, ''),
@@ -159,6 +287,80 @@ def test_left_dense_and_listed(name):
     assert 'a' not in members(groups)
     assert reason in {layer.module: layer.reason for layer in groups.dense}['a']
     assert_masked_equals_slim(outputs)
+
+
+def test_index_maps_of_parts_and_heads():
+    """A group of a convolution owns a run of positions; halves, and queries, keys and values, share channels."""
+    grouped = Net(lambda n, a, b: n.g(a), width=16, g=nn.Conv2d(8, 16, 1, groups=8))
+    maps = {
+        (m.module, m.axis): m.channels.tolist() for m in find_groups(grouped, tensor_forward(IMAGE)).groups[0].members
+    }
+    assert maps['g', 'out'] == maps['last', 'in'] == [channel for channel in range(8) for _ in range(2)]
+    assert maps['g', 'in'] == maps['g', 'groups'] == list(range(8))
+    halves = Net(COUPLINGS['halves that change places'][0])
+    assert find_groups(halves, tensor_forward(IMAGE)).groups[0].members[0].channels.tolist() == [0, 1, 2, 3] * 2
+    attention = Net(COUPLINGS['attention'][0], attention=nn.MultiheadAttention(8, 4))
+    found = {group.name: group for group in find_groups(attention, tensor_forward(IMAGE)).groups}['attention']
+    maps = {(m.module, m.axis): m.channels.tolist() for m in found.members}
+    assert found.channels == 4
+    assert maps['attention', 'in_proj_weight.0'] == [0, 0, 1, 1, 2, 2, 3, 3] * 3
+    assert maps['attention.out_proj', 'in'] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_channels_tied_into_one_are_listed():
+    """A shuffle of six channels after one of both halves leaves nothing that could go alone."""
+
+    def shuffle(x):
+        return x.reshape(2, 2, -1, 8, 8).transpose(1, 2).reshape(2, -1, 8, 8)
+
+    model = Net(lambda n, a, b: shuffle(shuffle(n.six(a))), six=nn.Conv2d(8, 6, 1), width=6)
+    groups = find_groups(model, tensor_forward(IMAGE))
+    assert 'six' not in members(groups)
+    assert 'tied into one' in {layer.module: layer.reason for layer in groups.dense}['six']
+
+
+class Blocks(nn.Module):
+    """The same block several times; each stores the width that its reshape gives."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong = wrong
+        self.first = nn.ModuleList(nn.Linear(6, 8) for _ in range(4))
+        self.second = nn.ModuleList(nn.Linear(8, 6) for _ in range(4))
+
+    def forward(self, x):
+        for number, (first, second) in enumerate(zip(self.first, self.second)):
+            x = first(x).relu()
+            x = second(x.reshape(-1, 8) if number in self.wrong else x)
+        return x
+
+
+def test_what_a_slim_copy_refuses_is_found_among_many():
+    """The group to blame is named, with those at the same place of the other blocks; the rest is pruned."""
+    right = members(find_groups(Blocks(()), tensor_forward(torch.ones(3, 6))))
+    wrong = find_groups(Blocks((1, 3)), tensor_forward(torch.ones(3, 6)))
+    assert set(right) == {f'first.{n}' for n in range(4)} | {f'second.{n}' for n in range(3)}
+    assert set(members(wrong)) == {f'second.{n}' for n in range(3)}
+    assert all('fails with RuntimeError' in layer.reason for layer in wrong.dense if layer.module.startswith('first'))
+
+
+def test_constant_parameters_hide_nothing():
+    """A scale of zero, as residual blocks start with, would make every slim copy agree."""
+    model = Net(
+        lambda n, a, b: n.inner(torch.cat([a[:, 4:], a[:, :4]], 1)) * n.gamma,
+        inner=nn.Conv2d(8, 8, 1),
+        gamma=nn.Parameter(torch.zeros(8, 1, 1)),
+    )
+    found = find_groups(model, tensor_forward(IMAGE))
+    assert 'a' not in members(found)
+    assert not model.gamma.any()
+
+
+def test_a_forward_that_changes_its_mind_is_refused():
+    """Copies that disagree with each other prove nothing."""
+    count = iter(range(100))
+    with pytest.raises(MmsharpError, match='two copies of Net disagree on the same input'):
+        find_groups(Net(lambda n, a, b: a + b), lambda model: model(IMAGE) * next(count))
 
 
 def test_outputs_stay_whole():

@@ -8,6 +8,7 @@ from mmsharp.pruning import AxisRecipe, LayerRecipe, Recipe
 RECIPE = Recipe(
     {
         'a': LayerRecipe('Conv', {'out': AxisRecipe(4, (0, 3)), 'in': AxisRecipe(3, (1,))}),
+        'a.block': LayerRecipe('Parameters', {'gamma.0': AxisRecipe(4, (0, 3))}),
         'a.bn': LayerRecipe('BatchNorm', {'out': AxisRecipe(4, (0, 3))}),
     }
 )
@@ -19,6 +20,11 @@ def test_round_trip(tmp_path):
     assert Recipe.load(tmp_path / 'recipe.json') == RECIPE
     assert json.loads((tmp_path / 'recipe.json').read_text()) == RECIPE.to_dict()
     assert [path.name for path in tmp_path.iterdir()] == ['recipe.json']
+
+
+def test_recipes_of_the_first_version_are_read():
+    """What 0.1 wrote has the same layers and axes."""
+    assert Recipe.from_dict({**RECIPE.to_dict(), 'version': 1}) == RECIPE
 
 
 def changed(path, value):
@@ -37,17 +43,32 @@ BAD = {
     'unknown key': (changed(['hook'], 'os.system'), r"unknown keys \['hook'\]"),
     'missing key': ({'format': 'mmsharp.recipe', 'version': 1}, r"missing keys \['modules'\]"),
     'other format': (changed(['format'], 'x'), "format is 'x'"),
-    'newer version': (changed(['version'], 2), 'version 2 is newer than 1'),
+    'newer version': (changed(['version'], 3), 'version 3 is newer than 2'),
     'version no integer': (changed(['version'], True), 'recipe version is True'),
     'modules no mapping': (changed(['modules'], []), 'modules is a list'),
     'unknown layer': (changed(['modules', 'a', 'type'], 'Attention'), "'a': type 'Attention' is unknown"),
     'layer type no string': (changed(['modules', 'a', 'type'], ['Conv']), "'a': type"),
     'axis that the layer lacks': (
         changed(['modules', 'a.bn', 'in'], {'size': 4, 'kept': [0]}),
-        'a BatchNorm has no such',
+        "a BatchNorm has no axis 'in'",
     ),
-    'layer without axes': (changed(['modules', 'a'], {'type': 'Conv'}), 'none given'),
-    'unknown axis': (changed(['modules', 'a', 'batch'], {'size': 4, 'kept': [0]}), r"unknown keys \['batch'\]"),
+    'layer without axes': (changed(['modules', 'a'], {'type': 'Conv'}), 'no axis of this Conv is given'),
+    'unknown axis': (
+        changed(['modules', 'a', 'batch'], {'size': 4, 'kept': [0]}),
+        "a Conv has no axis 'batch'; accepted: out, in,",
+    ),
+    'parameter of a row': (
+        changed(['modules', 'a', 'weight.0'], {'size': 4, 'kept': [0]}),
+        r"a Conv has no axis 'weight\.0'",
+    ),
+    'parameter without a dimension': (
+        changed(['modules', 'a', 'gamma.'], {'size': 4, 'kept': [0]}),
+        r"a Conv has no axis 'gamma\.'",
+    ),
+    'a path for a parameter': (
+        changed(['modules', 'a', '__class__.x.0'], {'size': 4, 'kept': [0]}),
+        r"a Conv has no axis '__class__\.x\.0'",
+    ),
     'nothing kept': (changed([*AXIS, 'kept'], []), 'kept has to be a list of 1 to 4'),
     'kept a string': (changed([*AXIS, 'kept'], '03'), 'kept has to be a list'),
     'too many': (changed([*AXIS, 'kept'], [0, 1, 2, 3, 3]), 'kept has to be a list'),

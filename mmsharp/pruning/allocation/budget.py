@@ -27,18 +27,23 @@ class Limits:
 
     Args:
         min_channels: Each group keeps at least this many (all of them if it has fewer).
-        round_to: Each group keeps a multiple of this, or all it has. Rounding is upwards.
+        round_to: Each group keeps a multiple of this in the layers that make it, or all it has. Rounding is upwards.
+        widths: Per group, how many channels of a layer one channel of the group is (64 for a head of that width); 1 for
+            all if empty.
 
     Raises:
-        MmsharpError: One of them is no positive integer.
+        MmsharpError: One of the first two is no positive integer.
 
     Example:
         >>> Limits(min_channels=3, round_to=4).allowed(5, alive=16)
         8
+        >>> Limits(min_channels=3, round_to=4).allowed(5, alive=16, width=2)
+        6
     """
 
     min_channels: int = 1
     round_to: int = 1
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ('min_channels', 'round_to'):
@@ -46,9 +51,10 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise MmsharpError(f'{name} is {value!r}, expected a positive integer')
 
-    def allowed(self, wanted: int, alive: int) -> int:
+    def allowed(self, wanted: int, alive: int, width: int = 1) -> int:
         """The smallest allowed number of channels of at least ``wanted``, at most ``alive``."""
-        return min(alive, math.ceil(max(wanted, self.min_channels) / self.round_to) * self.round_to)
+        step = self.round_to // math.gcd(self.round_to, width)
+        return min(alive, math.ceil(max(wanted, self.min_channels) / step) * step)
 
 
 def parse_budget(budget: Any) -> tuple[str, float]:
@@ -137,8 +143,8 @@ def _keep_best(
 ) -> list[Tensor]:
     """Per group, the mask of its highest priorities, as many as the limits make of ``wanted``."""
     masks = []
-    for priority, mask, count in zip(priorities, keep, wanted):
-        allowed = limits.allowed(count, int(mask.sum()))
+    for priority, mask, count, width in zip(priorities, keep, wanted, limits.widths or [1] * len(keep)):
+        allowed = limits.allowed(count, int(mask.sum()), width)
         best = priority.sort(descending=True, stable=True).indices[:allowed]
         masks.append(torch.zeros_like(mask).index_fill_(0, best, True))
     return masks

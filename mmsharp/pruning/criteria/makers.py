@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.pruning.groups import ChannelGroup, Member
-from mmsharp.pruning.layers import layer_kind
+from mmsharp.pruning.layers import PARAMETER_AXIS, layer_kind
 
 REDUCTIONS = ('mean', 'sum', 'max')
 
 
 def makers(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, Tensor]]:
     """The convolutions (depthwise ones too) and linear layers that make the channels, each with its filters.
+
+    Where there are none, the matrices that attention holds as parameters of its own.
 
     Yields:
         The member and its filters, shape ``(channels of the layer, weights per channel)``, float32, detached.
@@ -26,12 +28,20 @@ def makers(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, Tens
         >>> [(member.module, tuple(filters.shape)) for member, filters in makers(model, group)]
         [('0', (3, 2))]
     """
+    found = False
     for member in group.members:
         module = model.get_submodule(member.module)
         weight = module._parameters.get('weight')
         kind = layer_kind(module)
         if member.axis == 'out' and kind is not None and weight is not None and weight.dim() >= 2:
+            found = True
             yield member, weight.detach().movedim(kind.out.tensors['weight'], 0).flatten(1).float()
+    for member in () if found else group.members:  # attention whose projections are parameters of its own
+        parameter = PARAMETER_AXIS.fullmatch(member.axis)
+        if parameter is not None and parameter[2] == '0':
+            weight = getattr(model.get_submodule(member.module), parameter[1])
+            if weight.dim() == 2:
+                yield member, weight.detach().float()
 
 
 def reduced(group: ChannelGroup, parts: Iterable[tuple[Member, Tensor]], reduction: str) -> Tensor:
