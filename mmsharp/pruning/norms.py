@@ -41,6 +41,11 @@ def layer_norm_2d(norm: Any, dense: int, x: Tensor, data_format: str = 'channel_
     return layer_norm(norm, dense, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
+def hornet_norm(norm: Any, dense: int, x: Tensor) -> Tensor:
+    """``HorNetLayerNorm``, over channels that come first or last, as it was built."""
+    return layer_norm_2d(norm, dense, x, 'channel_last' if norm.data_format == 'channels_last' else 'channel_first')
+
+
 def single_group_norm(norm: Any, dense: int, x: Tensor) -> Tensor:
     """``nn.GroupNorm`` with one group: over all channels and places, dimension 1 of which once was ``dense`` long."""
     shape = [1, -1] + [1] * (x.dim() - 2)
@@ -75,6 +80,13 @@ NORM_KINDS: tuple[LayerKind, ...] = (
     LayerKind('LayerNorm', lambda m: _IS_LAYER_NORM(m) and _is_affine(m), _NORMALISED, layer_norm, dense_axis='out'),
     LayerKind(
         'LayerNorm2d', lambda m: _IS_LAYER_NORM_2D(m) and _is_affine(m), _NORMALISED, layer_norm_2d, dense_axis='out'
+    ),
+    LayerKind(
+        'HorNetLayerNorm',
+        defines_forward('mmpretrain.models.backbones.hornet.HorNetLayerNorm'),
+        _NORMALISED,
+        hornet_norm,
+        dense_axis='out',
     ),
     LayerKind(
         'SingleGroupNorm',
