@@ -29,7 +29,7 @@ def mixed_window_attention(attention: Any, x: Tensor, mask: Tensor | None = None
     scores = q * attention.scale @ k.transpose(-2, -1)
     scores = scores + _position_bias(attention, attention.relative_position_bias_table)
     if mask is not None:
-        mask = mask.reshape(len(x), 1, 1, -1)
+        mask = mask.reshape(x.shape[0], 1, 1, -1)
         other = 1 - (mask * mask.transpose(2, 3) + (1 - mask) * (1 - mask).transpose(2, 3))
         scores = scores - (65500 if other.dtype == torch.float16 else 1e30) * other
     return _projected(attention, attention.attn_drop(attention.softmax(scores)) @ v)
@@ -108,7 +108,9 @@ def class_attention(attention: Any, x: Tensor) -> Tensor:
     """``ClassAttntion`` of XCiT: only the class token asks."""
 
     def by_head(values: Tensor) -> Tensor:
-        return values.reshape(len(x), -1, attention.num_heads, values.shape[-1] // attention.num_heads).transpose(1, 2)
+        return values.reshape(x.shape[0], -1, attention.num_heads, values.shape[-1] // attention.num_heads).transpose(
+            1, 2
+        )
 
     q, k, v = by_head(attention.q(x[:, :1])), by_head(attention.k(x)), by_head(attention.v(x))
     weights = attention.attn_drop((q * attention.scale @ k.transpose(-2, -1)).softmax(dim=-1))
@@ -161,7 +163,7 @@ def torch_multihead_attention(
         mask = attn_mask if attn_mask.dim() == 2 else attn_mask.view(scores.shape)
         scores = scores.masked_fill(mask, float('-inf')) if mask.dtype == torch.bool else scores + mask
     if key_padding_mask is not None:
-        mask = key_padding_mask.reshape(len(scores), 1, 1, -1)
+        mask = key_padding_mask.reshape(scores.shape[0], 1, 1, -1)
         scores = scores.masked_fill(mask, float('-inf')) if mask.dtype == torch.bool else scores + mask
     attended = functional.dropout(scores.softmax(dim=-1), attention.dropout, attention.training)
     out = (attended @ v).transpose(1, 2).flatten(2)
@@ -190,15 +192,13 @@ def _with_biases(attention: Any, x: Tensor) -> Tensor:
 
 def _position_bias(attention: Any, table: Tensor) -> Tensor:
     """``(distances, heads)`` to ``(heads, tokens, tokens)``, by the block's index of distances."""
-    index = attention.relative_position_index
-    tokens = round(index.numel() ** 0.5)
-    return table[index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1)
+    return table[attention.relative_position_index].permute(2, 0, 1)
 
 
 def _masked_softmax(attention: Any, scores: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over keys; a mask ``(windows, tokens, tokens)`` is repeated over the images of the batch."""
     if mask is not None:
-        by_image = scores.view(-1, len(mask), *scores.shape[1:])
+        by_image = scores.view(-1, mask.shape[0], *scores.shape[1:])
         scores = (by_image + mask[None, :, None]).view(scores.shape)
     return attention.attn_drop(attention.softmax(scores))
 

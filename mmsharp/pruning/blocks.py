@@ -114,6 +114,7 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
     _stored_width(
         'PatchMerging', 'mmpretrain.models.utils.embed.PatchMerging', attribute='out_channels', of=('reduction', 'out')
     ),
+    _stored_width('PixelEmbed', f'{_BACKBONES}.tnt.PixelEmbed', attribute='embed_dims_inner', of=('proj', 'out')),
     _stored_width('VANBlock', f'{_BACKBONES}.van.VANBlock', attribute='out_channels', of=('norm1', 'out')),
     _stored_width(
         'PositionEmbedding',

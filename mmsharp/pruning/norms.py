@@ -31,7 +31,7 @@ def layer_norm(norm: Any, dense: int, x: Tensor) -> Tensor:
         >>> torch.allclose(layer_norm(slim, 4, x[:, :2]), norm(x)[:, :2], atol=1e-6)
         True
     """
-    return _normalised(norm, x, [-1], dense, norm.weight, norm.bias)
+    return _normalised(norm, x, [-1], norm.normalized_shape[0] / dense, norm.weight, norm.bias)
 
 
 def layer_norm_2d(norm: Any, dense: int, x: Tensor, data_format: str = 'channel_first') -> Tensor:
@@ -41,10 +41,16 @@ def layer_norm_2d(norm: Any, dense: int, x: Tensor, data_format: str = 'channel_
     return layer_norm(norm, dense, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
+def hornet_norm(norm: Any, dense: int, x: Tensor) -> Tensor:
+    """``HorNetLayerNorm``, over channels that come first or last, as it was built."""
+    return layer_norm_2d(norm, dense, x, 'channel_last' if norm.data_format == 'channels_last' else 'channel_first')
+
+
 def single_group_norm(norm: Any, dense: int, x: Tensor) -> Tensor:
     """``nn.GroupNorm`` with one group: over all channels and places, dimension 1 of which once was ``dense`` long."""
     shape = [1, -1] + [1] * (x.dim() - 2)
-    return _normalised(norm, x, range(1, x.dim()), dense, norm.weight.view(shape), norm.bias.view(shape))
+    share = norm.num_channels / dense
+    return _normalised(norm, x, range(1, x.dim()), share, norm.weight.view(shape), norm.bias.view(shape))
 
 
 def global_response_norm(norm: Any, dense: int, x: Tensor, data_format: str = 'channel_first') -> Tensor:
@@ -55,9 +61,8 @@ def global_response_norm(norm: Any, dense: int, x: Tensor, data_format: str = 'c
     return norm.gamma.view(shape) * (x * relative) + norm.beta.view(shape) + x
 
 
-def _normalised(norm: Any, x: Tensor, dims: Sequence[int], dense: int, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _normalised(norm: Any, x: Tensor, dims: Sequence[int], share: float, weight: Tensor, bias: Tensor | None) -> Tensor:
     variance, mean = torch.var_mean(x.float(), dim=list(dims), correction=0, keepdim=True)
-    share = weight.numel() / dense
     variance = share * variance + share * (1 - share) * mean.square()
     normalised = ((x - share * mean) * torch.rsqrt(variance + norm.eps)).to(x.dtype) * weight
     return normalised if bias is None else normalised + bias
@@ -75,6 +80,13 @@ NORM_KINDS: tuple[LayerKind, ...] = (
     LayerKind('LayerNorm', lambda m: _IS_LAYER_NORM(m) and _is_affine(m), _NORMALISED, layer_norm, dense_axis='out'),
     LayerKind(
         'LayerNorm2d', lambda m: _IS_LAYER_NORM_2D(m) and _is_affine(m), _NORMALISED, layer_norm_2d, dense_axis='out'
+    ),
+    LayerKind(
+        'HorNetLayerNorm',
+        defines_forward('mmpretrain.models.backbones.hornet.HorNetLayerNorm'),
+        _NORMALISED,
+        hornet_norm,
+        dense_axis='out',
     ),
     LayerKind(
         'SingleGroupNorm',

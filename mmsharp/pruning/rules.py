@@ -209,9 +209,10 @@ def reduction(trace: ChannelTrace, call: Call) -> None:
     x = call.inputs[0]
     axes = trace.axes(x)
     reduced = reduced_dimensions(call, x)
-    for dim in reduced & trace.zeros(x):
+    for dim in reduced:
+        zero = dim in trace.zeros(x)
         summed = call.name in ('sum', 'linalg_vector_norm') and call.arguments.get('ord', 2) == 2
-        if summed or (call.name == 'mean' and trace.in_block_that_counts()):
+        if (zero and summed) or (call.name == 'mean' and trace.counts_means(zero)):
             axes[dim] = None
     for dim in reduced:
         trace.pin_readers(call.outputs, axes[dim], f'`{call.name}` reads all channels at once')

@@ -56,6 +56,7 @@ class ChannelTrace(TorchDispatchMode):
         self._axes = WeakTensorKeyDictionary()
         self._weights = WeakTensorKeyDictionary()
         self._zeros = WeakTensorKeyDictionary()
+        self._counting: nn.Module | None = None
         self._unread = WeakTensorKeyDictionary()
         self._reached: set[int] = set()
         self._paths = {module: path for path, module in model.named_modules()}
@@ -119,7 +120,7 @@ class ChannelTrace(TorchDispatchMode):
         """
         parts = [module for _, module in model.named_children()]
         with (
-            _module_stack(self._stack),
+            _module_stack(self),
             _opaque_functions(self),
             _opaque_modules(self, model),
             _no_fused_attention(),
@@ -195,6 +196,27 @@ class ChannelTrace(TorchDispatchMode):
         """Whether the running module, once slim, still divides by the number of channels that it once had."""
         kind = layer_kind(self._stack[-1]) if self._stack else None
         return kind is not None and kind.dense_axis is not None
+
+    def enter(self, module: nn.Module) -> None:
+        """The forward of a module begins."""
+        self._stack.append(module)
+        self._counting = None
+
+    def leave(self, everything: bool = False) -> None:
+        """The forward of the innermost module is over, or of all."""
+        del self._stack[0 if everything else -1 :]
+        self._counting = None
+
+    def counts_means(self, zero: bool) -> bool:
+        """Whether the running module, once slim, takes this mean as over the channels that it once had.
+
+        It does if the channels that are gone were zero where it took its first one: a variance follows from the mean.
+        """
+        if not self.in_block_that_counts():
+            return False
+        if zero:
+            self._counting = self._stack[-1]
+        return self._counting is self._stack[-1]
 
     def count_product(self, dimensions: Sequence[tuple[int, Labels | None]]) -> None:
         """Note ``product of the sizes`` multiply-accumulates, with the labels of the dimensions that have channels."""
@@ -276,20 +298,20 @@ def _why_foreign(module: nn.Module) -> str:
 
 
 @contextmanager
-def _module_stack(stack: list[nn.Module]) -> Iterator[None]:
-    """Keep the modules whose forward is running, for messages."""
+def _module_stack(trace: ChannelTrace) -> Iterator[None]:
+    """Keep the modules whose forward is running."""
 
     def leave(*_: Any) -> None:
-        stack.pop()
+        trace.leave()
 
-    before = nn.modules.module.register_module_forward_pre_hook(lambda module, _: stack.append(module))
+    before = nn.modules.module.register_module_forward_pre_hook(lambda module, _: trace.enter(module))
     after = nn.modules.module.register_module_forward_hook(leave)
     try:
         yield
     finally:
         before.remove()
         after.remove()
-        stack.clear()
+        trace.leave(everything=True)
 
 
 @contextmanager

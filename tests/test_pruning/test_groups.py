@@ -236,6 +236,13 @@ WHOLE = {
         {'norm': nn.LayerNorm(8)},
         'layer normalisation',
     ),
+    'normalisation of zeros, then of others': (
+        lambda n, a, b: (
+            n.norm(a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) + n.norm((a + 1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        ),
+        {'norm': nn.LayerNorm(8)},
+        'layer normalisation',
+    ),
     'normalisation after a part was changed': (
         lambda n, a, b: (a[..., :4].add_(1), n.norm(a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))[1],
         {'norm': nn.LayerNorm(8)},

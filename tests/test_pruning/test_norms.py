@@ -1,5 +1,6 @@
 """Normalisation over channels, slim: what the whole layer computes where the channels that are gone are zero."""
 
+import warnings
 from importlib import import_module
 
 import pytest
@@ -15,9 +16,15 @@ KEPT = (0, 2, 3, 7, 11)
 FIRST, LAST = torch.randn(2, 12, 3, 4), torch.randn(2, 5, 12) + 1
 
 
-def mmpretrain_norm(name):
+def mmpretrain_norm(name, module='utils.norm', **settings):
     pytest.importorskip('mmpretrain')
-    return getattr(import_module('mmpretrain.models.utils.norm'), name)(12)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mmpretrain imports what mmcv has moved
+        return getattr(import_module(f'mmpretrain.models.{module}'), name)(12, **settings)
+
+
+def hornet_norm(data_format):
+    return mmpretrain_norm('HorNetLayerNorm', 'backbones.hornet', data_format=data_format)
 
 
 # the layer, its input, the dimension of channels, further arguments
@@ -32,6 +39,8 @@ NORMS = {
         3,
         {'data_format': 'channel_last'},
     ),
+    'HorNetLayerNorm': (lambda: hornet_norm('channels_first'), FIRST, 1, {}),
+    'HorNetLayerNorm, channels last': (lambda: hornet_norm('channels_last'), LAST, 2, {}),
     'GRN': (lambda: mmpretrain_norm('GRN'), FIRST, 1, {}),
     'GRN, channels last': (
         lambda: mmpretrain_norm('GRN'),
