@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.decisions import Decisions
-from mmsharp.pruning.forwards import Forward, full_float32, looked_at, output_tensors
+from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.precision import full_float32
 from mmsharp.pruning.slimming import apply_recipe
 
 TOLERANCE = 1e-3

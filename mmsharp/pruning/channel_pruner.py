@@ -16,9 +16,10 @@ from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import RESOURCES, CostModel
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.finding import find_groups
-from mmsharp.pruning.forwards import Forward, default_float64, full_float32, looked_at, output_tensors
+from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
@@ -209,7 +210,7 @@ class ChannelPruner:
         """Largest difference between the masked model and a slim copy of it, relative to the output's scale.
 
         Copies of both run in evaluation mode and float64, where rounding is no excuse: expect about 1e-14. A model that
-        does not run in float64 is compared in full float32 (:func:`~mmsharp.pruning.forwards.full_float32`); expect
+        does not run in float64 is compared in full float32 (:func:`~mmsharp.pruning.precision.full_float32`); expect
         about 1e-6. The slim copy takes the masked one's :class:`~mmsharp.pruning.decisions.Decisions`: with proposals
         or queries chosen from nearly equal scores, rounding would decide otherwise. The model is masked first and
         otherwise left as it is.
@@ -219,9 +220,9 @@ class ChannelPruner:
         """
         self.apply_()
         try:
-            with default_float64():
+            with float64_throughout():
                 return self._difference_to_slim(forward, torch.float64)
-        except (RuntimeError, TypeError):  # code that names float32, and devices or operators without float64
+        except (RuntimeError, TypeError):  # devices and operators without float64
             return self._difference_to_slim(forward, torch.float32)
 
     def _difference_to_slim(self, forward: Forward, dtype: torch.dtype) -> float:

@@ -1,7 +1,6 @@
 """Masked equals slim on models of packaged configs of both toolboxes."""
 
 import json
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,12 +14,9 @@ from mmsharp.pruning import (
     output_tensors,
     tensor_forward,
 )
-from mmsharp.pruning.forwards import default_float64
+from mmsharp.pruning.precision import float64_throughout
 
 from .conftest import assert_masked_equals_slim, masked_and_slim, torch_pruning_members
-
-NAMES_FLOAT32 = ('EdgeNeXt-xxsmall',)
-"""Models whose own code makes tensors of float32, so that they do not run in float64."""
 
 # toolbox, config, input size, share of the parameters left at half of the channels (at most), layers left dense
 ARCHITECTURES = {
@@ -149,10 +145,9 @@ def test_masked_equals_slim_in_training_mode(name, build_packaged):
             module.drop_prob = 0.0
     inputs = torch.randn(4 if size < 224 else 2, 3, size, size, generator=torch.Generator().manual_seed(0))
     # batch statistics of few positions divide by small variances, which enlarges rounding errors of float32
-    double = name not in NAMES_FLOAT32
-    with torch.no_grad(), default_float64() if double else nullcontext():
-        _, _, outputs = masked_and_slim(model.double() if double else model, tensor_forward(inputs), train=True)
-    assert_masked_equals_slim(outputs, tolerance=1e-5 if double else 1e-4)
+    with torch.no_grad(), float64_throughout():
+        _, _, outputs = masked_and_slim(model.double(), tensor_forward(inputs), train=True)
+    assert_masked_equals_slim(outputs)
 
 
 def test_group_normalised_heads_lose_whole_groups(build_packaged):

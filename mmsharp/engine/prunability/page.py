@@ -34,8 +34,8 @@ One config of every family in the toolboxes' packaged config folders: the narrow
 part the family is named after. Each is built with random weights (nothing is left at zero or one), its channel groups
 are found, the share {settings['ratio']:g} of the channels of every group is masked, at random, and it passes if
 
-1. the masked and the slim network give the same outputs, up to 1e-5 of their scale in float32 (up to 1e-9 in float64,
-   where rounding alone grows larger than that);
+1. the masked and the slim network give the same outputs, up to 1e-5 of their scale, in float64 (in float32 where an
+   operator has no other);
 2. the slim network takes a training step with `mmsharp.SAMOptimWrapper` on fabricated annotations, with a finite loss;
 3. a new process that builds it from config and recipe gets the same outputs.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmsharp.engine.checkpoint_fit import check_fit
 from mmsharp.engine.config import load_config
@@ -24,11 +24,10 @@ from mmsharp.engine.prunability.families import config_folder
 from mmsharp.engine.prunability.preparation import build, example, prepared
 from mmsharp.engine.prunability.shares import dense_reasons, share_in_groups
 from mmsharp.engine.prunability.weights import randomise_
-from mmsharp.errors import MmsharpError, one_line
+from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json, write_text
 from mmsharp.pruning import (
     ChannelPruner,
-    Forward,
     OneShot,
     Random,
     Uniform,
@@ -36,18 +35,13 @@ from mmsharp.pruning import (
     count_macs,
     count_parameters,
     find_groups,
-    output_tensors,
     tensor_forward,
 )
 from mmsharp.pruning.channel_pruner import largest_difference
-from mmsharp.pruning.custom_functions import custom_functions
-from mmsharp.pruning.forwards import full_float32, looked_at
 
 ROW, OUTPUTS = 'row.json', 'outputs.pth'
 TOLERANCE = 1e-5
-"""Largest difference between masked and slim outputs, relative to the outputs' scale, in float32."""
-EXACT = 1e-9
-"""The same in float64, for networks in which rounding alone grows larger than :data:`TOLERANCE`."""
+"""Largest difference between masked and slim outputs, relative to the outputs' scale."""
 IMAGES = 2
 LEARNING_RATE = 1e-3
 
@@ -134,14 +128,7 @@ def measure(trial: Trial, folder: Path) -> None:
     difference = pruner.verify(forward)
     row.add(difference=float(f'{difference:.2e}'))
     if not difference <= TOLERANCE:
-        words = f'masked and slim outputs differ by {difference:.1e} of their scale'
-        try:
-            exact = _verify_in_float64(pruner, inputs, samples)
-        except Exception as error:  # a model's own code may insist on float32
-            raise MmsharpError(f'{words}, and in float64 it fails: {one_line(error)}') from error
-        row.add(difference_float64=float(f'{exact:.2e}'))
-        if not exact <= EXACT:
-            raise MmsharpError(f'{words}, and by {exact:.1e} in float64')
+        raise MmsharpError(f'masked and slim outputs differ by {difference:.1e} of their scale')
     slim = copy.deepcopy(model)
     recipe = pruner.recipe()
     apply_recipe(slim, recipe)
@@ -208,26 +195,3 @@ def train_one_step(model: nn.Module, batch: Mapping[str, Any]) -> float:
     if all(torch.equal(first, second) for first, second in zip(before, after)):
         raise MmsharpError('the training step changes no parameter')
     return round(loss, 4)
-
-
-def _verify_in_float64(pruner: ChannelPruner, inputs: Tensor, samples: list[Any]) -> float:
-    """As ``pruner.verify``, on a copy in float64; kernels of mmcv that only have float32 choose in that."""
-
-    def around(kind: type, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if kind.__name__ in ('NMSop', 'SoftNMSop'):
-            args = tuple(value.float() if isinstance(value, Tensor) else value for value in args)
-        return call(*args, **kwargs)
-
-    doubled = copy.deepcopy(pruner)
-    doubled.model.double()
-    try:
-        torch.set_default_dtype(torch.float64)  # anchors and the like are made on the way
-        with custom_functions(around):
-            return doubled.verify(tensor_forward(inputs.double(), samples))
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def _outputs(model: nn.Module, forward: Forward) -> list[Tensor]:
-    with looked_at(model), full_float32():
-        return [tensor.clone() for tensor in output_tensors(forward(model))]
