@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,12 @@ from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
-from mmsharp.pruning.precision import full_float32
+from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.slimming import apply_recipe
 
-TOLERANCE = 1e-3
-"""Of an output's scale. Rounding gives about 1e-6; a channel that somebody still reads changes outputs by its share."""
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Of an output's scale, by the precision that the model runs in. Rounding of float64 gives about 1e-12. What is wrong
+by little is wrong all the same: attention that divides by the root of a width that has shrunk, with small weights."""
 
 
 def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[str, str]:
@@ -95,6 +97,7 @@ class _Trial:
         self.generator = torch.Generator().manual_seed(0)
         self.model = copy.deepcopy(model)
         self._vary_()
+        self.dtype = self._precision()
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
 
     def _part(self, channels: int, parity: int) -> Tensor:
@@ -103,6 +106,17 @@ class _Trial:
         counts = [count for count in range(min(low, high), high + 1) if count % 2 == parity] or [high]
         count = counts[int(torch.randint(len(counts), (), generator=self.generator))]
         return torch.randperm(channels, generator=self.generator) < count
+
+    def _precision(self) -> torch.dtype:
+        """Float64 where the model runs in it; it is turned to it then."""
+        double = copy.deepcopy(self.model).double()
+        try:
+            with float64_throughout(), looked_at(double):
+                self.forward(double)
+        except (RuntimeError, TypeError):  # operators and devices without float64
+            return torch.float32
+        self.model = double
+        return torch.float64
 
     @torch.no_grad()
     def _vary_(self) -> None:
@@ -131,14 +145,15 @@ class _Trial:
                 outputs = self._outputs(masked)
         except Exception as error:  # whatever the model's own code raises for a width that it does not expect
             return f'fails with {type(error).__name__}: {" ".join(str(error).split())[:200]}'
-        return _difference(expected, outputs)
+        return _difference(expected, outputs, TOLERANCES[self.dtype])
 
     def _outputs(self, model: nn.Module) -> list[Tensor]:
-        with looked_at(model), full_float32():
+        wide = float64_throughout() if self.dtype == torch.float64 else nullcontext()
+        with looked_at(model), full_float32(), wide:
             return [tensor for tensor in output_tensors(self.forward(model)) if tensor.is_floating_point()]
 
 
-def _difference(expected: list[Tensor], outputs: list[Tensor]) -> str | None:
+def _difference(expected: list[Tensor], outputs: list[Tensor], tolerance: float) -> str | None:
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in outputs]:
         return 'gives outputs of other shapes'
     for first, second in zip(expected, outputs):
@@ -149,6 +164,6 @@ def _difference(expected: list[Tensor], outputs: list[Tensor]) -> str | None:
             continue
         scale = float(first[finite].abs().max())
         largest = float((first[finite] - second[finite]).abs().max())
-        if largest > TOLERANCE * scale:
+        if largest > tolerance * scale:
             return f'differs from the masked model by {largest / max(scale, 1e-30):.1g} of the output'
     return None

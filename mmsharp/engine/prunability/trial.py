@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmsharp.engine.checkpoint_fit import check_fit
 from mmsharp.engine.config import load_config
@@ -28,6 +28,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json, write_text
 from mmsharp.pruning import (
     ChannelPruner,
+    Forward,
     OneShot,
     Random,
     Uniform,
@@ -35,9 +36,12 @@ from mmsharp.pruning import (
     count_macs,
     count_parameters,
     find_groups,
+    output_tensors,
     tensor_forward,
 )
 from mmsharp.pruning.channel_pruner import largest_difference
+from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.precision import full_float32
 
 ROW, OUTPUTS = 'row.json', 'outputs.pth'
 TOLERANCE = 1e-5
@@ -195,3 +199,8 @@ def train_one_step(model: nn.Module, batch: Mapping[str, Any]) -> float:
     if all(torch.equal(first, second) for first, second in zip(before, after)):
         raise MmsharpError('the training step changes no parameter')
     return round(loss, 4)
+
+
+def _outputs(model: nn.Module, forward: Forward) -> list[Tensor]:
+    with looked_at(model), full_float32():
+        return [tensor.clone() for tensor in output_tensors(forward(model))]
