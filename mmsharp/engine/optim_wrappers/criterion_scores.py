@@ -111,9 +111,10 @@ class CriterionScores:
         if path not in self._groups:
             module = self.model.get_submodule(path)
             kind = layer_kind(module)
-            if kind is None or kind.out.tensors.get(name) != parameter.channel_axis:
+            out = None if kind is None else kind.axis('out')
+            if out is None or out.tensors.get(name) != parameter.channel_axis:
                 return None
-            everything = torch.arange(axis_size(module, kind.out))
+            everything = torch.arange(axis_size(module, out))
             members = (Member(path, 'out', everything, everything),)
             self._groups[path] = ChannelGroup(path, len(everything), members)
         return self._groups[path]
