@@ -39,8 +39,9 @@ def test_every_part_is_in_the_reference_with_its_defaults(name: str) -> None:
     """A part that is registered, renamed or given another default does not go undocumented."""
     document, registry = TABLES[name]
     written = calls_in(document)
-    assert set(registry.module_dict) <= set(written)
-    for part, kind in registry.module_dict.items():
+    ours = {part: kind for part, kind in registry.module_dict.items() if kind.__module__.startswith('mmsharp.')}
+    assert set(ours) <= set(written)
+    for part, kind in ours.items():
         parameters = inspect.signature(kind).parameters
         for argument, default in written[part].items():
             assert parameters[argument].default == default, f'{part}({argument}=...)'
