@@ -55,6 +55,8 @@ def test_the_latency_table_is_that_of_the_record() -> None:
     assert spec.loader is not None
     slim_latency = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(slim_latency)
-    for record in sorted((DOCS.parent / 'benchmarks' / 'results').glob('slim_latency_*.json')):
+    records = sorted((DOCS.parent / 'benchmarks' / 'results').glob('slim_latency_*.json'))
+    assert records
+    for record in records:
         rendered = slim_latency.render(json.loads(record.read_text(encoding='utf-8')))
         assert marked(slim_latency.DOCUMENT, record.stem) == rendered
