@@ -56,12 +56,17 @@ BENCHMARKED: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
 """Title, toolbox, packaged config, side of the image, and the parts that Torch-Pruning is told to leave alone."""
 
 
-def build(name: str) -> nn.Module:
-    """The model of a packaged config with random weights."""
+def packaged(name: str) -> Path:
+    """The packaged config of a benchmarked model."""
     _, toolbox, path, _, _ = BENCHMARKED[name]
     origin = importlib.util.find_spec(toolbox).origin  # type: ignore[union-attr]
+    return Path(origin).parent / '.mim' / 'configs' / path
+
+
+def build(name: str) -> nn.Module:
+    """The model of a packaged config with random weights."""
     torch.manual_seed(0)
-    return build_model(Config.fromfile(Path(origin).parent / '.mim' / 'configs' / path))
+    return build_model(Config.fromfile(packaged(name)))
 
 
 def prune(model: nn.Module, image: Tensor, multiple: int) -> tuple[nn.Module, nn.Module]:

@@ -33,6 +33,8 @@ from mmsharp.version import __version__
 WEIGHTS, CONFIG, RECIPE, REPORT = 'slim.pth', 'config.py', 'recipe.json', 'slim.json'
 STAGING = '.slim.partial'
 PRUNING_HOOKS = ('PruningHook', 'AdaSAPHook')
+LATENCY_SLACK = 1.15
+"""Share of a latency budget up to which a measured latency agrees with it."""
 
 
 def build_model(config: Config) -> nn.Module:
@@ -224,6 +226,14 @@ def _budget_notes(config: Config, report: Mapping[str, Any]) -> list[str]:
                         f'{kept:.1%} of the {key} are left, more than the budget {resource}={budget[resource]}: this '
                         'checkpoint was written before pruning had ended (save_best may choose such a one)'
                     )
+        if 'latency' in budget and report['dense']['latency_ms']:
+            kept = report['slim']['latency_ms'] / report['dense']['latency_ms']
+            if kept > LATENCY_SLACK * budget['latency']:
+                notes.append(
+                    f'{kept:.0%} of the latency is left in PyTorch on this machine, more than the budget '
+                    f'latency={budget["latency"]}: its table predicts another device or engine, this machine was busy, '
+                    'or the checkpoint was written before pruning had ended'
+                )
     return notes
 
 

@@ -55,8 +55,8 @@ def export_onnx(
         MmsharpError: A package is missing, the shape is none, the model does not run, no exporter can write it, or what
             they write computes something else.
     """
-    onnx = _package('onnx')
-    _package('onnxruntime')
+    onnx = onnx_package('onnx')
+    onnx_package('onnxruntime')
     if len(shape) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
         raise MmsharpError(f'shape={tuple(shape)!r} is not (channels, height, width) in positive whole numbers')
     raw = RawOutputs(model)
@@ -162,7 +162,12 @@ def _images(shape: Sequence[int], batch: int) -> Tensor:
     return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(batch))
 
 
-def _package(name: str) -> Any:
+def onnx_package(name: str) -> Any:
+    """A package of the extra ``[export]``.
+
+    Raises:
+        MmsharpError: It is not installed.
+    """
     try:
         return __import__(name)
     except ImportError as error:

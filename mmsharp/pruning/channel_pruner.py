@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
-from mmsharp.pruning.cost import RESOURCES, CostModel
+from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import GroupSet
+from mmsharp.pruning.latency import LatencyTable
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.recipe import Recipe
@@ -30,7 +32,8 @@ class ChannelPruner:
     """Structured pruning of any module to a budget, in steps.
 
     Args:
-        budget: Kept fraction of the dense model's ``params``, ``macs`` or ``channels``: ``dict(params=0.4)``.
+        budget: Kept fraction of the dense model's ``params``, ``macs``, ``channels`` or ``latency``:
+            ``dict(params=0.4)``.
         criterion: ``(model, group) -> scores``, an object or its config.
         allocation: Spreads the budget over groups, an object or its config.
         schedule: ``(progress, target) -> kept fraction``, an object or its config.
@@ -39,6 +42,8 @@ class ChannelPruner:
             8 by itself), or all it has. The default of 8 is what vector units and tensor cores like; it costs budget
             resolution in narrow layers, where 1 may be the better choice.
         ignore: Patterns of module paths whose output channels stay whole.
+        latency_table: A :class:`~mmsharp.pruning.latency.LatencyTable` or the path of its file, measured for this model
+            by ``tools/analysis_tools/latency_table.py``; what a budget of latency is predicted by.
 
     Raises:
         MmsharpError: An argument is not as described.
@@ -62,8 +67,19 @@ class ChannelPruner:
         min_channels: int = 1,
         round_to: int = 8,
         ignore: Sequence[str] = (),
+        latency_table: LatencyTable | str | os.PathLike[str] | None = None,
     ) -> None:
         self.resource, self.target = parse_budget(budget)
+        if self.resource == 'latency' and latency_table is None:
+            raise MmsharpError(
+                'ChannelPruner: a budget of latency needs latency_table=..., the file that '
+                'tools/analysis_tools/latency_table.py writes for your model on your device'
+            )
+        if latency_table is not None and not isinstance(latency_table, (LatencyTable, str, os.PathLike)):
+            raise MmsharpError(f'ChannelPruner: latency_table is {latency_table!r}, expected the path of a file')
+        if isinstance(latency_table, (str, os.PathLike)):
+            latency_table = LatencyTable.load(latency_table)
+        self.latency_table = latency_table
         self.limits = Limits(min_channels, round_to)
         self.criterion = build_part(CRITERIA, {'type': 'mmsharp.Magnitude'} if criterion is None else criterion)
         self.allocation = build_part(ALLOCATIONS, {'type': 'mmsharp.Global'} if allocation is None else allocation)
@@ -93,7 +109,7 @@ class ChannelPruner:
         groups = find_groups(model, forward, self.ignore) if groups is None else groups
         if not groups.groups:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
-        cost, masks = CostModel(model, forward, groups), ChannelMasks(groups)
+        cost, masks = CostModel(model, forward, groups, self.latency_table), ChannelMasks(groups)
         self.limits = replace(self.limits, widths=tuple(group.width for group in groups.groups))
         smallest = cost.fraction(self.resource, floor_masks(masks.keep, self.limits))
         if smallest > self.target:
@@ -126,9 +142,9 @@ class ChannelPruner:
 
     @property
     def kept(self) -> dict[str, float]:
-        """Kept fraction of parameters, multiply-accumulates and group channels."""
+        """Kept fraction of parameters, multiply-accumulates, group channels and, with a table, predicted latency."""
         keep = self.masks.keep
-        return {name: self.cost.fraction(name, keep) for name in RESOURCES if self.cost.dense[name]}
+        return {name: self.cost.fraction(name, keep) for name, dense in self.cost.dense.items() if dense}
 
     def update(self, progress: float) -> ChannelMasks:
         """Score, allocate to the scheduled budget, and apply the masks; channels never come back.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -101,24 +102,57 @@ def measure_latencies(
         >>> small < large
         True
     """
-    if repeats < 1 or warmup < 0:
-        raise MmsharpError(f'measure_latency: repeats={repeats}, warmup={warmup}; expected at least 1 and 0')
-    seconds: list[list[float]] = [[] for _ in models]
-    left = limit
     with ExitStack() as stack:
         for model, _ in models:
             stack.enter_context(looked_at(model))
-        for number in range(warmup + repeats):
-            if number >= warmup + 3 and left < 0:
-                break
-            for taken, (model, forward) in zip(seconds, models, strict=True):
-                _wait_for(model)
-                start = time.perf_counter()
-                forward(model)
-                _wait_for(model)
-                taken.append(time.perf_counter() - start)
-                left -= taken[-1]
-    return [statistics.median(taken[warmup:]) for taken in seconds]
+        return time_in_turns([_waited_for(model, forward) for model, forward in models], repeats, warmup, limit)
+
+
+def time_in_turns(
+    calls: Sequence[Callable[[], Any]],
+    repeats: int,
+    warmup: int = 3,
+    limit: float = math.inf,
+    statistic: Callable[[Sequence[float]], float] = statistics.median,
+) -> list[float]:
+    """Seconds of each call; every round makes all of them once, so that noise meets them alike.
+
+    Args:
+        calls: Each returns when its work is done.
+        repeats: Timed rounds, at least 1.
+        warmup: Rounds before them.
+        limit: Seconds after which no further round begins, once three have been timed.
+        statistic: Of the timed rounds.
+
+    Raises:
+        MmsharpError: ``repeats`` is below 1 or ``warmup`` below 0.
+
+    Example:
+        >>> short, long = time_in_turns([lambda: None, lambda: time.sleep(0.001)], repeats=3)
+        >>> short < 0.001 <= long
+        True
+    """
+    if repeats < 1 or warmup < 0:
+        raise MmsharpError(f'repeats={repeats}, warmup={warmup}; expected at least 1 and 0')
+    seconds: list[list[float]] = [[] for _ in calls]
+    left = limit
+    for number in range(warmup + repeats):
+        if number >= warmup + 3 and left < 0:
+            break
+        for taken, call in zip(seconds, calls):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+            left -= taken[-1]
+    return [statistic(taken[warmup:]) for taken in seconds]
+
+
+def _waited_for(model: nn.Module, forward: Forward) -> Callable[[], None]:
+    def call() -> None:
+        forward(model)
+        _wait_for(model)
+
+    return call
 
 
 def _wait_for(model: nn.Module) -> None:

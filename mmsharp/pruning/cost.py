@@ -2,7 +2,8 @@
 
 Parameters and multiply-accumulates are sums over tensors of products of axis sizes; a mask changes the sizes. So
 ``cost(keep) = constant + sum_t coefficient_t * prod_a kept_a``, where the coefficient of a multiply-accumulate term
-holds the kernel size and the number of positions it is applied at, measured once on the dense model.
+holds the kernel size and the number of positions it is applied at, measured once on the dense model. Seconds are what a
+latency table predicts for these sizes.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.allocation.budget import RESOURCES
+from mmsharp.pruning.axis_sizes import AxisSizes
 from mmsharp.pruning.complexity import count_macs, count_parameters
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet
-from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
+from mmsharp.pruning.latency.table import LatencyTable
+from mmsharp.pruning.layers import layer_tensors, prunable_layers
 from mmsharp.pruning.tracing import ChannelTrace
-
-RESOURCES = ('params', 'macs', 'channels')
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class _Term:
 
 
 class CostModel:
-    """Parameters, multiply-accumulates and group channels for any masks of a model.
+    """Parameters, multiply-accumulates, group channels and predicted seconds for any masks of a model.
 
     Equals ``count_parameters`` and ``count_macs`` of the model slimmed by these masks, exactly.
 
@@ -42,6 +44,10 @@ class CostModel:
         model: The dense model; left bitwise as it was.
         forward: One forward that says at how many positions each layer is applied.
         groups: The groups of the model.
+        latency: Predicts the seconds; without it there is no resource ``latency``.
+
+    Raises:
+        MmsharpError: The latency table was measured for another model.
 
     Example:
         >>> import torch
@@ -53,30 +59,26 @@ class CostModel:
         (6, 12)
     """
 
-    def __init__(self, model: nn.Module, forward: Forward, groups: GroupSet) -> None:
-        layers = prunable_layers(model)
-        self._parts: dict[tuple[str, str], list[tuple[int, Tensor]]] = {}
-        for number, group in enumerate(groups.groups):
-            for member in group.members:
-                self._parts.setdefault((member.module, member.axis), []).append((number, member.channels))
-        self._fixed = {
-            (path, name): axis_size(layers[path][0], layers[path][1].axis(name))  # type: ignore[arg-type]
-            - sum(len(channels) for _, channels in parts)
-            for (path, name), parts in self._parts.items()
-        }
-        self._terms = {'params': _parameter_terms(model, set(self._parts))}
+    def __init__(
+        self, model: nn.Module, forward: Forward, groups: GroupSet, latency: LatencyTable | None = None
+    ) -> None:
+        if latency is not None:
+            latency.check_fits(model)
+        self._latency = latency
+        self._sizes = AxisSizes(model, groups)
+        self._terms = {'params': _parameter_terms(model, self._sizes.names)}
         self._terms['macs'] = self._mac_terms(_products(model, forward, groups))
         everything = [group.channels for group in groups.groups]
-        self.dense = {
+        self.dense: dict[str, float] = {
             'params': count_parameters(model),
             'macs': count_macs(model, forward),
             'channels': sum(everything),
         }
-        """The dense model's own cost per resource."""
-        sizes = {
-            key: self._fixed[key] + sum(len(channels) for _, channels in parts) for key, parts in self._parts.items()
-        }
+        """The dense model's own cost per resource; ``latency`` in seconds."""
+        sizes = self._sizes.dense()
         self._constants = {name: self.dense[name] - _total(terms, sizes) for name, terms in self._terms.items()}
+        if latency is not None:
+            self.dense['latency'] = latency.seconds(sizes)
 
     def _mac_terms(self, products: list[tuple[int, list[_Width]]]) -> list[_Term]:
         """Products as terms, whose dimensions join the axes under names of their own."""
@@ -86,19 +88,17 @@ class CostModel:
             for width in widths:
                 if width not in names:
                     names[width] = name = ('', f'product dimension {len(names)}')
-                    self._fixed[name] = width[0]
-                    self._parts[name] = [(number, torch.tensor(channels)) for number, channels in width[1]]
+                    self._sizes.add(name, width[0], [(number, torch.tensor(channels)) for number, channels in width[1]])
             coefficients[tuple(sorted(names[width] for width in widths))] += coefficient
         return [_Term(coefficient, axes) for axes, coefficient in coefficients.items()]
 
-    def measure(self, resource: str, keep: Sequence[Tensor]) -> int:
-        """Absolute cost with these masks (bool of shape ``(channels,)`` per group)."""
+    def measure(self, resource: str, keep: Sequence[Tensor]) -> float:
+        """Absolute cost with these masks (bool of shape ``(channels,)`` per group); ``latency`` in seconds."""
         if resource == 'channels':
             return sum(int(mask.sum()) for mask in keep)
-        sizes = {
-            key: self._fixed[key] + sum(int(keep[number][channels].sum()) for number, channels in parts)
-            for key, parts in self._parts.items()
-        }
+        sizes = self._sizes(keep)
+        if resource == 'latency' and self._latency is not None:
+            return self._latency.seconds(sizes)
         return self._constants[resource] + _total(self._terms[resource], sizes)
 
     def fraction(self, resource: str, keep: Sequence[Tensor]) -> float:
@@ -109,6 +109,8 @@ class CostModel:
         """
         if resource not in RESOURCES:
             raise MmsharpError(f'cost: resource {resource!r} is unknown; accepted: {", ".join(RESOURCES)}')
+        if resource not in self.dense:
+            raise MmsharpError(f'cost: {resource} needs a latency table, and none was given')
         if not self.dense[resource]:
             raise MmsharpError(f'cost: the dense model has no {resource} to take a fraction of')
         return self.measure(resource, keep) / self.dense[resource]

@@ -1,7 +1,7 @@
 """The references in the documents name every registered part, with the arguments that it really has."""
 
 import ast
-import importlib.util
+import importlib
 import inspect
 import json
 import re
@@ -47,16 +47,13 @@ def test_every_part_is_in_the_reference_with_its_defaults(name: str) -> None:
             assert parameters[argument].default == default, f'{part}({argument}=...)'
 
 
-def test_the_latency_table_is_that_of_the_record() -> None:
+@pytest.mark.parametrize('name', ['slim_latency', 'latency_budget'])
+def test_the_table_is_that_of_the_record(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure without its record."""
-    path = DOCS.parent / 'benchmarks' / 'slim_latency.py'
-    spec = importlib.util.spec_from_file_location('slim_latency', path)
-    assert spec is not None
-    assert spec.loader is not None
-    slim_latency = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(slim_latency)
-    records = sorted((DOCS.parent / 'benchmarks' / 'results').glob('slim_latency_*.json'))
+    monkeypatch.syspath_prepend(DOCS.parent / 'benchmarks')
+    benchmark = importlib.import_module(name)
+    records = sorted((DOCS.parent / 'benchmarks' / 'results').glob(f'{name}_*.json'))
     assert records
     for record in records:
-        rendered = slim_latency.render(json.loads(record.read_text(encoding='utf-8')))
-        assert marked(slim_latency.DOCUMENT, record.stem) == rendered
+        rendered = benchmark.render(json.loads(record.read_text(encoding='utf-8')))
+        assert marked(benchmark.DOCUMENT, record.stem) == rendered

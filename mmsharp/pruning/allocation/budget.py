@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning.cost import RESOURCES
+
+RESOURCES = ('params', 'macs', 'channels', 'latency')
+"""What a budget can be of."""
 
 Fraction = Callable[[Sequence[Tensor]], float]
 """Kept fraction of the dense model's cost, from keep-masks; never rises when a channel goes."""

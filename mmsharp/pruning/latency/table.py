@@ -1,0 +1,254 @@
+"""A latency table: how long each layer of a model takes on a device, by the sizes of its axes.
+
+Measured once on the user's device by ``tools/analysis_tools/latency_table.py``, read wherever the model is pruned. The
+file is JSON that may come from anyone: it is checked in full on the way in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.files import read_json, write_json
+from mmsharp.pruning.axis_sizes import AxisName
+from mmsharp.pruning.layers import KIND_BY_NAME, axis_size, prunable_layers
+
+FORMAT = 'mmsharp.latency_table'
+VERSION = 1
+MAX_BYTES = 64 * 2**20
+ADVICE = 'measure one with tools/analysis_tools/latency_table.py'
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Seconds of one layer, summed over its calls in a forward, on a grid of the sizes of its axes.
+
+    Args:
+        kind: Name of its row in the table of prunable layers.
+        axes: Per axis the measured sizes, rising; the last is the dense one.
+        seconds: Nested lists, one depth per axis; never falling along any axis.
+        elements: Numbers that the layer gives per channel of its first axis, over all its calls.
+
+    Example:
+        >>> layer = LayerTable('Linear', {'out': (8, 16), 'in': (4, 8)}, [[1.0, 2.0], [2.0, 4.0]], 1)
+        >>> layer.at((12, 8)), layer.at((16, 6)), layer.at((2, 4))
+        (3.0, 3.0, 1.0)
+    """
+
+    kind: str
+    axes: Mapping[str, tuple[int, ...]]
+    seconds: Any
+    elements: int
+
+    def at(self, sizes: Sequence[int]) -> float:
+        """Seconds at these sizes: linear between neighbours along every axis, constant below the smallest."""
+        return _interpolate(list(self.axes.values()), self.seconds, sizes)
+
+    @property
+    def dense(self) -> dict[str, int]:
+        """The dense size of each axis."""
+        return {name: sizes[-1] for name, sizes in self.axes.items()}
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Predicts the latency of a slim model from the sizes of its layers.
+
+    ``seconds(sizes) = scale * sum_l table_l(sizes of l) + per_element * sum_l elements_l(sizes) + constant``,
+    where the sums go over convolutions and linear layers. The first term is what those layers take alone; the others
+    stand for all that is between them (normalisation, activations, additions, copies, calls) and are fitted to whole
+    networks by :func:`mmsharp.pruning.latency.calibrate`. No coefficient is negative and no layer gets faster when it
+    grows, so that the prediction never rises when a channel goes.
+
+    Args:
+        layers: By module path.
+        scale: Seconds in a network per second alone.
+        per_element: Seconds per number that a layer gives.
+        constant: Seconds that no channel changes.
+        about: Where and how it was measured, in JSON types; not interpreted.
+
+    Raises:
+        MmsharpError: On :meth:`load` and :meth:`from_dict`, anything is not as :meth:`to_dict` writes it.
+
+    Example:
+        >>> layer = LayerTable('Linear', {'out': (8, 16)}, [1.0, 2.0], 5)
+        >>> table = LatencyTable({'fc': layer}, scale=2.0, per_element=0.1, constant=1.0)
+        >>> table.seconds({}), table.seconds({('fc', 'out'): 8})
+        (13.0, 7.0)
+        >>> LatencyTable.from_dict(table.to_dict()).to_dict() == table.to_dict()
+        True
+    """
+
+    layers: Mapping[str, LayerTable]
+    scale: float = 1.0
+    per_element: float = 0.0
+    constant: float = 0.0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, '_at', lru_cache(maxsize=2**16)(lambda path, sizes: self.layers[path].at(sizes)))
+
+    def features(self, sizes: Mapping[AxisName, int]) -> tuple[float, float]:
+        """The two sums: seconds of the layers alone, and numbers that they give.
+
+        Args:
+            sizes: Kept sizes by module path and axis; axes that are not named are dense.
+        """
+        alone, elements = 0.0, 0
+        for path, layer in self.layers.items():
+            here = tuple(sizes.get((path, name), measured[-1]) for name, measured in layer.axes.items())
+            alone += self._at(path, here)  # type: ignore[attr-defined]
+            elements += layer.elements * here[0]
+        return alone, elements
+
+    def seconds(self, sizes: Mapping[AxisName, int]) -> float:
+        """Predicted seconds of one forward; see :meth:`features` for ``sizes``."""
+        alone, elements = self.features(sizes)
+        return self.scale * alone + self.per_element * elements + self.constant
+
+    def check_fits(self, model: nn.Module) -> None:
+        """Whether the table was measured for this model.
+
+        Raises:
+            MmsharpError: A layer is missing, of another kind or of another size; the message says which.
+        """
+        layers = prunable_layers(model)
+        for path, layer in self.layers.items():
+            module, kind = layers.get(path, (None, None))
+            if module is None or kind is None or kind.name != layer.kind:
+                found = 'no such layer' if kind is None else f'a {kind.name}'
+                raise MmsharpError(f'latency table, layer {path!r}: expected a {layer.kind}, found {found}; {ADVICE}')
+            for name, expected in layer.dense.items():
+                axis = kind.axis(name)
+                size = None if axis is None else axis_size(module, axis)
+                if size != expected:
+                    raise MmsharpError(
+                        f'latency table, layer {path!r}: expected {name} of {expected}, found {size}; it belongs to '
+                        f'another model, {ADVICE}'
+                    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table in JSON types."""
+        return {
+            'format': FORMAT,
+            'version': VERSION,
+            'about': dict(self.about),
+            'scale': self.scale,
+            'per_element': self.per_element,
+            'constant': self.constant,
+            'layers': {
+                path: {
+                    'type': layer.kind,
+                    'axes': {name: list(sizes) for name, sizes in layer.axes.items()},
+                    'seconds': np.asarray(layer.seconds, dtype=float).tolist(),
+                    'elements': layer.elements,
+                }
+                for path, layer in self.layers.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> LatencyTable:
+        """Read and check a table in JSON types."""
+        _check_keys(data, 'latency table', {'format', 'version', 'about', 'scale', 'per_element', 'constant', 'layers'})
+        if data['format'] != FORMAT:
+            raise MmsharpError(f'latency table: format is {data["format"]!r}, expected {FORMAT!r}')
+        version = data['version']
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise MmsharpError(f'latency table: version is {version!r}, expected {VERSION}')
+        if version > VERSION:
+            raise MmsharpError(
+                f'latency table: version {version} is newer than {VERSION}, which this mmsharp reads; upgrade it'
+            )
+        for name in ('about', 'layers'):
+            if not isinstance(data[name], Mapping):
+                raise MmsharpError(f'latency table: {name} is a {type(data[name]).__name__}, expected a mapping')
+        if not data['layers']:
+            raise MmsharpError('latency table: it has no layers')
+        numbers = {name: _number(data[name], name) for name in ('scale', 'per_element', 'constant')}
+        table = cls(
+            {path: _layer(path, layer) for path, layer in data['layers'].items()}, **numbers, about=dict(data['about'])
+        )
+        if not table.seconds({}) > 0:
+            raise MmsharpError('latency table: the dense model takes no time in it')
+        return table
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as JSON; the file is either whole or not there."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
+        """Read and check a file."""
+        if Path(path).is_file() and Path(path).stat().st_size > MAX_BYTES:
+            raise MmsharpError(f'{os.fspath(path)!r}: larger than {MAX_BYTES} bytes, which no latency table is')
+        data = read_json(path, ADVICE)
+        try:
+            return cls.from_dict(data)
+        except MmsharpError as error:
+            raise MmsharpError(f'{os.fspath(path)!r}: {error}') from None
+
+
+def _interpolate(grid: Sequence[Sequence[int]], seconds: Any, at: Sequence[int]) -> float:
+    if not grid:
+        return float(seconds)
+    return float(np.interp(at[0], grid[0], [_interpolate(grid[1:], part, at[1:]) for part in seconds]))
+
+
+def _layer(path: Any, data: Any) -> LayerTable:
+    if not isinstance(path, str):
+        raise MmsharpError(f'latency table: layer path {path!r} is no string')
+    what = f'latency table, layer {path!r}'
+    _check_keys(data, what, {'type', 'axes', 'seconds', 'elements'})
+    kind = KIND_BY_NAME.get(data['type']) if isinstance(data['type'], str) else None
+    if kind is None or not isinstance(data['axes'], Mapping) or not data['axes']:
+        raise MmsharpError(f'{what}: type {data["type"]!r} with axes {data["axes"]!r} is unknown')
+    axes = {}
+    for name, sizes in data['axes'].items():
+        if name not in kind.axes:
+            raise MmsharpError(f'{what}: a {kind.name} has no axis {name!r}; accepted: {", ".join(kind.axes)}')
+        if (
+            not isinstance(sizes, (list, tuple))
+            or not sizes
+            or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes)
+            or any(one >= two for one, two in itertools.pairwise(sizes))
+        ):
+            raise MmsharpError(f'{what}: sizes of {name!r} are {sizes!r}, expected rising positive integers')
+        axes[name] = tuple(sizes)
+    try:
+        seconds = np.array(data['seconds'], dtype=float)
+    except (TypeError, ValueError):
+        seconds = np.array(math.nan)
+    shape = tuple(len(sizes) for sizes in axes.values())
+    if seconds.shape != shape or not np.isfinite(seconds).all() or (seconds < 0).any():
+        raise MmsharpError(f'{what}: seconds are no array of shape {shape} of numbers from 0')
+    if any((np.diff(seconds, axis=axis) < 0).any() for axis in range(seconds.ndim)):
+        raise MmsharpError(f'{what}: seconds fall where the layer grows')
+    elements = data['elements']
+    if isinstance(elements, bool) or not isinstance(elements, int) or elements < 0:
+        raise MmsharpError(f'{what}: elements is {elements!r}, expected an integer from 0')
+    return LayerTable(kind.name, axes, seconds.tolist(), elements)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise MmsharpError(f'latency table: {name} is {value!r}, expected a number from 0')
+    return float(value)
+
+
+def _check_keys(data: Any, what: str, required: set[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise MmsharpError(f'{what}: expected a mapping, found {type(data).__name__}')
+    unknown, missing = data.keys() - required, required - data.keys()
+    if unknown or missing:
+        raise MmsharpError(f'{what}: unknown keys {sorted(map(str, unknown))}, missing keys {sorted(missing)}')
