@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,24 @@ def run_all(command, folder: Path, name: str, toolbox: str, options: tuple[str, 
         '--cfg-options', *options, cwd=folder,
     )  # fmt: skip
     assert metrics(folder / 'unslimmed') == metrics(folder / 'ours')
+
+    # The toolbox's own tools with the ordinary config: its hook gives the model the shapes of the checkpoint.
+    own = ('--cfg-options', *options)
+    command(
+        toolbox_tool(toolbox, 'test.py'), CONFIGS / f'{name}.py', 'run/epoch_2.pth', '--work-dir', 'plain', *own,
+        cwd=folder,
+    )  # fmt: skip
+    assert metrics(folder / 'plain') == metrics(folder / 'ours')
+    for epoch in (1, 2):
+        resumed = folder / f'resumed_{epoch}'
+        resumed.mkdir()
+        shutil.copy(folder / f'run/epoch_{epoch}.pth', resumed)
+        (resumed / 'last_checkpoint').write_text(str(resumed / f'epoch_{epoch}.pth'))
+        command(
+            toolbox_tool(toolbox, 'train.py'), CONFIGS / f'{name}.py', '--work-dir', resumed, '--resume',
+            *own, 'train_cfg.max_epochs=3', cwd=folder,
+        )  # fmt: skip
+        assert kind(resumed / 'epoch_3.pth') == 'slim'
 
     command('tools/export.py', *deployed, '--out', 'slim/model.onnx', cwd=folder)
     assert (folder / 'slim/model.onnx').stat().st_size < (folder / 'slim/slim.pth').stat().st_size * 1.5

@@ -1,5 +1,7 @@
 """Laws of pruning in two processes: whatever each of them sees, both train the same network to the end."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -102,45 +104,76 @@ class Watch(Hook):
             self.after_slimming = {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
-def train(rank, folder, hook, ascent):
-    """Warm-up, pruning and fine-tuning; weights, those of the average, the shape that was agreed on, and sizes."""
+def run(folder, hook, ascent, resume=None):
+    """A runner after its warm-up, pruning and fine-tuning, or what was left of them."""
     wrapper = dict(type='OptimWrapper') if ascent is None else dict(type='mmsharp.SAMOptimWrapper', ascent=ascent)
     config = Config(
         dict(
             model=dict(type='ConvolutionsAndMatrices'),
             work_dir=folder,
+            experiment_name=Path(folder).name,
             train_dataloader=dict(
                 batch_size=4,
                 num_workers=0,
                 dataset=dict(type='ImagesOfThisRank'),
-                sampler=dict(type='DefaultSampler', shuffle=False),
+                sampler=dict(type='DefaultSampler', shuffle=True),
                 collate_fn=dict(type='default_collate'),
             ),
             train_cfg=dict(by_epoch=True, max_epochs=5, val_interval=1000),
             optim_wrapper=dict(wrapper, optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-3)),
-            default_hooks=dict(pruning=hook, checkpoint=dict(type='CheckpointHook', interval=5)),
-            custom_hooks=[dict(type='EMAHook', momentum=0.1)],
+            default_hooks=dict(pruning=hook, checkpoint=dict(type='CheckpointHook', interval=1)),
+            custom_hooks=[dict(type='EMAHook', momentum=0.1), dict(type='mmsharp.RNGStateHook')],
             default_scope='mmengine',
             randomness=dict(seed=0),
             log_level='WARNING',
+            load_from=resume,
+            resume=resume is not None,
         )
     )
     settle_launcher(config, 'pytorch')
     runner = Runner.from_cfg(config)
-    watch = Watch()
-    runner.register_hook(watch)
+    runner.register_hook(Watch())
     runner.train()
-    average = next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module
+    return runner
+
+
+def average_of(runner):
+    """The averaged network."""
+    return next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module
+
+
+def train(rank, folder, hook, ascent):
+    """Weights, those of the average, the shape that was agreed on, and sizes."""
+    runner = run(folder, hook, ascent)
+    watch = next(hook for hook in runner.hooks if isinstance(hook, Watch))
     pruning = next(hook for hook in runner.hooks if isinstance(hook, PruningHook))
     return dict(
         weights={name: value.detach() for name, value in runner.model.module.named_parameters()},
-        average={name: value.detach() for name, value in average.named_parameters()},
+        average={name: value.detach() for name, value in average_of(runner).named_parameters()},
         after_slimming=watch.after_slimming,
         momentum=[state['momentum_buffer'] for state in runner.optim_wrapper.optimizer.state.values()],
         shape=list(pruning._state.input_shape),
         kind=pruning._state.kind,
         sizes=watch.sizes,
     )
+
+
+def train_and_resume(rank, folder, hook, ascent):
+    """Weights, average and momentum at the end: of the whole run, and of runs resumed from each of its checkpoints."""
+    runs = {'whole': run(f'{folder}/whole', hook, ascent)}
+    for epoch in (1, 2, 3, 4):
+        runs[f'from {epoch}'] = run(f'{folder}/from_{epoch}', hook, ascent, f'{folder}/whole/epoch_{epoch}.pth')
+    return {
+        name: {
+            **{f'weights {key}': value.detach() for key, value in runner.model.module.named_parameters()},
+            **{f'average {key}': value.detach() for key, value in average_of(runner).named_parameters()},
+            **{
+                f'momentum {place}': state['momentum_buffer']
+                for place, state in enumerate(runner.optim_wrapper.optimizer.state.values())
+            },
+        }
+        for name, runner in runs.items()
+    }
 
 
 @pytest.mark.parametrize(('hook', 'ascent'), METHODS)
@@ -165,3 +198,15 @@ def test_the_slim_network_goes_on_learning(tmp_path, hook, ascent):
     for name, value in first['weights'].items():
         assert value.isfinite().all()
         assert not torch.equal(value, first['after_slimming'][name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS[:2])
+def test_resuming_from_any_phase_ends_bitwise_like_the_uninterrupted_run(tmp_path, hook, ascent):
+    """On both processes, from a checkpoint before, during (twice) and after pruning."""
+    for results in in_two_processes(train_and_resume, tmp_path, str(tmp_path), hook, ascent):
+        whole = results.pop('whole')
+        assert len(results) == 4
+        for name, resumed in results.items():
+            assert resumed.keys() == whole.keys()
+            assert [key for key, value in resumed.items() if not torch.equal(value, whole[key])] == [], name

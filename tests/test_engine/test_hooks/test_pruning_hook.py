@@ -1,6 +1,7 @@
 """Laws of pruning while training: masks hold, the slim network goes on, and any checkpoint resumes."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from mmengine.hooks import EMAHook, Hook
 from mmsharp.engine.hooks import PruningHook
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import count_parameters
+from mmsharp.pruning import count_parameters, find_groups, tensor_forward
+from mmsharp.pruning.latency import PyTorchEngine, measure_latency_table
 from mmsharp.sharpness import ASAM, AdaSAP
 
 HOOK = dict(type='mmsharp.PruningHook', budget=dict(params=0.4), warmup=1, pruning=2, interval=2)
@@ -211,3 +213,19 @@ def test_two_pruning_hooks_are_refused_at_the_start(make_runner):
     runner = make_runner(HOOK, custom_hooks=[dict(HOOK)])
     with pytest.raises(MmsharpError, match='more than one'):
         runner.train()
+
+
+def test_a_budget_of_latency_by_config(make_runner, tmp_path):
+    """A table measured for this network, named in the config by its path, is met and logged like other budgets."""
+    model = make_runner(None, 'table').model
+    forward = tensor_forward(torch.zeros(1, 3, 8, 8))
+    table = measure_latency_table(model, forward, find_groups(model, forward), PyTorchEngine(), points=3, repeats=3)
+    table = replace(table, scale=1.0, per_element=1e-6, constant=0.0)  # so that the budget can be reached for certain
+    table.save(tmp_path / 'table.json')
+    pruner = dict(type='mmsharp.ChannelPruner', latency_table=str(tmp_path / 'table.json'), round_to=1)
+    pruner['allocation'] = dict(type='mmsharp.Knapsack')
+    runner = make_runner(dict(HOOK, budget=dict(latency=0.8), pruner=pruner), 'run')
+    dense = count_parameters(runner.model)
+    runner.train()
+    assert count_parameters(runner.model) < dense
+    assert 0 < runner.message_hub.get_scalar('train/pruning/latency_kept').current() <= 0.8
