@@ -72,6 +72,40 @@ def test_resuming_from_any_phase_ends_bitwise_like_the_uninterrupted_run(make_ru
     assert first['mmsharp'] == second['mmsharp']
 
 
+@pytest.mark.parametrize('epoch', [2, 4])
+def test_moments_parameter_groups_and_schedulers_go_through_slimming(make_runner, epoch):
+    """AdamW with rates and decays of their own, and two schedulers: as planned, and the same from a checkpoint."""
+    settings = dict(
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
+            paramwise_cfg=dict(bias_lr_mult=2.0, norm_decay_mult=0.0, custom_keys=dict(head=dict(lr_mult=0.1))),
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=6),
+            dict(type='MultiStepLR', milestones=[3, 5], gamma=0.5, by_epoch=True),
+        ],
+    )
+    dense = make_runner(None, 'dense', **copy.deepcopy(settings))
+    whole = make_runner(HOOK, 'whole', **copy.deepcopy(settings))
+    resumed_from = f'{whole.work_dir}/epoch_{epoch}.pth'
+    dense.train()
+    whole.train()
+    resumed = make_runner(HOOK, 'resumed', resume=resumed_from, **copy.deepcopy(settings))
+    resumed.train()
+    groups = [runner.optim_wrapper.optimizer.param_groups for runner in (dense, whole, resumed)]
+    for planned, *others in zip(*groups):
+        for other in others:
+            assert (planned['lr'], planned['weight_decay']) == (other['lr'], other['weight_decay'])
+    assert len({(group['lr'], group['weight_decay']) for group in groups[0]}) > 2
+    assert count_parameters(whole.model) < count_parameters(dense.model)
+    for (name, one), other in zip(whole.model.named_parameters(), resumed.model.parameters()):
+        assert torch.equal(one, other), name
+        states = [runner.optim_wrapper.optimizer.state[p] for runner, p in ((whole, one), (resumed, other))]
+        for key in ('exp_avg', 'exp_avg_sq', 'step'):
+            assert torch.equal(states[0][key], states[1][key]), (name, key)
+        assert states[0]['exp_avg'].shape == one.shape
+
+
 @pytest.mark.parametrize(('hook', 'ascent'), METHODS)
 def test_masks_hold_through_momentum_decay_and_averages(make_runner, hook, ascent):
     """With slim=False every masked position is exactly 0 after every iteration, in the model and in its shadow."""
