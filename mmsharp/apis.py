@@ -17,6 +17,7 @@ from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config, merge_options
 from mmsharp.engine.corruption_placement import Position
 from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.imagenet import is_imagenet
 from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs, preprocessed_inputs
 from mmsharp.engine.onnx_export import export_onnx
 from mmsharp.engine.process_group import process_group
@@ -30,7 +31,7 @@ from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
 from mmsharp.pruning import apply_recipe
 from mmsharp.robustness import Grid, ResultStore, compare_runs, summarize
-from mmsharp.visualization import write_report
+from mmsharp.visualization import write_report, write_tables
 
 
 @plain_checkpoints()
@@ -158,7 +159,8 @@ def evaluate_robustness(
     Args:
         config: The config of the model, unchanged: its test data, test pipeline and test evaluator are used.
         checkpoint: Its weights. They are opened as plain data only and have to fit the model.
-        work_dir: Where ``results.jsonl``, ``identity.json``, ``summary.json`` and ``report.html`` go.
+        work_dir: Where ``results.jsonl``, ``identity.json``, ``summary.json``, ``summary.md``, ``cells.csv`` and
+            ``report.html`` go.
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
         severities: 0 is the clean pass.
         seed: Of the corruptions' random numbers.
@@ -190,7 +192,8 @@ def evaluate_robustness(
                 return {}
             with ResultStore(folder, evaluation.identity()) as store:
                 evaluation.run(grid, store)
-                summary = summarize(store.finished, grid, store.identity, metric)
+                finished = dict(store.finished)
+                summary = summarize(store.finished, grid, store.identity, metric, is_imagenet(evaluation.dataset))
             summary['config'] = cfg.filename and os.path.basename(cfg.filename)
             summary['checkpoint'] = Path(checkpoint).name
             summary['source'] = _source(cfg, checkpoint, cfg_options)
@@ -198,6 +201,7 @@ def evaluate_robustness(
             inputs, image_samples = preprocessed_inputs(evaluation.model, evaluation.dataset, collate)
             summary['model'] = measure_cost(evaluation.model, inputs, image_samples)
             write_json(folder / 'summary.json', summary)
+            write_tables(folder, summary, finished)
             pictures = take_samples(evaluation, grid, samples)
         finally:
             evaluation.close()

@@ -102,7 +102,7 @@ def evaluate(args: argparse.Namespace) -> None:
     )
     if summary:
         print_scores(summary)
-        print(f'\nwritten to {work_dir}: results.jsonl, summary.json, report.html')
+        print(f'\nwritten to {work_dir}: results.jsonl, summary.json, summary.md, cells.csv, report.html')
 
 
 def print_scores(summary: dict[str, Any]) -> None:
@@ -120,6 +120,12 @@ def print_scores(summary: dict[str, Any]) -> None:
     for family, value in named.items():
         ratio = value / clean if value is not None and clean else None
         print(f'    {family:<10}{value_text(value):>8}   rPC {percent_text(ratio):>8}')
+    relative = summary.get('corruption_errors')
+    if relative:
+        print(
+            f'  {"mCE":<12}{percent_text(relative["mce"]):>8}   relative mCE {percent_text(relative["relative_mce"])}'
+        )
+        print(f'    to {relative["reference"]}, which has 100 %')
     if scores['missing']:
         print(f'  missing cells: {", ".join(scores["missing"])}', file=sys.stderr)
 

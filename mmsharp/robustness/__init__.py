@@ -1,6 +1,7 @@
 """Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
 
 from mmsharp.robustness.comparison import compare_runs
+from mmsharp.robustness.corruption_errors import ALEXNET, CorruptionErrors, corruption_errors, is_accuracy
 from mmsharp.robustness.corruptions import (
     BENCHMARK,
     CORRUPTIONS,
@@ -24,6 +25,7 @@ from mmsharp.robustness.seeds import cell_seed, image_id
 from mmsharp.robustness.summary import PREFERRED_METRICS, choose_metric, summarize
 
 __all__ = [
+    'ALEXNET',
     'BACKEND',
     'BENCHMARK',
     'CLEAN',
@@ -40,6 +42,7 @@ __all__ = [
     'Cell',
     'CellResult',
     'Corruption',
+    'CorruptionErrors',
     'Grid',
     'ResultStore',
     'Scores',
@@ -50,8 +53,10 @@ __all__ = [
     'choose_metric',
     'compare_runs',
     'corrupt',
+    'corruption_errors',
     'describe_truncation',
     'image_id',
+    'is_accuracy',
     'load_results',
     'score',
     'select',

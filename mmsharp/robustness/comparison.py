@@ -8,6 +8,7 @@ from typing import Any
 
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json
+from mmsharp.robustness.corruption_errors import corruption_errors, errors_from_accuracies, is_accuracy
 from mmsharp.robustness.corruptions import NAMES
 from mmsharp.robustness.grid import Cell, Grid
 from mmsharp.robustness.results import AGAIN, CellResult, describe_differences, is_number, load_results
@@ -31,8 +32,9 @@ def compare_runs(
     Returns:
         In JSON types: ``metric``, ``grid``, ``runs`` (per run ``name``, ``folder``, ``checkpoint``,
         ``source``, ``identity``, ``model``, ``scores``, ``cells``),
-        ``differences`` (per further run ``clean``, ``mpc``, ``rpc`` and ``cells``, each less the first run's), and
-        ``notes`` on what keeps the runs from being comparable.
+        ``differences`` (per further run ``clean``, ``mpc``, ``rpc`` and ``cells``, each less the first run's, and for
+        accuracies ``corruption_errors`` relative to the first run's), and ``notes`` on what keeps the runs from being
+        comparable.
 
     Raises:
         MmsharpError: If a folder holds no finished run or a damaged file, if names and folders differ in number or a
@@ -67,7 +69,7 @@ def compare_runs(
         'metric': wanted,
         'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
         'runs': runs,
-        'differences': [_difference(run, runs[0]) for run in runs[1:]],
+        'differences': [_difference(run, runs[0], grid, wanted) for run in runs[1:]],
         'notes': notes,
     }
 
@@ -103,15 +105,24 @@ def _gaps(run: dict[str, Any], grid: Grid) -> str:
     )
 
 
-def _difference(run: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+def _difference(run: dict[str, Any], first: dict[str, Any], grid: Grid, metric: str) -> dict[str, Any]:
+    relative = None
+    if is_accuracy(metric):
+        errors = [errors_from_accuracies(_cell_values(each), metric) for each in (run, first)]
+        relative = corruption_errors(errors[0], errors[1], grid, first['name']).to_dict()
     return {
         'name': run['name'],
+        'corruption_errors': relative,
         **{key: _minus(run['scores'][key], first['scores'][key]) for key in ('clean', 'mpc', 'rpc')},
         'cells': [
             {**cell, 'value': _minus(cell['value'], base['value'])}
             for cell, base in zip(run['cells'], first['cells'], strict=True)
         ],
     }
+
+
+def _cell_values(run: dict[str, Any]) -> dict[Cell, float | None]:
+    return {Cell(cell['corruption'], cell['severity']): cell['value'] for cell in run['cells']}
 
 
 def _minus(value: float | None, base: float | None) -> float | None:

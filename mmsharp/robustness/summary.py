@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmsharp.errors import MmsharpError
+from mmsharp.robustness.corruption_errors import ALEXNET, corruption_errors, errors_from_accuracies
 from mmsharp.robustness.grid import Cell, Grid
 from mmsharp.robustness.results import CellResult
 from mmsharp.robustness.scores import score
@@ -58,13 +59,25 @@ def choose_metric(available: Iterable[str], wanted: str | None = None) -> str:
 
 
 def summarize(
-    finished: Mapping[Cell, CellResult], grid: Grid, identity: Mapping[str, Any], metric: str | None = None
+    finished: Mapping[Cell, CellResult],
+    grid: Grid,
+    identity: Mapping[str, Any],
+    metric: str | None = None,
+    is_imagenet: bool = False,
 ) -> dict[str, Any]:
     """Build the content of ``summary.json``, in JSON types.
 
+    Args:
+        finished: The results.
+        grid: The cells that were asked for.
+        identity: What the values depend on.
+        metric: The metric that is P; see :func:`choose_metric`.
+        is_imagenet: Whether the images are ImageNet's, so that AlexNet's published errors are a reference.
+
     Returns:
-        ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``grid``, ``cells`` (a value per cell of the
-        grid, ``None`` where missing), ``images``, ``seconds`` and ``identity``.
+        ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``corruption_errors`` (relative to AlexNet's,
+        see :class:`mmsharp.robustness.CorruptionErrors`; ``None`` for other data and metrics than top-1), ``grid``,
+        ``cells`` (a value per cell of the grid, ``None`` where missing), ``images``, ``seconds`` and ``identity``.
 
     Raises:
         MmsharpError: As :func:`choose_metric`.
@@ -78,9 +91,13 @@ def summarize(
     results = [finished[cell] for cell in grid.cells if cell in finished]
     name = choose_metric(dict.fromkeys(key for result in results for key in result.metrics), metric)
     values = {result.cell: result.metrics.get(name) for result in results}
+    relative = None
+    if is_imagenet and name.endswith('accuracy/top1'):
+        relative = corruption_errors(errors_from_accuracies(values, name), ALEXNET, grid, 'AlexNet').to_dict()
     return {
         'metric': name,
         'scores': score(values, grid).to_dict(),
+        'corruption_errors': relative,
         'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
         'cells': [
             {'corruption': cell.corruption, 'severity': cell.severity, 'value': values.get(cell)} for cell in grid.cells

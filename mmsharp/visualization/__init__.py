@@ -6,10 +6,12 @@ from mmsharp.visualization.heat_map import diverging, heat_map, sequential
 from mmsharp.visualization.page import escape, page
 from mmsharp.visualization.pictures import SamplePicture, data_uri
 from mmsharp.visualization.report import write_report
+from mmsharp.visualization.tables import cells_csv, summary_markdown, write_tables
 
 __all__ = [
     'Detection',
     'SamplePicture',
+    'cells_csv',
     'comparison_markdown',
     'comparison_text',
     'data_uri',
@@ -20,6 +22,8 @@ __all__ = [
     'paint_boxes',
     'paint_label',
     'sequential',
+    'summary_markdown',
     'write_comparison',
     'write_report',
+    'write_tables',
 ]

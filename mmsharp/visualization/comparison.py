@@ -11,6 +11,8 @@ from mmsharp.visualization.numbers import count_text, milliseconds_text, percent
 from mmsharp.visualization.page import escape, page, table
 
 HEAD = ('model', 'parameters', 'MACs', 'latency', 'clean P', 'mPC', 'rPC', 'Δ clean', 'Δ mPC', 'Δ rPC')
+ERRORS = ('mCE', 'relative mCE')
+"""Further columns where P is an accuracy: corruption errors relative to the first run's."""
 
 
 def write_comparison(folder: str | Path, comparison: Mapping[str, Any]) -> None:
@@ -23,13 +25,15 @@ def write_comparison(folder: str | Path, comparison: Mapping[str, Any]) -> None:
 
 
 def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row of texts per run, in the order of :data:`HEAD`; sizes also as a share of the first run's."""
+    """One row of texts per run, in the order of :func:`comparison_head`; sizes also as a share of the first run's."""
     first = comparison['runs'][0]['model']
     differences = [{}, *comparison['differences']]
     rows: list[tuple[str, ...]] = []
     for run, difference in zip(comparison['runs'], differences, strict=True):
         model, scores = run['model'], run['scores']
         ratio = difference.get('rpc')
+        relative = difference.get('corruption_errors') or dict.fromkeys(('mce', 'relative_mce'))
+        errors = [percent_text(relative[key]) for key in ('mce', 'relative_mce')] if _has_errors(comparison) else []
         rows.append(
             (
                 run['name'],
@@ -42,15 +46,26 @@ def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 value_text(difference.get('clean'), signed=True),
                 value_text(difference.get('mpc'), signed=True),
                 '–' if ratio is None else f'{100 * ratio:+.1f}',
+                *errors,
             )
         )
     return rows
 
 
+def comparison_head(comparison: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of the table."""
+    return (*HEAD, *ERRORS) if _has_errors(comparison) else HEAD
+
+
+def _has_errors(comparison: Mapping[str, Any]) -> bool:
+    return any(difference.get('corruption_errors') for difference in comparison['differences'])
+
+
 def comparison_text(comparison: Mapping[str, Any]) -> str:
     """The table for a terminal, with its notes."""
-    rows = [HEAD, *comparison_rows(comparison)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    head = comparison_head(comparison)
+    rows = [head, *comparison_rows(comparison)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
         '  '.join(text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(pairs))
         for pairs in (list(zip(row, widths, strict=True)) for row in rows)
@@ -62,7 +77,8 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
 def comparison_markdown(comparison: Mapping[str, Any]) -> str:
     """The table and the means of every corruption as Markdown."""
     rows = comparison_rows(comparison)
-    lines = [_what(comparison), '', _markdown_row(HEAD), '|---|' + '---:|' * (len(HEAD) - 1)]
+    head = comparison_head(comparison)
+    lines = [_what(comparison), '', _markdown_row(head), '|---|' + '---:|' * (len(head) - 1)]
     lines += [_markdown_row(row) for row in rows]
     names = [run['name'] for run in comparison['runs']]
     lines += ['', _markdown_row(('corruption', *names)), '|---|' + '---:|' * len(names)]
@@ -86,7 +102,7 @@ def _what(comparison: Mapping[str, Any]) -> str:
     over, levels = len(first['scores']['over']), ', '.join(map(str, grid['severities'])) or 'none'
     return (
         f'P is {comparison["metric"]}; mPC over {over} corruptions at severities {levels}{subset}; '
-        f'differences are to {first["name"]}'
+        f'differences are to {first["name"]}{", whose corruption errors are 100 %" if _has_errors(comparison) else ""}'
     )
 
 
@@ -100,7 +116,7 @@ def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
     grid = comparison['grid']
     yield '<h1>Corruption robustness compared</h1>'
     yield f'<p class="soft">{escape(_what(comparison))}.</p>'
-    yield table(HEAD, ([escape(cell) for cell in row] for row in comparison_rows(comparison)))
+    yield table(comparison_head(comparison), ([escape(cell) for cell in row] for row in comparison_rows(comparison)))
     for note in comparison['notes']:
         yield f'<p class="note">{escape(note)}</p>'
     yield _scatter(comparison)

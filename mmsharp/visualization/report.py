@@ -75,6 +75,9 @@ def _cards(summary: Mapping[str, Any]) -> str:
         card(value_text(scores['mpc']), 'mPC' + (' (subset)' if scores['subset'] else '')),
         card(percent_text(scores['rpc']), 'rPC = mPC / P'),
     ]
+    relative = summary.get('corruption_errors')
+    if relative:
+        cards.append(card(percent_text(relative['mce']), f'mCE, {escape(relative["reference"])} = 100 %'))
     if model:
         cards += [
             card(count_text(model.get('parameters')), 'parameters'),

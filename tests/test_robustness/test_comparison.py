@@ -112,3 +112,22 @@ def test_cells_that_a_run_lacks_are_noted(tmp_path):
     (note,) = compared['notes']
     assert note.startswith('b lacks 1 of the 2 compared cells (fog/1)')
     assert str(second) in note
+
+
+def test_corruption_errors_are_relative_to_the_first_run(tmp_path):
+    """For accuracies, longhand; for other metrics there are none."""
+    grid = Grid.of(['fog', 'snow'], [0, 1, 2])
+    runs = {'dense': {0: 90.0, 1: 80.0, 2: 60.0}, 'slim': {0: 80.0, 1: 70.0, 2: 60.0}}
+    for name, values in runs.items():
+        with ResultStore(tmp_path / name, {'seed': 0}) as store:
+            for cell in grid.cells:
+                store.append(CellResult(cell, {'accuracy/top1': values[cell.severity]}, 10, 1.0))
+            write_json(
+                tmp_path / name / 'summary.json', summarize(store.finished, grid, store.identity) | {'model': {}}
+            )
+    difference = compare_runs([tmp_path / 'dense', tmp_path / 'slim'])['differences'][0]['corruption_errors']
+    assert difference['reference'] == 'dense'
+    assert difference['mce'] == pytest.approx((0.3 + 0.4) / (0.2 + 0.4))
+    assert difference['relative_mce'] == pytest.approx((0.7 - 2 * 0.2) / (0.6 - 2 * 0.1))
+    first = _write(tmp_path / 'a', _dense, ['fog'], [0, 1])
+    assert compare_runs([first, first], ['x', 'y'])['differences'][0]['corruption_errors'] is None
