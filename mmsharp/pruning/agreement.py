@@ -1,31 +1,45 @@
 """Does a slim copy agree with the masked model? The question that every set of groups has to answer before use.
 
 Labels say which channels belong together, but not how the code between the layers writes their number down: a reshape
-to a constant, a split by a number that some block stores. So the groups are tried: a copy of the model is masked, a
-copy of that is slimmed, and both run on the traced input. Where they differ, bisection finds the groups to blame.
+to a constant, a split by a number that some block stores. So the groups are tried: a slim copy runs on the traced
+input, and its outputs are compared with those of a masked copy. Where it fails or they differ, bisection finds the
+groups to blame.
+
+What is handed back as right has been shown to be: all groups at once in float64, where the model runs in it, and every
+second of them, and the others, in float32, where float64 decides what is not obvious. The order is that of the cost: a
+slim copy that fails shows it in part of a forward in float32, so most groups that are wrong are found by such.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.decisions import Decisions
+from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.precision import float64_throughout, full_float32
+from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
 
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Of an output's scale, by the precision that the model runs in. Rounding of float64 gives about 1e-12. What is wrong
 by little is wrong all the same: attention that divides by the root of a width that has shrunk, with small weights."""
+
+OBVIOUS = 1e-5
+"""What agrees as well as this in float32 is not tried in float64, as long as all groups at once are."""
+
+Probe = Callable[[Sequence[int], int], str | None]
+"""``probe(chosen groups, parity)``: what goes wrong when these keep odd (even) numbers of channels, if anything."""
 
 
 def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[str, str]:
@@ -55,50 +69,73 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
     trial = _Trial(model, found, forward)
     remaining, wrong = list(range(len(found.groups))), dict[str, str]()
     while (failure := _first_failure(trial, remaining)) is not None:
-        failing_set, parity = failure
-        if (reason := trial.fails([])) is not None:
+        probe, failing_set, parity, reason = failure
+        if probe != trial.crashes and (difference := trial.differs([], 1)) is not None:
             raise MmsharpError(
-                f'finding channel groups: two copies of {type(model).__name__} disagree on the same input ({reason}); '
-                'give a forward that always computes the same'
+                f'finding channel groups: two copies of {type(model).__name__} disagree on the same input '
+                f'({difference}); give a forward that always computes the same'
             )
-        passing, failing = 0, len(failing_set)
-        while failing - passing > 1:
-            middle = (passing + failing) // 2
-            passing, failing = (
-                (passing, middle) if trial.fails(failing_set[:middle], parity) is not None else (middle, failing)
-            )
-        culprit = failing_set[failing - 1]
-        reason = f'a slim copy {trial.fails(failing_set[:failing], parity)}'
-        kin = _kin(found.groups[culprit])
-        wrong.update((group.name, reason) for group in found.groups if _kin(group) == kin)
+        kin, reason = _culprits(found, probe, failing_set, parity, reason)
+        wrong.update((group.name, f'a slim copy {reason}') for group in found.groups if _kin(group) == kin)
         remaining = [number for number in remaining if found.groups[number].name not in wrong]
     return wrong
 
 
-def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[list[int], int] | None:
-    """The first trial that fails: of all groups, of every second, of the others.
+def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int], int, str] | None:
+    """The first trial that fails, and how: of all groups, of every second, of the others.
 
     Code may need two groups to shrink together, or an even number of channels.
     """
-    trials = [(numbers, 1), (numbers[::2], 0), (numbers[1::2], 1)]
-    return next((each for each in trials if each[0] and trial.fails(*each) is not None), None)
+    trials: list[tuple[Probe, list[int], int]] = [
+        (trial.crashes, numbers, 1),
+        (trial.crashes, numbers[::2], 0),
+        (trial.crashes, numbers[1::2], 1),
+        (trial.obviously_differs, numbers[::2], 0),
+        (trial.obviously_differs, numbers[1::2], 1),
+        (trial.differs, numbers, 1),
+    ]
+    for probe, chosen, parity in trials:
+        if chosen and (reason := probe(chosen, parity)) is not None:
+            return probe, chosen, parity, reason
+    return None
 
 
-def _kin(group: ChannelGroup) -> tuple[tuple[str, str], ...]:
+Kin = tuple[tuple[str, str], ...]
+
+
+def _culprits(found: GroupSet, probe: Probe, failing_set: list[int], parity: int, reason: str) -> tuple[Kin, str]:
+    """The kind of groups, the last of the fewest kinds in the model's order that fail together, and how they fail."""
+    classes: dict[Kin, list[int]] = {}
+    for number in failing_set:
+        classes.setdefault(_kin(found.groups[number]), []).append(number)
+    kinds = list(classes)
+    passing, failing = 0, len(kinds)
+    while failing - passing > 1:
+        middle = (passing + failing) // 2
+        chosen = sorted(number for kind in kinds[:middle] for number in classes[kind])
+        if (how := probe(chosen, parity)) is not None:
+            failing, reason = middle, how
+        else:
+            passing = middle
+    return kinds[failing - 1], reason
+
+
+def _kin(group: ChannelGroup) -> Kin:
     """What groups at the same place of repeated blocks have in common: they are taken to fail alike."""
     return tuple(sorted({(re.sub(r'\d+', '#', member.module), member.axis) for member in group.members}))
 
 
 class _Trial:
-    """A copy of a model with some of the channels of chosen groups gone, masked and slim."""
+    """Copies of a model with some of the channels of chosen groups gone, masked and slim."""
 
     def __init__(self, model: nn.Module, found: GroupSet, forward: Forward) -> None:
         self.found, self.forward = found, forward
         self.generator = torch.Generator().manual_seed(0)
-        self.model = copy.deepcopy(model)
+        self.single = copy.deepcopy(model)
         self._vary_()
-        self.dtype = self._precision()
+        self.has_double = True
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
+        self._slim: dict[tuple[tuple[int, ...], int], tuple[list[Tensor], Decisions]] = {}
 
     def _part(self, channels: int, parity: int) -> Tensor:
         """A third to two thirds of the channels, at random, an odd or an even number where there are enough."""
@@ -107,20 +144,9 @@ class _Trial:
         count = counts[int(torch.randint(len(counts), (), generator=self.generator))]
         return torch.randperm(channels, generator=self.generator) < count
 
-    def _precision(self) -> torch.dtype:
-        """Float64 where the model runs in it; it is turned to it then."""
-        double = copy.deepcopy(self.model).double()
-        try:
-            with float64_throughout(), looked_at(double):
-                self.forward(double)
-        except (RuntimeError, TypeError):  # operators and devices without float64
-            return torch.float32
-        self.model = double
-        return torch.float64
-
     @torch.no_grad()
     def _vary_(self) -> None:
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
+        for tensor in (*self.single.parameters(), *self.single.buffers()):
             if tensor.numel() < 2 or not tensor.is_floating_point() or (tensor != tensor.flatten()[0]).any():
                 continue
             noise = torch.randn(tensor.shape, generator=self.generator).to(tensor)
@@ -129,28 +155,86 @@ class _Trial:
             else:
                 tensor += 0.1 * noise.clamp(-3, 3)
 
-    def fails(self, chosen: Sequence[int], parity: int = 1) -> str | None:
-        """What goes wrong when the chosen groups keep odd (even) numbers of channels; ``None`` if nothing does."""
+    def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
+        """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""
+        decisions = Decisions()
+        try:
+            slim = _slim_copy(self.single, self._masks(chosen, parity).recipe(self.single))
+            with decisions.recorded():
+                outputs = self._outputs(slim, double=False)
+        except Exception as error:  # whatever the model's own code raises for a width that it does not expect
+            return _failure(error)
+        self._slim[tuple(chosen), parity] = outputs, decisions
+        return None
+
+    def obviously_differs(self, chosen: Sequence[int], parity: int) -> str | None:
+        """What :meth:`differs` says, which is not asked if outputs are nearly the same in the model's own precision."""
+        if (tuple(chosen), parity) not in self._slim and (reason := self.crashes(chosen, parity)) is not None:
+            return reason
+        outputs, decisions = self._slim.pop((tuple(chosen), parity))
+        masked = copy.deepcopy(self.single)
+        self._masks(chosen, parity).apply_(masked)
+        with decisions.taken():
+            expected = self._outputs(masked, double=False)
+        if _difference(expected, outputs, OBVIOUS) is None:
+            return None
+        return self.differs(chosen, parity)
+
+    def differs(self, chosen: Sequence[int], parity: int) -> str | None:
+        """What goes wrong in float64, or in float32 where the model has no other; ``None`` if nothing does."""
+        masks, decisions = self._masks(chosen, parity), Decisions()
+        trial = _double_copy(self.single) if self.has_double else copy.deepcopy(self.single)
+        masks.apply_(trial)
+        try:
+            with decisions.recorded():
+                expected = self._outputs(trial, double=self.has_double)
+        except (RuntimeError, TypeError):  # operators and devices without float64
+            if not self.has_double:
+                raise
+            self.has_double = False
+            return self.differs(chosen, parity)
+        try:
+            apply_recipe(trial, masks.recipe(trial))
+            with decisions.taken():
+                outputs = self._outputs(trial, double=self.has_double)
+        except Exception as error:
+            return _failure(error)
+        return _difference(expected, outputs, TOLERANCES[torch.float64 if self.has_double else torch.float32])
+
+    def _masks(self, chosen: Sequence[int], parity: int) -> ChannelMasks:
         part = set(chosen)
         keep = [mask if number in part else torch.ones_like(mask) for number, mask in enumerate(self.keep[parity])]
-        masks = ChannelMasks(self.found, keep)
-        masked = copy.deepcopy(self.model)
-        masks.apply_(masked)
-        decisions = Decisions()
-        with decisions.recorded():
-            expected = self._outputs(masked)
-        try:
-            apply_recipe(masked, masks.recipe(masked))
-            with decisions.taken():
-                outputs = self._outputs(masked)
-        except Exception as error:  # whatever the model's own code raises for a width that it does not expect
-            return f'fails with {type(error).__name__}: {" ".join(str(error).split())[:200]}'
-        return _difference(expected, outputs, TOLERANCES[self.dtype])
+        return ChannelMasks(self.found, keep)
 
-    def _outputs(self, model: nn.Module) -> list[Tensor]:
-        wide = float64_throughout() if self.dtype == torch.float64 else nullcontext()
-        with looked_at(model), full_float32(), wide:
+    def _outputs(self, model: nn.Module, double: bool) -> list[Tensor]:
+        wide: Any = float64_throughout() if double else nullcontext()
+        with looked_at(model), few_proposals(model), full_float32(), wide:
             return [tensor for tensor in output_tensors(self.forward(model)) if tensor.is_floating_point()]
+
+
+def _slim_copy(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """A slim copy of a model; parameters that stay whole share its memory."""
+    slim = _copy_with(model, lambda stored: stored)
+    apply_recipe(slim, recipe)
+    return slim
+
+
+def _double_copy(model: nn.Module) -> nn.Module:
+    """A copy of a model in float64."""
+    return _copy_with(model, lambda stored: stored.double() if stored.is_floating_point() else stored.clone()).double()
+
+
+def _copy_with(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A copy of a model with other numbers in its parameters, which are not copied before."""
+    memo: dict[int, Any] = {
+        id(parameter): type(parameter)(change(parameter.data), parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    return copy.deepcopy(model, memo)
+
+
+def _failure(error: Exception) -> str:
+    return f'fails with {type(error).__name__}: {" ".join(str(error).split())[:200]}'
 
 
 def _difference(expected: list[Tensor], outputs: list[Tensor], tolerance: float) -> str | None:
@@ -162,8 +246,10 @@ def _difference(expected: list[Tensor], outputs: list[Tensor], tolerance: float)
             return 'gives finite numbers where the masked model does not, or the other way round'
         if not finite.any():
             continue
-        scale = float(first[finite].abs().max())
-        largest = float((first[finite] - second[finite]).abs().max())
+        if not finite.all():
+            first, second = first[finite], second[finite]
+        scale = float(first.abs().max())
+        largest = float((first - second).abs().max())
         if largest > tolerance * scale:
             return f'differs from the masked model by {largest / max(scale, 1e-30):.1g} of the output'
     return None

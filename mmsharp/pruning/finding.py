@@ -10,6 +10,7 @@ from torch import nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.agreement import disagreements
+from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet, assemble
 from mmsharp.pruning.layers import prunable_layers
@@ -44,7 +45,7 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
         (DenseLayer(module='3', reason="reaches the model's outputs"),)
     """
     traced = copy.deepcopy(model)  # losses may leave marks of their own, such as a history of overlaps
-    with looked_at(traced):
+    with looked_at(traced), few_proposals(traced):
         trace = ChannelTrace(traced)
         for path, reason in _ignored(model, ignore).items():
             for axis in ('out', 'heads'):

@@ -31,6 +31,7 @@ class ChannelLabels:
         self._count = 0
         self._ties: list[tuple[Labels, Labels]] = []
         self._pins: list[tuple[Labels, str]] = []
+        self._resolved: tuple[tuple[int, int], Labels] | None = None
 
     def fresh(self, count: int) -> Labels:
         """``count`` labels that nobody has."""
@@ -58,20 +59,26 @@ class ChannelLabels:
 
     def roots(self) -> Labels:
         """One representative per label: the smallest label among those tied to it."""
-        parent = list(range(self._count))
+        state = (self._count, len(self._ties))
+        if self._resolved is None or self._resolved[0] != state:
+            self._resolved = state, self._resolve()
+        return self._resolved[1]
 
-        def find(label: int) -> int:
-            while parent[label] != label:
-                parent[label] = parent[parent[label]]
-                label = parent[label]
-            return label
-
-        if self._ties:
-            pairs = np.concatenate([np.stack(tie, axis=1) for tie in self._ties])
-            for first, second in np.unique(pairs, axis=0).tolist():
-                low, high = sorted((find(first), find(second)))
-                parent[high] = low
-        return np.array([find(label) for label in range(self._count)], dtype=np.int64)
+    def _resolve(self) -> Labels:
+        """Of each pair of trees that a tie joins, the root that is larger is hung below the smaller one."""
+        parent = np.arange(self._count)
+        if not self._ties:
+            return parent
+        first, second = (np.concatenate(side) for side in zip(*self._ties))
+        while len(first):
+            low, high = np.minimum(first, second), np.maximum(first, second)
+            np.minimum.at(parent, high, low)
+            while (parent[parent] != parent).any():
+                parent = parent[parent]
+            first, second = parent[first], parent[second]
+            apart = first != second
+            first, second = first[apart], second[apart]
+        return parent
 
     def pinned(self, roots: Labels) -> dict[int, str]:
         """Root to the first reason why its channel has to stay."""

@@ -1,0 +1,69 @@
+"""Laws of agreement: what is handed back was shown to agree in float64, and a failure takes only its own kind along."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmsharp.pruning import find_groups, tensor_forward
+from mmsharp.pruning.agreement import OBVIOUS
+
+
+class TwoLayers(nn.Module):
+    """Three linear layers, and something done between them."""
+
+    def __init__(self, between: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 12), nn.Linear(12, 12), nn.Linear(12, 2)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.between(self, self.b(self.a(x).relu())))
+
+
+def reasons(between: Callable[[nn.Module, Tensor], Tensor]) -> tuple[list[str], dict[str, str]]:
+    """Names of the groups of such a model, and why layers stay dense."""
+    model = TwoLayers(between)
+    found = find_groups(model, tensor_forward(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))))
+    return [group.name for group in found.groups], {layer.module: layer.reason for layer in found.dense}
+
+
+def test_all_groups_agree() -> None:
+    """Nothing is blamed where nothing is wrong."""
+    assert reasons(lambda model, x: x.relu()) == (['a', 'b'], {'c': "reaches the model's outputs"})
+
+
+@pytest.mark.parametrize('share', [OBVIOUS * 100, OBVIOUS / 100])
+def test_wrong_by_little_is_wrong(share: float) -> None:
+    """A factor that depends on a width, so weakly that float32 hides it: float64 decides about all groups."""
+    groups, dense = reasons(lambda model, x: x * (1 + share * x.shape[-1]))
+    assert groups == ['a']
+    assert dense['b'].startswith('a slim copy differs from the masked model by')
+
+
+def test_failure_names_the_error() -> None:
+    """A reshape to a stored number blames the layer before it and no other."""
+    groups, dense = reasons(lambda model, x: x.view(-1, 3, 4).relu().view(-1, 3 * 4))
+    assert groups == ['a']
+    assert dense['b'].startswith('a slim copy fails with RuntimeError: shape')
+
+
+def test_even_numbers_only() -> None:
+    """Code that takes no odd number of channels takes none of its groups either."""
+
+    def between(model: nn.Module, x: Tensor) -> Tensor:
+        if x.shape[-1] % 2:
+            raise RuntimeError('odd')
+        return x
+
+    groups, dense = reasons(between)
+    assert groups == ['a']
+    assert dense['b'] == 'a slim copy fails with RuntimeError: odd'
+
+
+def test_widths_that_shrink_together() -> None:
+    """What needs another layer's width to be its own fails when one of them shrinks alone."""
+    groups, dense = reasons(lambda model, x: x.view(-1, model.a.out_features))
+    assert 'b' not in groups
+    assert dense['b'].startswith('a slim copy fails with')
