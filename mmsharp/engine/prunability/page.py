@@ -42,7 +42,7 @@ are found, the share {settings['ratio']:g} of the channels of every group is mas
 *Parameters* and *MACs* are the shares removed; *backbone* is the share of the backbone's parameters that lie in some
 group; *seconds* is how long finding the groups took. Images have {sizes} pixels a side
 (or what the network insists on), batches are not padded further, and a region proposal network hands on at most 50
-proposals; MACs are counted at that size.
+proposals, boxes without area among them; MACs are counted at that size.
 
 Machine: {place['processor']}, {place['cores']} cores, one thread per process, {place['system']}, Python
 {place['python']}; {packages}; seed {settings['seed']}."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def prepared(config: Config, folder: Path) -> Config:
 
     A teacher's config, which is named by a path from the root of the toolbox's repository, is found in the folder, and
     the teacher keeps its random weights. Synchronised batch normalisation becomes the plain one. Region proposal
-    networks hand on few proposals, and batches are not padded to full size.
+    networks hand on few proposals, those without area too, which may be all that random weights give, and batches are not
+    padded to full size.
 
     Args:
         config: Of a toolbox; not changed.
@@ -42,6 +44,7 @@ def prepared(config: Config, folder: Path) -> Config:
         proposals = (model.get(section) or {}).get(name)
         if proposals and 'max_per_img' in proposals:
             proposals['max_per_img'] = min(proposals['max_per_img'], FEW_PROPOSALS)
+            proposals['min_bbox_size'] = -1
     for owner in (config, model):
         if (owner.get('data_preprocessor') or {}).get('batch_augments'):
             owner.data_preprocessor.batch_augments = None
@@ -49,10 +52,29 @@ def prepared(config: Config, folder: Path) -> Config:
 
 
 def build(config: Config, seed: int) -> nn.Module:
-    """The model as a run in one process has it, on the CPU, its weights drawn after this seed."""
+    """The model as a run in one process has it, on the CPU, its weights drawn after this seed.
+
+    Weights that their class leaves as memory happens to be (mmdet's ``TridentConv``) are drawn like others.
+    """
     torch.manual_seed(seed)
     np.random.seed(seed)
-    return revert_sync_batchnorm(build_model(config))
+    with _unset_is_nan():
+        model = revert_sync_batchnorm(build_model(config))
+    for parameter in model.parameters():
+        if parameter.dim() > 1 and bool(parameter.isnan().any()):
+            nn.init.kaiming_uniform_(parameter)
+    return model
+
+
+@contextmanager
+def _unset_is_nan() -> Iterator[None]:
+    """Inside, memory that nobody has written to is not a number."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def example(model: nn.Module, batch: Mapping[str, Any], seed: int) -> tuple[Tensor, list[Any]]:

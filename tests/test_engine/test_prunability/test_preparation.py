@@ -2,8 +2,11 @@
 
 import copy
 
+import torch
 from mmengine.config import Config
+from torch import nn
 
+from mmsharp.engine.prunability import preparation
 from mmsharp.engine.prunability.preparation import FEW_PROPOSALS, prepared
 
 
@@ -32,6 +35,7 @@ def test_what_takes_time_or_a_network_is_left_out(tmp_path):
     assert model.data_preprocessor.batch_augments is None
     assert model.train_cfg.rpn_proposal.max_per_img == FEW_PROPOSALS
     assert (model.test_cfg.rpn.max_per_img, model.test_cfg.rcnn.max_per_img) == (20, 100)
+    assert (model.test_cfg.rpn.min_bbox_size, 'min_bbox_size' in model.test_cfg.rcnn) == (-1, False)
 
 
 def test_the_config_is_left_as_it_was(tmp_path):
@@ -40,3 +44,18 @@ def test_the_config_is_left_as_it_was(tmp_path):
     before = copy.deepcopy(config.to_dict())
     prepared(config, tmp_path)
     assert config.to_dict() == before
+
+
+def test_weights_that_nobody_sets_are_drawn(monkeypatch):
+    """Memory as it happens to be would make a measurement one of its own."""
+
+    class Unset(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.Tensor(4, 3, 3, 3))
+
+    monkeypatch.setattr(preparation, 'build_model', lambda config: Unset())
+    first, second = (preparation.build(Config(), seed=0).weight for _ in range(2))
+    assert first.std() > 0.1
+    assert torch.equal(first, second)
+    assert not torch.are_deterministic_algorithms_enabled()
