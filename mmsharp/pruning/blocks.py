@@ -123,10 +123,21 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
         of=('', 'pos_embed.2'),
     ),
     LayerKind(
+        'DynamicConv',
+        defines_forward('mmdet.models.layers.transformer.utils.DynamicConv'),
+        {
+            'inner': Axis({}, ('feat_channels',)),
+            'first': Axis({}, ('num_params_in',), tiles_of='inner'),
+            'last': Axis({}, ('num_params_out',), runs_of='inner'),
+        },
+    ),
+    LayerKind(
         'FourStages',
         lambda m: _LISTS_ITS_WIDTHS(m) and len(vars(m)['num_features']) == 4,
         {f'stage{i}': Axis({}, (f'num_features.{i}',), same_as=(f'norm{i}', 'out')) for i in range(4)},
     ),
 )
 """``'heads'`` are the heads of an attention block, ``'width'`` the channels of all of them, ``'part'`` the channels of
-each of the equal parts that a block splits its input into."""
+each of the equal parts that a block splits its input into. ``'first'`` and ``'last'`` are the parts that a block cuts
+off the two ends of a layer's channels; here they are the weights of a product with the ``'inner'`` channels and of one
+from them."""

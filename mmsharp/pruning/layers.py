@@ -18,6 +18,7 @@ from mmsharp.pruning.blocks import BLOCK_KINDS
 from mmsharp.pruning.kinds import Axis, LayerKind
 from mmsharp.pruning.norms import NORM_KINDS
 from mmsharp.pruning.opaque_modules import is_roi_extractor
+from mmsharp.pruning.standardised import STANDARDISED_KINDS
 from mmsharp.type_names import class_names
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -102,7 +103,9 @@ KEPT_STATISTICS = frozenset(('running_var',))
 PARAMETERS = LayerKind('Parameters', lambda module: True)
 """The row of modules that no other row describes: they have the axes of their own parameters."""
 
-KIND_BY_NAME: dict[str, LayerKind] = {kind.name: kind for kind in (*LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS, PARAMETERS)}
+KIND_BY_NAME: dict[str, LayerKind] = {
+    kind.name: kind for kind in (*STANDARDISED_KINDS, *LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS, PARAMETERS)
+}
 
 WITHOUT_SLIM_FORM: dict[type[nn.Module], str] = {
     nn.MultiheadAttention: 'nn.MultiheadAttention with learned or zero keys has no slim form',
@@ -129,7 +132,7 @@ def layer_kind(module: nn.Module) -> LayerKind | None:
         >>> layer_kind(nn.ReLU()) is None
         True
     """
-    for kind in (*LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS):
+    for kind in (*STANDARDISED_KINDS, *LAYER_KINDS, *NORM_KINDS, *BLOCK_KINDS):
         if kind.matches(module):
             stored = module._parameters.keys() | module._buffers.keys()
             if 'out' in kind.axes and not kind.out.tensors.keys() <= stored:

@@ -48,9 +48,11 @@ def _deformable_convolution(trace: ChannelTrace, arguments: Arguments, result: A
     x_axes, w_axes = trace.axes(x), trace.axes(weight)
     for labels in (x_axes[0], *x_axes[2:]):
         trace.labels.pin(labels, trace.because('channels lie along the image'))
-    if arguments.get('groups', 1) != 1 or not trace.is_weight(weight):
+    if arguments.get('groups', 1) != 1:
         trace.pin_tensors([x, weight], 'deformable convolution in groups')
         return
+    if not trace.is_weight(weight) and 1 not in trace.zeros(x):
+        trace.pin_tensors([x], 'deformable convolution sums over channels without a stored weight')
     if arguments.get('deform_groups', 1) != 1:
         trace.pin_tensors([x], 'deformable convolution in deformable groups')
     trace.labels.tie(x_axes[1], w_axes[1], trace.because(f'deformable convolution {FIXED}'))
@@ -58,6 +60,8 @@ def _deformable_convolution(trace: ChannelTrace, arguments: Arguments, result: A
     if isinstance(bias, Tensor) and bias.dim() == 1 and len(bias) > 1:
         out = tie_all(trace, [out, trace.axes(bias)[0]], f'bias {FIXED}')
     trace.set_axes(result, [None, out, None, None])
+    made_zero = all(0 in trace.zeros(tensor) for tensor in (weight, bias) if isinstance(tensor, Tensor))
+    trace.set_zeros([result], {1} if made_zero else set(), in_place=False)
 
 
 def _deformable_attention(trace: ChannelTrace, arguments: Arguments, result: Any) -> None:

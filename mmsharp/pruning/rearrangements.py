@@ -157,6 +157,9 @@ def take(trace: ChannelTrace, call: Call) -> None:
         trace.set_axes(call.outputs[0], axes)
         return
     labels = axes[dim]
+    if labels is not None and (end := _end_part(trace, call, labels)) is not None:
+        trace.set_axes(call.outputs[0], [*axes[:dim], end, *axes[dim + 1 :]])
+        return
     if labels is not None:
         labels = _equal_parts(trace, call, labels, dim)
     offset = 0
@@ -174,6 +177,19 @@ def take(trace: ChannelTrace, call: Call) -> None:
         trace.set_axes(output, left)
         if trace.is_weight(x):
             trace.set_weight(output)
+
+
+def _end_part(trace: ChannelTrace, call: Call, labels: Labels) -> Labels | None:
+    """Labels of a slice that the running block takes off an end of the channels, if it has a name for it."""
+    if call.name != 'slice' or call.arguments['step'] != 1:
+        return None
+    start, end, _ = slice(call.arguments['start'], call.arguments['end']).indices(len(labels))
+    for name in [name for name, at_end in (('first', start == 0), ('last', end == len(labels))) if at_end]:
+        part = trace.spread_axis(name)
+        if part is not None and len(part) == end - start:
+            trace.labels.tie(labels[start:end], part, 'parts')
+            return part
+    return None
 
 
 def _equal_parts(trace: ChannelTrace, call: Call, labels: Labels, dim: int) -> Labels | None:

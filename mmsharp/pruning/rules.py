@@ -86,7 +86,8 @@ def convolution(trace: ChannelTrace, call: Call) -> None:
     trace.count_product([(x.shape[0], x_axes[0]), (places.numel(), None), *zip(weight.shape, w_axes)])
     out, inward = (w_axes[1], w_axes[0]) if transposed else (w_axes[0], w_axes[1])
     if groups == 1:
-        _contract(trace, x_axes[1], inward, trace.is_weight(weight), call.name)
+        masked = trace.is_weight(weight) or 1 in trace.zeros(x)
+        _contract(trace, x_axes[1], inward, masked, call.name)
     elif not transposed and weight.shape[1] == 1 and weight.shape[0] == groups:
         out = tie_all(trace, [out, x_axes[1]], f'depthwise convolution {FIXED}')
     elif not transposed and out is not None and x_axes[1] is not None and trace.is_weight(weight):
@@ -205,14 +206,18 @@ def softmax(trace: ChannelTrace, call: Call) -> None:
 
 
 def reduction(trace: ChannelTrace, call: Call) -> None:
-    """A statistic over some dimensions; a sum or a norm does not see dead channels that are zero."""
+    """A statistic over some dimensions; a sum or a norm does not see dead channels that are zero.
+
+    Nor do a mean and a variance in a module that, once slim, counts them on.
+    """
     x = call.inputs[0]
     axes = trace.axes(x)
     reduced = reduced_dimensions(call, x)
     for dim in reduced:
         zero = dim in trace.zeros(x)
         summed = call.name in ('sum', 'linalg_vector_norm') and call.arguments.get('ord', 2) == 2
-        if (zero and summed) or (call.name == 'mean' and trace.counts_means(zero)):
+        spread = call.name in ('var', 'std') and zero and trace.in_block_that_counts()
+        if (zero and summed) or spread or (call.name == 'mean' and trace.counts_means(zero)):
             axes[dim] = None
     for dim in reduced:
         trace.pin_readers(call.outputs, axes[dim], f'`{call.name}` reads all channels at once')

@@ -24,6 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmsharp.pruning.custom_functions import custom_functions
 from mmsharp.pruning.forwards import output_tensors, run_losses
+from mmsharp.pruning.kinds import Axis
 from mmsharp.pruning.labels import Axes, ChannelLabels, Labels
 from mmsharp.pruning.layers import (
     KEPT_STATISTICS,
@@ -86,11 +87,7 @@ class ChannelTrace(TorchDispatchMode):
             for name, axis in kind.axes.items():
                 parts, other = self.layer_axes.get((path, name)), axis.runs_of or axis.tiles_of
                 if parts is not None and other is not None:
-                    whole = self.layer_axes.get((path, other))
-                    spread = None
-                    if whole is not None:
-                        count = len(parts) // len(whole)
-                        spread = np.repeat(whole, count) if axis.runs_of else np.tile(whole, count)
+                    spread = self._spread(path, axis, len(parts))
                     self.labels.tie(parts, spread, f'`{path}`: its {name} is not made of equal {other}')
 
         for path, (_, kind) in prunable_layers(model).items():
@@ -99,6 +96,13 @@ class ChannelTrace(TorchDispatchMode):
                     inside = '.'.join(part for part in (path, axis.same_as[0]) if part)
                     same = self.layer_axes.get((inside, axis.same_as[1]))
                     self.labels.tie(self.layer_axes[path, name], same, f'`{path}`: its {name} is of no layer known')
+
+    def _spread(self, path: str, axis: Axis, size: int) -> Labels | None:
+        """Labels of an axis that is made of those of another one; ``None`` if it is not, or that has too few."""
+        whole = self.layer_axes.get((path, axis.runs_of or axis.tiles_of or ''))
+        if whole is None:
+            return None
+        return np.repeat(whole, size // len(whole)) if axis.runs_of else np.tile(whole, size // len(whole))
 
     def _label_foreign(self, model: nn.Module) -> None:
         """Pinned labels for every parameter that no row of the table describes."""
@@ -235,6 +239,12 @@ class ChannelTrace(TorchDispatchMode):
         """Labels of an axis of the innermost block whose forward is running; ``None`` where it has no such axis."""
         path = self._path()
         return self.layer_axes.get((path, name)) if path is not None else None
+
+    def spread_axis(self, name: str) -> Labels | None:
+        """Labels of the axis that an axis of the running block is made of, in the order in which they lie along it."""
+        kind, path = (layer_kind(self._stack[-1]), self._path()) if self._stack else (None, None)
+        axis = None if kind is None else kind.axis(name)
+        return None if axis is None or path is None else self._spread(path, axis, axis_size(self._stack[-1], axis))
 
     def in_block_with(self, name: str) -> bool:
         """Whether the innermost block whose forward is running is of a kind with this axis, of whatever size."""

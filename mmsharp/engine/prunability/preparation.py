@@ -25,8 +25,8 @@ def prepared(config: Config, folder: Path) -> Config:
 
     A teacher's config, which is named by a path from the root of the toolbox's repository, is found in the folder, and
     the teacher keeps its random weights. Synchronised batch normalisation becomes the plain one. Region proposal
-    networks hand on few proposals, those without area too, which may be all that random weights give, and batches are not
-    padded to full size.
+    networks hand on few proposals, those without area too, which may be all that random weights give, and batches are
+    not padded to full size.
 
     Args:
         config: Of a toolbox; not changed.
