@@ -84,6 +84,7 @@ BLOCK_KINDS: tuple[LayerKind, ...] = (
     _heads('CrossCovarianceAttention', f'{_BACKBONES}.xcit.XCA', forward=forwards.cross_covariance_attention),
     _heads('ClassAttention', f'{_BACKBONES}.xcit.ClassAttntion', forward=forwards.class_attention),
     _heads('HierarchicalAttention', f'{_BACKBONES}.hivit.Attention', forward=forwards.hierarchical_attention),
+    _heads('ConditionalAttention', 'mmdet.models.layers.transformer.utils.ConditionalAttention', width='embed_dims'),
     LayerKind(
         'TorchAttention',
         lambda m: _IS_TORCH_ATTENTION(m) and m.bias_k is None and not m.add_zero_attn,

@@ -117,12 +117,26 @@ def _follow(value: Any, parameter: Tensor) -> Any:
         double = parameter.dtype == torch.float64 and value.is_floating_point()
         return value.to(parameter.device, torch.float64 if double else value.dtype)
     if isinstance(value, BaseDataElement):
-        return value.to(parameter.device)
+        value = value.to(parameter.device)
+        return _widened(value) if parameter.dtype == torch.float64 else value
     if isinstance(value, Mapping):
         return {key: _follow(item, parameter) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, '_fields'):
         return type(value)(_follow(item, parameter) for item in value)
     return value
+
+
+def _widened(sample: Any) -> Any:
+    """A data element, changed to float64: tensors, and boxes that hold one."""
+    changed: dict[str, Any] = {}
+    for name, value in sample.items():
+        tensor = getattr(value, 'tensor', value)
+        if isinstance(value, BaseDataElement):
+            changed[name] = _widened(value)
+        elif isinstance(tensor, Tensor) and tensor.is_floating_point():
+            changed[name] = value.to(torch.float64)
+    sample.set_data(changed)
+    return sample
 
 
 def output_tensors(output: Any) -> list[Tensor]:

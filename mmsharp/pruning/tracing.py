@@ -293,7 +293,16 @@ class ChannelTrace(TorchDispatchMode):
         if self._paused:
             return result
         inputs = [value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        self.reach(inputs)
+        if (
+            len(inputs) == 1
+            and isinstance(result, Tensor)
+            and torch.Tag.pointwise in func.tags
+            and result is not inputs[0]
+        ):
+            self._reached.add(id(inputs[0]))
+            self._unread.update({result: self._unread[inputs[0]]} if inputs[0] in self._unread else {})
+        else:
+            self.reach(inputs)
         if any(tensor in self._axes for tensor in inputs):
             apply_rule(self, func, args, kwargs or {}, inputs, result)
         return result

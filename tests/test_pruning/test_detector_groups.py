@@ -224,3 +224,31 @@ def test_running_losses_leaves_flags_and_random_states():
     assert random.getstate() == state
     assert not model.training
     assert run_losses(lambda module: module(IMAGE), model) == 'this forward has none'
+
+
+def test_annotations_follow_to_float64():
+    """Boxes, as tensors and in containers, are of the model's precision, labels stay numbers, and the given stays."""
+    from mmengine.structures import BaseDataElement, InstanceData
+
+    class Boxes:
+        """What mmdet wraps boxes in: a tensor that follows ``to``."""
+
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def to(self, *args, **kwargs):
+            return Boxes(self.tensor.to(*args, **kwargs))
+
+        def __len__(self):
+            return len(self.tensor)
+
+    class Seen(nn.Conv2d):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            instances = data_samples[0].gt
+            return super().forward(inputs), instances.scores, instances.boxes.tensor, instances.labels
+
+    given = InstanceData(scores=torch.ones(2), boxes=Boxes(torch.ones(2, 4)), labels=torch.arange(2))
+    samples = [BaseDataElement(gt=given, metainfo=dict(img_shape=(4, 4)))]
+    outputs = tensor_forward(torch.ones(1, 3, 4, 4), samples)(Seen(3, 2, 1).double())
+    assert [tensor.dtype for tensor in outputs] == [torch.float64] * 3 + [torch.int64]
+    assert given.scores.dtype == given.boxes.tensor.dtype == torch.float32

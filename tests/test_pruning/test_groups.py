@@ -138,6 +138,11 @@ COUPLINGS = {
         {},
         {'a': {('a', 'out'), ('last', 'in')}},
     ),
+    'a statistic that nobody reads, scaled': (
+        lambda n, a, b: (a.mean(1) / 2, a)[1],
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
     'whole groups of a normalisation': (
         lambda n, a, b: n.norm(a),
         {'norm': nn.GroupNorm(4, 8)},
@@ -279,6 +284,11 @@ WHOLE = {
     'sorting': (lambda n, a, b: a.sort(1).values, {}, '`sort` along channels'),
     'indexing': (lambda n, a, b: a[:, torch.arange(7, -1, -1)], {}, 'by their number'),
     'a statistic that is read': (lambda n, a, b: a * a.amax(1, keepdim=True), {}, 'reads all channels'),
+    'a statistic, scaled and read': (
+        lambda n, a, b: a * (a.amax(1, keepdim=True) / 2),
+        {},
+        'reads all channels',
+    ),
     'custom function': (lambda n, a, b: Double.apply(a), {}, 'custom function Double'),
     'written into a buffer': (lambda n, a, b: torch.zeros(2, 8, 8, 8).copy_(a), {}, 'fixed'),
     'written into a slice': (lambda n, a, b: torch.zeros(2, 8, 8, 8).index_copy_(1, torch.arange(8), a), {}, ''),
