@@ -16,6 +16,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.decisions import Decisions
+from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
 from mmsharp.pruning.groups import GroupSet
@@ -249,7 +250,8 @@ class ChannelPruner:
                 apply_recipe(model, self.recipe())
             if dtype == torch.float64:
                 model.double()
-            with looked_at(model), full_float32(), decisions.taken() if is_slim else decisions.recorded():
+            recorded = decisions.taken() if is_slim else decisions.recorded()
+            with looked_at(model), few_proposals(model), full_float32(), recorded:
                 outputs.append([tensor.double() for tensor in output_tensors(forward(model))])
         return largest_difference(*outputs)
 
