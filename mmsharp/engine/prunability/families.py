@@ -29,12 +29,14 @@ class Family:
         size: Height and width of the images, where the toolbox's usual size of :data:`SIZES` does not do.
         options: What has to be changed in the config so that the toolbox itself can build, run or train it here.
         reason: Why the family is out of scope.
+        note: Why the architecture itself keeps its channels together, where reasons of layers do not say it.
     """
 
     config: str | None
     size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    note: str | None = None
 
 
 def _outside(reason: str) -> Family:
@@ -229,7 +231,11 @@ _MMPRETRAIN = {
     'poolformer': Family('poolformer-s12_32xb128_in1k.py'),
     'regnet': Family('regnetx-400mf_8xb128_in1k.py'),
     'replknet': Family('replknet-31B_32xb64_in1k.py'),
-    'repmlp': Family('repmlp-base_8xb64_in1k.py'),
+    'repmlp': Family(
+        'repmlp-base_8xb64_in1k.py',
+        note='Its blocks lay the channels beyond the shared sets among the patches of the image and read the result in '
+        'another order, so that a channel less would move every other one to another place.',
+    ),
     'repvgg': Family('repvgg-A0_8xb32_in1k.py'),
     'res2net': Family('res2net50-w14-s8_8xb32_in1k.py'),
     'resnest': Family('resnest50_32xb64_in1k.py'),

@@ -97,8 +97,15 @@ def _explained(rows: list[dict[str, Any]]) -> str:
                 f'{entry["parameters"] / row["parameters"]:.0%} of the parameters)'
                 for entry in row['dense'][:3]
             )
-            lines.append(f'| {row["config"]} | {row["params_removed"]:.0%} | {_cell(held)} |')
+            note = _note(row)
+            lines.append(f'| {row["config"]} | {row["params_removed"]:.0%} | {_cell(held)}{note and f". {note}"} |')
     return '\n'.join(lines).strip()
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """What the family's architecture is to blame for."""
+    family = FAMILIES[row['toolbox']].get(row.get('family', ''))
+    return '' if family is None or family.note is None else family.note
 
 
 def _changes(rows: list[dict[str, Any]]) -> str:

@@ -44,3 +44,9 @@ def test_changed_configs_are_named():
     page = render(dict(RECORD, rows=[dict(ROW, options={'model.head.distillation': False})]))
     assert '| a/a.py | `model.head.distillation=False` |' in page
     assert 'Changed configs' not in render(RECORD)
+
+
+def test_an_architecture_that_holds_its_channels_is_explained():
+    """Where no layer's reason says it."""
+    page = render(dict(RECORD, rows=[dict(ROW, toolbox='mmpretrain', family='repmlp', params_removed=0.2)]))
+    assert '(2 layers, 60% of the parameters). Its blocks lay the channels' in page
