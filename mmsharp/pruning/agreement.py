@@ -227,8 +227,9 @@ def _double_copy(model: nn.Module) -> nn.Module:
 def _copy_with(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
     """A copy of a model with other numbers in its parameters, which are not copied before."""
     memo: dict[int, Any] = {
-        id(parameter): type(parameter)(change(parameter.data), parameter.requires_grad)
+        id(parameter): nn.Parameter(change(parameter.data), parameter.requires_grad)
         for parameter in model.parameters()
+        if type(parameter) is nn.Parameter
     }
     return copy.deepcopy(model, memo)
 
