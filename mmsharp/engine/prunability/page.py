@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from mmsharp.engine.prunability.families import FAMILIES, TOOLBOXES
 
 ENOUGH = 0.4
 """The share of parameters that is to be removable at the ratio of the survey."""
+QUICK = 10.0
+"""Seconds that finding the groups of a network of ResNet-50's size may take."""
 
 
 def render(record: Mapping[str, Any]) -> str:
@@ -40,22 +43,26 @@ are found, the share {settings['ratio']:g} of the channels of every group is mas
 3. a new process that builds it from config and recipe gets the same outputs.
 
 *Parameters* and *MACs* are the shares removed; *backbone* is the share of the backbone's parameters that lie in some
-group; *seconds* is how long finding the groups took. Images have {sizes} pixels a side
-(or what the network insists on), batches are not padded further, and a region proposal network hands on at most 50
-proposals, boxes without area among them; MACs are counted at that size.
+group; *seconds* is the processor time of finding the groups in one thread, how long it takes on an idle core. Images
+have {sizes} pixels a side (or what the network insists on), batches are not padded further, and a region
+proposal network hands on at most 50 proposals, boxes without area among them; MACs are counted at that size.
 
 Machine: {place['processor']}, {place['cores']} cores, one thread per process, {place['system']}, Python
 {place['python']}; {packages}; seed {settings['seed']}."""
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    lines = ['| | families | pass | of these with at least 40 % of the parameters removed |', '|---|---:|---:|---:|']
+    lines = [
+        '| | families | pass | of these with at least 40 % of the parameters removed | groups found in at most 10 s |',
+        '|---|---:|---:|---:|---:|',
+    ]
     for toolbox in TOOLBOXES:
         rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
         passed = [row for row in rows if row['status'] == 'pass']
         enough = [row for row in passed if row['params_removed'] >= ENOUGH]
         if rows:
-            lines.append(f'| {toolbox} | {len(rows)} | {len(passed)} | {len(enough)} |')
+            quick = [row for row in rows if (row.get('seconds_for_groups') or math.inf) <= QUICK]
+            lines.append(f'| {toolbox} | {len(rows)} | {len(passed)} | {len(enough)} | {len(quick)} |')
     return '\n'.join(lines)
 
 

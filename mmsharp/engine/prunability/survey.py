@@ -27,7 +27,7 @@ class Settings:
     """What decides the numbers of a survey.
 
     Args:
-        ratio: Share of the channels of every group that is masked, in (0, 1).
+        ratio: Share of the channels of every group that is masked, in [0, 1).
         seed: Of weights, images and scores.
         timeout: Seconds for one config.
 
@@ -40,8 +40,8 @@ class Settings:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio < 1:
-            raise MmsharpError(f'ratio is {self.ratio!r}, expected a number above 0 and below 1')
+        if not 0 <= self.ratio < 1:
+            raise MmsharpError(f'ratio is {self.ratio!r}, expected a number from 0 to below 1')
         if not self.timeout > 0:
             raise MmsharpError(f'timeout is {self.timeout!r}, expected a positive number of seconds')
 

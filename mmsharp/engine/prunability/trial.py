@@ -110,10 +110,10 @@ def measure(trial: Trial, folder: Path) -> None:
         raise MmsharpError('the forward gives no numbers that could be compared')
 
     row.begin('groups')
-    began = time.perf_counter()
+    began = time.process_time()  # of one thread: what it takes on an idle core
     groups = find_groups(model, forward)
     row.add(
-        seconds_for_groups=round(time.perf_counter() - began, 2),
+        seconds_for_groups=round(time.process_time() - began, 2),
         groups=len(groups.groups),
         channels=sum(group.channels for group in groups.groups),
         backbone_in_groups=share_in_groups(model, groups, 'backbone'),

@@ -21,6 +21,8 @@ TIMED_AXES: dict[str, tuple[str, ...]] = {
     'PartedConv': ('out', 'inner'),
     'ConvTranspose': ('out', 'in'),
     'Linear': ('out', 'in'),
+    'StandardisedConv': ('out', 'in'),
+    'RescaledConv': ('out', 'in'),
 }
 """Kinds of layers that are timed alone, and the axes that say how much work they do."""
 

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn.bricks.conv_ws import ConvAWS2d, ConvWS2d
 from torch import nn
 
 import mmsharp.pruning.latency.measuring as measuring
@@ -139,13 +140,16 @@ class Kinds(nn.Module):
         self.depthwise = nn.Conv2d(32, 32, 3, padding=1, groups=32)
         self.grouped = nn.Conv2d(32, 64, 3, padding=1, groups=16)
         self.parted = nn.Conv2d(64, 24, 1, groups=2)
+        self.standardised = ConvWS2d(24, 24, 1)
+        self.rescaled = ConvAWS2d(24, 24, 1)
         self.up = nn.ConvTranspose2d(24, 16, 2, stride=2)
         self.line = nn.Conv1d(16, 16, 1)
         self.fc = nn.Linear(16, 40)
         self.last = nn.Linear(40, 3)
 
     def forward(self, x):
-        x = self.up(self.parted(self.grouped(self.depthwise(self.stem(x)))))
+        x = self.parted(self.grouped(self.depthwise(self.stem(x))))
+        x = self.up(self.rescaled(self.standardised(x)))
         return self.last(self.fc(self.line(self.line(x.flatten(2))).mean(2)))
 
 
