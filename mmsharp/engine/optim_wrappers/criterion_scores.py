@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import ChannelGroup, Member
 from mmsharp.pruning.layers import axis_size, layer_kind
-from mmsharp.sharpness import AscentParameter
+from mmsharp.sharpness import AdaSAP, Ascent, AscentParameter, MomentumSAM
 from mmsharp.type_names import class_names
 
 Criterion = Callable[[nn.Module, ChannelGroup], Tensor]
@@ -118,3 +118,23 @@ class CriterionScores:
             members = (Member(path, 'out', everything, everything),)
             self._groups[path] = ChannelGroup(path, len(everything), members)
         return self._groups[path]
+
+
+def connect_criterion(ascent: Ascent, model: nn.Module, optimizer: torch.optim.Optimizer) -> CriterionScores | None:
+    """Let the criterion of an ascent that scores by one see the model and the optimizer's steps.
+
+    Example:
+        >>> model = nn.Linear(1, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> ascent = AdaSAP(score=dict(type='Magnitude'))
+        >>> connect_criterion(ascent, model, optimizer) is ascent.score_by
+        True
+        >>> connect_criterion(AdaSAP(), model, optimizer) is None
+        True
+    """
+    scoring = ascent.ascent if isinstance(ascent, MomentumSAM) else ascent
+    if not isinstance(scoring, AdaSAP) or scoring.criterion is None:
+        return None
+    scores = CriterionScores(model, scoring.criterion, optimizer)
+    scoring.score_by = scores
+    return scores

@@ -9,57 +9,38 @@ clipping, stepping and zeroing after) stays the parent's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from mmengine.dist import all_reduce_params, get_world_size
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
 from mmsharp.engine.optim_wrappers.checkpointing import non_reentrant_checkpoints
-from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores
+from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores, connect_criterion
 from mmsharp.engine.optim_wrappers.deferred_scalars import defer_scalar
+from mmsharp.engine.optim_wrappers.first_gradients import FirstGradients, mean_over_processes, separate
+from mmsharp.engine.optim_wrappers.loss_check import LossCheck
+from mmsharp.engine.optim_wrappers.moved_parameters import MovedParameters
+from mmsharp.engine.optim_wrappers.parts import build_ascent, build_policy
+from mmsharp.engine.optim_wrappers.step_plan import Plan, plan_step
+from mmsharp.engine.optim_wrappers.unfit_models import refuse_static_graph, refuse_unfit
+from mmsharp.engine.optim_wrappers.watched_forward import WatchedForward
 from mmsharp.errors import MmsharpError
-from mmsharp.registry import ASCENTS, POLICIES, build_part
+from mmsharp.registry import ASCENTS
 from mmsharp.sharpness import (
-    AdaSAP,
     Ascent,
     AscentParameter,
-    AscentReading,
-    ForwardState,
-    MomentumSAM,
     Policy,
     WeightGuard,
     frozen_statistics,
     gradient_norm,
-    select_parameters,
-    validate_filter,
 )
-from mmsharp.type_names import class_names
-
-MOMENTA = ('momentum_buffer', 'exp_avg')
-"""What optimizers call their momentum: SGD and RMSprop, Adam and its kin."""
 
 STATE_KEY = 'sharpness'
-
-
-class Plan(NamedTuple):
-    """What the step at hand does.
-
-    Args:
-        chosen: The parameters whose ascent is taken; none in a plain step.
-        two_passes: Whether the ascent follows a gradient, which the first of two passes gives.
-        reading: What the ascent saw, where it was taken before the forward pass.
-    """
-
-    chosen: list[AscentParameter]
-    two_passes: bool
-    reading: AscentReading | None = None
 
 
 class SharpnessAware:
@@ -129,29 +110,16 @@ class SharpnessAware:
         if isinstance(kwargs.get('clip_grad'), Mapping):
             # The parent pops `type` out of what the user passed.
             kwargs['clip_grad'] = dict(kwargs['clip_grad'])
-        if parameters is not None:
-            validate_filter(parameters)
-        built = build_part(POLICIES, dict(type='EveryStep') if policy is None else policy)
-        if not isinstance(built, Policy):
-            raise MmsharpError(
-                f'policy={policy!r} is neither a Policy nor the config of one; accepted types: '
-                f'{", ".join(sorted(POLICIES.module_dict))}'
-            )
+        self._moved = MovedParameters(parameters)
+        self._policy = build_policy(policy)
         super().__init__(*args, **kwargs)
-        self._policy = built
-        self._parameters = parameters
         self._synchronise = synchronise
         self._skip_nonfinite = skip_nonfinite
         self._guard = WeightGuard()
-        self._call: CapturedCall | None = None
-        self._before: ForwardState | None = None
-        self._output: Any = None
-        self._is_checked = False
-        self._calls = 0
+        self._forward = WatchedForward(type(self).__name__)
+        self._check_loss = LossCheck(type(self).__name__)
         self._plan: Plan | None = None
-        self._first: dict[str, Tensor] = {}
-        self._selected: list[AscentParameter] | None = None
-        self._trainable: tuple[bool, ...] = ()
+        self._first = FirstGradients()
         self._masks: Mapping[nn.Parameter, Tensor] = {}
         self._scores: CriterionScores | None = None
         self._loaded_scores: Mapping[str, Any] = {}
@@ -164,18 +132,7 @@ class SharpnessAware:
 
     def set_ascent(self, ascent: Mapping[str, Any] | Ascent) -> None:
         """Exchange the ascent, as AdaSAP does when its phases change."""
-        built = build_part(ASCENTS, ascent)
-        if not isinstance(built, Ascent):
-            raise MmsharpError(
-                f'ascent={ascent!r} is neither an Ascent nor the config of one; accepted types: '
-                f'{", ".join(sorted(ASCENTS.module_dict))}'
-            )
-        if built.direction != 'gradient' and self._policy.corrects:
-            raise MmsharpError(
-                f'{type(self._policy).__name__} compares two gradients, and {type(built).__name__} takes one; use '
-                'another policy or another ascent'
-            )
-        self._ascent = built
+        self._ascent = build_ascent(ascent, self._policy)
         self._forget_parameters()
 
     def set_masks(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
@@ -186,7 +143,7 @@ class SharpnessAware:
         """Drop what was derived from the model's shapes; call it after the model has been slimmed."""
         self._forget_parameters()
         self._masks = {}
-        self._first = {}
+        self._first.clear()
         self._policy.forget()
         self._guard.release()
 
@@ -194,20 +151,17 @@ class SharpnessAware:
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """The parent's context, in which the forward of ``model`` is captured, or displaced along the momentum."""
         refuse_unfit(model)
-        self._call, self._calls, self._before, self._output = None, 0, None, None
+        self._forward.forget()
+        self._check_loss.drop()
         self._plan = plan = self._make_plan(model)
         if plan.two_passes:
             refuse_static_graph(model)
-        inner = inner_model(model)
         with ExitStack() as stack:
-            if plan.chosen:
-                # On the inner model: a distributed wrapper exchanges buffers before it calls it.
-                stack.callback(inner.register_forward_pre_hook(self._see_state, prepend=True).remove)
-            if plan.two_passes and not self._is_checked:
-                stack.callback(inner.register_forward_hook(self._see_output).remove)
-            stack.callback(model.register_forward_pre_hook(self._see, with_kwargs=True, prepend=True).remove)
+            if plan.two_passes and not self._check_loss.is_done:
+                stack.callback(inner_model(model).register_forward_hook(self._check_loss.see).remove)
+            stack.enter_context(self._forward.watching(model, state=bool(plan.chosen), call=plan.two_passes))
             if plan.reading is not None:
-                stack.enter_context(self._guard.displaced([parameter.tensor for parameter in plan.chosen]))
+                stack.enter_context(self._guard.displaced(plan.tensors))
             stack.enter_context(super().optim_context(model))  # type: ignore[misc]
             stack.enter_context(_no_sync(model, plan.two_passes))
             stack.enter_context(non_reentrant_checkpoints())
@@ -230,33 +184,17 @@ class SharpnessAware:
             elif plan.reading is None:
                 super().backward(loss, **kwargs)  # type: ignore[misc]
             else:
-                with self._guard.displaced([parameter.tensor for parameter in plan.chosen]):
+                with self._guard.displaced(plan.tensors):
                     super().backward(loss, **kwargs)  # type: ignore[misc]
                 self._log(momentum_norm=plan.reading.gradient_norm, radius=plan.reading.radius)
-        self._before = None
-
-    @contextmanager
-    def _rewinding(self) -> Iterator[None]:
-        """Give the model back the state that the step began with if an exception ends it."""
-        try:
-            yield
-        except BaseException:
-            if self._before is not None:
-                self._before.rewind()
-            self._plan = self._call = self._before = self._output = None
-            raise
+        self._forward.before = None
 
     def step(self, **kwargs: Any) -> None:
         """Let the policy correct the gradients, then clip and step as the parent does."""
-        if self._policy.corrects and self._selected is not None:
-            gradients = {p.name: p.tensor.grad for p in self._selected if p.tensor.grad is not None}
-            first, self._first = self._first, {}
-            if first and get_world_size() > 1:
-                # A rank may lack first gradients that others have; of the averaged ones all ranks have the same.
-                first = {name: first.get(name, torch.zeros_like(value)) for name, value in gradients.items()}
-                all_reduce_params(list(first.values()), op='mean')
-            self._policy.correct_(gradients, first)
-        if self._skip_nonfinite and not self._skips_by_itself and not self._all_finite():
+        if self._policy.corrects and self._moved.selected is not None:
+            gradients = {p.name: p.tensor.grad for p in self._moved.selected if p.tensor.grad is not None}
+            self._policy.correct_(gradients, self._first.take(gradients))
+        if self._skip_nonfinite and not self._skips_by_itself and not self._is_finite():
             self._log(skipped=torch.ones(()))
             return
         super().step(**kwargs)  # type: ignore[misc]
@@ -285,7 +223,7 @@ class SharpnessAware:
     def _make_plan(self, model: nn.Module) -> Plan:
         step, micro_batch = divmod(self._inner_count, self._accumulative_counts)  # type: ignore[attr-defined]
         if micro_batch == 0:
-            self._first = {}  # a step that was abandoned may have left some
+            self._first.clear()
         parameters = self._parameters_of(model)
         if not parameters:
             raise MmsharpError(
@@ -293,36 +231,15 @@ class SharpnessAware:
                 f'{type(self).__name__}, or train without an ascent'
             )
         chosen = list(self._policy.select(step, parameters))
-        if self._ascent.direction == 'gradient' or not chosen:
-            return Plan(chosen, two_passes=bool(chosen))
-        moved = [(parameter, self._momentum(parameter)) for parameter in chosen]
-        chosen = [parameter for parameter, momentum in moved if momentum is not None]
-        if not chosen:
-            self._refuse_without_momentum(parameters)
-            return Plan([], two_passes=False)
-        perturbations = [momentum.clone() for _, momentum in moved if momentum is not None]
-        reading = self._perturbations_(chosen, perturbations)
-        self._guard.prepare([parameter.tensor for parameter in chosen], perturbations)
-        return Plan(chosen, two_passes=False, reading=reading)
-
-    def _refuse_without_momentum(self, parameters: list[AscentParameter]) -> None:
-        """Momentum that is yet to come is waited for; an optimizer that keeps none is refused.
-
-        Raises:
-            MmsharpError: Naming the optimizer.
-        """
         optimizer = self.optimizer  # type: ignore[attr-defined]
-        keeps_none = all('momentum' in group and not group['momentum'] for group in optimizer.param_groups)
-        has_stepped = any(optimizer.state.get(parameter.tensor) for parameter in parameters)
-        if keeps_none or (has_stepped and all(self._momentum(parameter) is None for parameter in parameters)):
-            raise MmsharpError(
-                f'{type(self._ascent).__name__} follows the momentum of the optimizer, and {type(optimizer).__name__} '
-                f'keeps none (looked for {" and ".join(MOMENTA)}); give it momentum, or take another ascent'
-            )
+        plan, known = plan_step(self._ascent, parameters, chosen, optimizer, self._masks)
+        if known:
+            self._guard.prepare(plan.tensors, known)
+        return plan
 
     def _take_plan(self) -> Plan:
         plan, self._plan = self._plan, None
-        if plan is None or not self._calls:
+        if plan is None or not self._forward.calls:
             raise MmsharpError(
                 f'{type(self).__name__} saw no forward pass: the loss must come from a call of the model inside '
                 '`with optim_wrapper.optim_context(model)`, as in BaseModel.train_step; a custom loop or a model with '
@@ -331,31 +248,19 @@ class SharpnessAware:
         return plan
 
     def _backward_twice(self, plan: Plan, loss: Tensor, kwargs: dict[str, Any]) -> None:
-        call = self._take_call()
-        self._check_loss(inner_model(call.model), loss)
-        gradients = self._ascent_gradients(loss, plan.chosen)
-        if all(gradient is None for gradient in gradients):
-            # What a policy leaves out may be used, and so may other ranks' parameters: then eps = 0 here and now.
-            all_were_chosen = len(gradients) == len(self._parameters_of(call.model))
-            if all_were_chosen and not getattr(call.model, 'find_unused_parameters', False):
-                raise MmsharpError(
-                    f'the loss depends on none of the {len(gradients)} parameters that the ascent moves '
-                    f'({plan.chosen[0].name}, ...); choose other `parameters` for {type(self).__name__}'
-                )
-            gradients = [torch.zeros_like(parameter.tensor) for parameter in plan.chosen]
-        if self._synchronise and get_world_size() > 1:
-            # Ranks may lack different gradients, but have to exchange the same.
-            gradients = [torch.zeros_like(p.tensor) if g is None else g for p, g in zip(plan.chosen, gradients)]
-            all_reduce_params(gradients, op='mean')
+        call = self._forward.take_call()
+        inner = inner_model(call.model)
+        self._check_loss(inner, loss, self._loss_factor)
+        gradients = self._directions(call.model, plan, loss)
         moved = [(p, g) for p, g in zip(plan.chosen, gradients) if g is not None]
         chosen = [parameter for parameter, _ in moved]
         perturbations = [gradient for _, gradient in moved]
         if self._policy.corrects:
-            self._keep_first(chosen, perturbations)
-        reading = self._perturbations_(chosen, perturbations)
+            self._first.add(chosen, perturbations)
+        reading = self._ascent.perturb_(chosen, perturbations, [self._masks.get(p.tensor) for p in chosen])
         # Buffers come back after the backward pass: the graph may have saved them.
         with (
-            frozen_statistics(inner_model(call.model), self._before),
+            frozen_statistics(inner, self._forward.before),
             self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations),
         ):
             del perturbations, gradients, moved
@@ -368,100 +273,24 @@ class SharpnessAware:
             radius=reading.radius,
         )
 
-    def _perturbations_(self, chosen: list[AscentParameter], directions: list[Tensor]) -> AscentReading:
-        return self._ascent.perturb_(chosen, directions, [self._masks.get(parameter.tensor) for parameter in chosen])
-
-    def _keep_first(self, chosen: list[AscentParameter], gradients: list[Tensor]) -> None:
-        """Sum up the gradients at ``w`` over the micro-batches of a step."""
-        for parameter, gradient in zip(chosen, gradients):
-            if parameter.name in self._first:
-                self._first[parameter.name].add_(gradient)
-            else:
-                self._first[parameter.name] = gradient.clone()
-
-    def _momentum(self, parameter: AscentParameter) -> Tensor | None:
-        state = self.optimizer.state.get(parameter.tensor, {})  # type: ignore[attr-defined]
-        return next((state[name] for name in MOMENTA if isinstance(state.get(name), Tensor)), None)
-
-    def _check_loss(self, model: nn.Module, loss: Tensor) -> None:
-        """At the first of many steps: the loss has to be the one that the captured forward leads to.
-
-        Raises:
-            MmsharpError: It is another one; a second pass would drop what was added or done to it.
-        """
-        output, self._output = self._output, None
-        if self._is_checked or output is None:
-            return
-        expected = float(model.parse_losses(output)[0].detach())  # type: ignore[operator]
-        found = float(loss.detach()) / self._loss_factor
-        if not math.isfinite(expected) or not math.isfinite(found):
-            return
-        rounding = 1e-4 if loss.dtype in (torch.float32, torch.float64) else 1e-2
-        if not math.isclose(expected, found, rel_tol=rounding, abs_tol=1e-12):
-            raise MmsharpError(
-                f'the loss given to {type(self).__name__} is {found:.6g}, but the forward pass that it saw gives '
-                f'{expected:.6g}: {type(model).__name__}.train_step adds to the loss, or makes several contexts before '
-                'one update; put such terms into the losses that its forward returns'
-            )
-        self._is_checked = True
-
-    def _see_state(self, model: nn.Module, *_: Any) -> None:
-        if self._before is None:
-            self._before = ForwardState(model)
-
-    def _see_output(self, model: nn.Module, arguments: Any, output: Any) -> None:
-        self._output = output
-
-    def _see(self, model: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._calls += 1
-        if self._plan is not None and self._plan.two_passes:
-            self._call = CapturedCall.of(model, arguments, keywords)
-
-    def _take_call(self) -> CapturedCall:
-        call, calls = self._call, self._calls
-        self._call, self._calls = None, 0
-        assert call is not None
-        if calls > 1:
-            raise MmsharpError(
-                f'{type(self).__name__} saw {calls} forward passes inside one optim_context and cannot tell which of '
-                'them to repeat; update the parameters after each pass, with a context of its own'
-            )
-        call.check_inputs()
-        return call
-
-    def _parameters_of(self, model: nn.Module) -> list[AscentParameter]:
-        inner = inner_model(model)
-        which = self._ascent.default_parameters if self._parameters is None else self._parameters
-        trainable = tuple(parameter.requires_grad for parameter in inner.parameters())
-        if self._selected is None:
-            self._selected = select_parameters(inner, which)
-            self._connect_criterion(inner)
-        elif trainable != self._trainable:
-            with suppress(MmsharpError):  # a pattern whose parameters are frozen by now is no reason to stop
-                self._selected = select_parameters(inner, which)
-        self._trainable = trainable
-        return [parameter for parameter in self._selected if parameter.tensor.requires_grad]
-
-    def _connect_criterion(self, model: nn.Module) -> None:
-        """Let the criterion of an ascent that scores by one see the model and the optimizer's steps."""
-        ascent = self._ascent.ascent if isinstance(self._ascent, MomentumSAM) else self._ascent
-        if isinstance(ascent, AdaSAP) and ascent.criterion is not None:
-            self._scores = CriterionScores(model, ascent.criterion, self.optimizer)  # type: ignore[attr-defined]
-            self._scores.load_state_dict(self._loaded_scores)
-            self._loaded_scores = {}
-            ascent.score_by = self._scores
-
-    def _forget_parameters(self) -> None:
-        self._selected = None
-        self._is_checked = False
-        if self._scores is not None:
-            self._scores.close()
-            self._scores = None
+    def _directions(self, model: nn.Module, plan: Plan, loss: Tensor) -> list[Tensor | None]:
+        """The first gradients, of this process or the mean of all; ``None`` for what this loss does not depend on."""
+        gradients = self._ascent_gradients(loss, plan.chosen)
+        if all(gradient is None for gradient in gradients):
+            # What a policy leaves out may be used, and so may other ranks' parameters: then eps = 0 here and now.
+            all_were_chosen = len(gradients) == len(self._parameters_of(model))
+            if all_were_chosen and not getattr(model, 'find_unused_parameters', False):
+                raise MmsharpError(
+                    f'the loss depends on none of the {len(gradients)} parameters that the ascent moves '
+                    f'({plan.chosen[0].name}, ...); choose other `parameters` for {type(self).__name__}'
+                )
+            gradients = [torch.zeros_like(tensor) for tensor in plan.tensors]
+        return mean_over_processes(gradients, plan.chosen) if self._synchronise else gradients
 
     def _ascent_gradients(self, loss: Tensor, chosen: list[AscentParameter]) -> list[Tensor | None]:
         """The gradients of ``loss`` itself, however a parent scales it for its own backward pass; ours to overwrite."""
         tensors = [parameter.tensor for parameter in chosen]
-        return _separate(torch.autograd.grad(loss, tensors, allow_unused=True), chosen)
+        return separate(torch.autograd.grad(loss, tensors, allow_unused=True), chosen)
 
     def _replay(self, call: CapturedCall) -> Tensor:
         with super().optim_context(call.model):  # type: ignore[misc]
@@ -469,7 +298,36 @@ class SharpnessAware:
         loss, _ = inner_model(call.model).parse_losses(losses)  # type: ignore[operator]
         return loss
 
-    def _all_finite(self) -> bool:
+    @contextmanager
+    def _rewinding(self) -> Iterator[None]:
+        """Give the model back the state that the step began with, and forget the step, if an exception ends it."""
+        try:
+            with self._forward.rewinding():
+                yield
+        except BaseException:
+            self._plan = None
+            self._forward.forget()
+            self._check_loss.drop()
+            raise
+
+    def _parameters_of(self, model: nn.Module) -> list[AscentParameter]:
+        inner, is_new = inner_model(model), self._moved.selected is None
+        parameters = self._moved.of(inner, self._ascent.default_parameters)
+        if is_new:
+            self._scores = connect_criterion(self._ascent, inner, self.optimizer)  # type: ignore[attr-defined]
+            if self._scores is not None:
+                self._scores.load_state_dict(self._loaded_scores)
+                self._loaded_scores = {}
+        return parameters
+
+    def _forget_parameters(self) -> None:
+        self._moved.forget()
+        self._check_loss.forget()
+        if self._scores is not None:
+            self._scores.close()
+            self._scores = None
+
+    def _is_finite(self) -> bool:
         groups = self.optimizer.param_groups  # type: ignore[attr-defined]
         gradients = [p.grad for group in groups for p in group['params'] if p.grad is not None]
         return not gradients or bool(gradient_norm(gradients).isfinite())
@@ -491,67 +349,6 @@ class SharpnessAware:
             return float(self.scale_loss(1.0))  # type: ignore[attr-defined]
         finally:
             self._inner_count += 1  # type: ignore[attr-defined]
-
-
-def _separate(gradients: Sequence[Tensor | None], parameters: Sequence[AscentParameter]) -> list[Tensor | None]:
-    """Gradients that may be overwritten one by one.
-
-    Autograd hands out one tensor for both operands of a sum, and expanded ones for a sum over a parameter.
-
-    Raises:
-        MmsharpError: A gradient is sparse.
-    """
-    seen: set[int] = set()
-    separate: list[Tensor | None] = []
-    for gradient, parameter in zip(gradients, parameters):
-        if gradient is not None:
-            if gradient.layout != torch.strided:
-                raise MmsharpError(
-                    f'the gradient of {parameter.name!r} is sparse, and an ascent needs dense ones; build that layer '
-                    'with sparse=False, or leave it out of `parameters`'
-                )
-            storage = gradient.untyped_storage().data_ptr()
-            expanded = any(stride == 0 and size > 1 for stride, size in zip(gradient.stride(), gradient.shape))
-            if expanded or storage in seen:
-                gradient = gradient.clone()
-            seen.add(storage)
-        separate.append(gradient)
-    return separate
-
-
-def refuse_static_graph(model: nn.Module) -> None:
-    """Refuse DDP's static graph, which expects the backward pass that a first pass does not make.
-
-    Raises:
-        MmsharpError: With what to do instead.
-    """
-    if isinstance(model, DistributedDataParallel) and model.static_graph:
-        raise MmsharpError(
-            'static_graph=True of DistributedDataParallel does not allow for the two passes of a sharpness-aware step; '
-            'remove it from model_wrapper_cfg'
-        )
-
-
-def refuse_unfit(model: nn.Module) -> None:
-    """Refuse a model on which a second pass would go wrong unnoticed: compiled as a whole step, or sharded.
-
-    Raises:
-        MmsharpError: With what to do instead.
-
-    Example:
-        >>> refuse_unfit(nn.Linear(1, 1))
-    """
-    if any('FullyShardedDataParallel' in name for name in class_names(model)):
-        raise MmsharpError(
-            f'{type(model).__name__} keeps a piece of each parameter per process, and an ascent needs norms of '
-            'whole ones; train with MMDistributedDataParallel'
-        )
-    for part in (model, inner_model(model)):
-        if hasattr(vars(part).get('train_step'), '_torchdynamo_orig_callable'):
-            raise MmsharpError(
-                'compile=True compiles train_step as a whole, out of which the sharpness-aware wrapper cannot repeat '
-                'the forward pass; set compile=False, or compile the model itself in your code'
-            )
 
 
 def _no_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:

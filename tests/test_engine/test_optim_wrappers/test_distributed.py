@@ -7,21 +7,17 @@ import pytest
 import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from small_network import PAIRS, policy_of
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from two_processes import in_two_processes
 
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
-from mmsharp.registry import ASCENTS, POLICIES, build_part
+from mmsharp.registry import ASCENTS, build_part
 from mmsharp.sharpness import select_parameters
 
 RANKS = range(2)
 STEPS = 6
-PAIRS = [
-    (ascent, policy)
-    for ascent, policy in itertools.product(sorted(ASCENTS.module_dict), sorted(POLICIES.module_dict))
-    if ASCENTS.get(ascent).direction == 'gradient' or not POLICIES.get(policy).corrects
-]
 
 SAM = dict(type='SAM', rho=0.3)
 CASES = {
@@ -184,10 +180,6 @@ def train_all_pairs(rank):
         for ascent, policy in PAIRS
         for unused, counts in ((False, 1), (True, 1), (True, 2))
     ]
-
-
-def policy_of(name):
-    return dict(type=name, **dict(Periodic=dict(interval=2), LookSAM=dict(interval=2)).get(name, {}))
 
 
 def test_every_ascent_under_every_policy_keeps_the_processes_together(tmp_path):
