@@ -250,7 +250,8 @@ class SharpnessAware:
     def _backward_twice(self, plan: Plan, loss: Tensor, kwargs: dict[str, Any]) -> None:
         call = self._forward.take_call()
         inner = inner_model(call.model)
-        self._check_loss(inner, loss, self._loss_factor)
+        factor = float(self.scale_loss(1.0))  # type: ignore[attr-defined]
+        self._check_loss(inner, loss, factor)
         gradients = self._directions(call.model, plan, loss)
         moved = [(p, g) for p, g in zip(plan.chosen, gradients) if g is not None]
         chosen = [parameter for parameter, _ in moved]
@@ -266,10 +267,9 @@ class SharpnessAware:
             del perturbations, gradients, moved
             second = self.scale_loss(self._replay(call))  # type: ignore[attr-defined]
             super().backward(second, **kwargs)  # type: ignore[misc]
-        per_batch = 1.0 / self._loss_factor
         self._log(
-            loss_gap=(second.detach() - loss.detach()) * per_batch,
-            gradient_norm=reading.gradient_norm * per_batch,
+            loss_gap=(second.detach() - loss.detach()) / factor,
+            gradient_norm=reading.gradient_norm / factor,
             radius=reading.radius,
         )
 
@@ -340,15 +340,6 @@ class SharpnessAware:
     def _skips_by_itself(self) -> bool:
         """Whether the parent leaves out steps that are not finite."""
         return False
-
-    @property
-    def _loss_factor(self) -> float:
-        """What the parent multiplied this micro-batch's loss with; its counter has moved on by one since."""
-        self._inner_count -= 1  # type: ignore[attr-defined]
-        try:
-            return float(self.scale_loss(1.0))  # type: ignore[attr-defined]
-        finally:
-            self._inner_count += 1  # type: ignore[attr-defined]
 
 
 def _no_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
