@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
 from mmsharp.engine.config import (
     check_data,
@@ -14,6 +15,7 @@ from mmsharp.engine.config import (
     settle_resume,
     settle_work_dir,
 )
+from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper
 from mmsharp.errors import MmsharpError
 
 
@@ -116,6 +118,9 @@ def test_resume_in_the_config_is_auto(tmp_path):
         ('OptimWrapper', 'AmpOptimWrapper'),
         ('mmsharp.SAMOptimWrapper', 'mmsharp.AmpSAMOptimWrapper'),
         ('mmsharp.AmpSAMOptimWrapper', 'mmsharp.AmpSAMOptimWrapper'),
+        (OptimWrapper, 'AmpOptimWrapper'),
+        (SAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
+        (AmpSAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
     ],
 )
 def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):

@@ -49,10 +49,18 @@ class WatchedForward:
             model: The model, or the wrapper of distributed training around it.
             state: Whether to keep the model's state, to rewind to after an exception or to begin a second pass with.
             call: Whether to capture the call, to make it again.
+
+        Raises:
+            MmsharpError: At a second call, where one is to be captured.
         """
 
         def see_call(model: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             self.calls += 1
+            if call and self.calls > 1:
+                raise MmsharpError(
+                    f'{self.owner} sees {self.calls} forward passes inside one optim_context and cannot tell which of '
+                    'them to repeat; update the parameters after each pass, with a context of its own'
+                )
             if call:
                 self._call = CapturedCall.of(model, arguments, keywords)
 
@@ -65,19 +73,13 @@ class WatchedForward:
             yield
 
     def take_call(self) -> CapturedCall:
-        """Give the call away, of which there has to have been one, on inputs that are still what they were.
+        """Give the call away, whose inputs have to be what they were.
 
         Raises:
-            MmsharpError: There were several, or the forward has overwritten its images.
+            MmsharpError: The forward has overwritten its images.
         """
-        call, calls = self._call, self.calls
-        self._call, self.calls = None, 0
+        call, self._call, self.calls = self._call, None, 0
         assert call is not None
-        if calls > 1:
-            raise MmsharpError(
-                f'{self.owner} saw {calls} forward passes inside one optim_context and cannot tell which of them to '
-                'repeat; update the parameters after each pass, with a context of its own'
-            )
         call.check_inputs()
         return call
 

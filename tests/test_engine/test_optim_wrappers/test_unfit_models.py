@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_network import Network, wrapped
+from small_network import ALL_ASCENTS, Network, train, wrapped
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +18,19 @@ def test_a_compiled_train_step_is_refused_at_the_first_step():
     model.train_step = torch.compile(model.train_step, backend='eager')
     with pytest.raises(MmsharpError, match='compile=False'), wrapper.optim_context(model):
         pass
+
+
+@pytest.mark.parametrize('ascent', ALL_ASCENTS)
+def test_a_model_compiled_inside_trains_alike(ascent):
+    """What the refusal advises: the layers are compiled, and train_step is not."""
+    ends = []
+    for compiled in (False, True):
+        model = Network()
+        if compiled:
+            model.layers.compile(backend='aot_eager')
+        ends.append(train(model, wrapped(model, dict(type=ascent)), steps=3))
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_a_sharded_model_is_refused_at_the_first_step():

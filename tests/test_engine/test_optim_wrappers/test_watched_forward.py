@@ -21,13 +21,21 @@ def test_a_loss_without_a_captured_forward_is_refused():
 
 
 def test_two_forwards_in_one_context_are_refused():
-    """Which of them to repeat cannot be known."""
+    """At the second, since which of them to repeat cannot be known; statistics are as before the first."""
     model = Network()
     wrapper = wrapped(model, SAM())
-    with wrapper.optim_context(model):
-        loss = model(**batch(0))['loss'] + model(**batch(1))['loss']
+    before = copy.deepcopy(model.state_dict())
+    made = []
+
+    def forward_twice():
+        with wrapper.optim_context(model):
+            for seed in range(2):
+                made.append(model(**batch(seed)))
+
     with pytest.raises(MmsharpError, match='2 forward passes'):
-        wrapper.update_params(loss)
+        forward_twice()
+    assert len(made) == 1
+    assert_same(model.state_dict(), before)
 
 
 def test_no_hook_stays_on_the_model():
