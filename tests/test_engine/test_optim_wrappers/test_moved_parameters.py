@@ -1,8 +1,14 @@
 """Which parameters move, while what trains changes."""
 
-import pytest
-from small_network import Network, batch, wrapped
+import copy
 
+import pytest
+import torch
+from mmengine.model import BaseModel
+from small_network import Network, batch, wrapped
+from torch import nn
+
+from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import SAM
 
@@ -48,3 +54,33 @@ def test_parameters_that_are_unfrozen_later_are_followed():
     model.layers[0].requires_grad_(True)
     model.train_step(batch(1), wrapper)
     assert moved[1] - moved[0] == {'layers.0.weight', 'layers.0.bias'}
+
+
+def test_frozen_and_shared_parameters_longhand():
+    """A frozen layer stays where it is and out of the norm; a weight that two layers share moves once."""
+
+    class Tied(BaseModel):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.frozen = nn.Linear(32, 4).requires_grad_(False)
+            self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, inputs, data_samples=None, mode='loss'):
+            return dict(loss=self.second(torch.tanh(self.first(self.frozen(inputs.flatten(1))))).square().mean())
+
+    model, twin = Tied(), Tied()
+    start = copy.deepcopy(model.state_dict())
+    wrapper = SAMOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), ascent=SAM(rho=0.5))
+    for step in range(3):
+        model.train_step(batch(step), wrapper)
+        weight = twin.first.weight
+        before = weight.detach().clone()
+        (direction,) = torch.autograd.grad(twin(**batch(step))['loss'], [weight])
+        weight.data += 0.5 * direction / direction.norm()
+        (gradient,) = torch.autograd.grad(twin(**batch(step))['loss'], [weight])
+        weight.data = before - 0.1 * gradient
+    torch.testing.assert_close(model.first.weight, twin.first.weight, rtol=1e-5, atol=1e-6)
+    assert model.second.weight is model.first.weight
+    assert torch.equal(model.frozen.weight, start['frozen.weight'])

@@ -1,6 +1,8 @@
 """The wrapper inside MMEngine's runner, with everything that a config may switch on beside it."""
 
 import copy
+import json
+import math
 
 import pytest
 import torch
@@ -155,3 +157,22 @@ def test_a_model_with_a_train_step_of_its_own_is_refused(tmp_path):
     """It never enters optim_context: an error at the first step, not plain training."""
     with pytest.raises(MmsharpError, match='optim_context'):
         trained(tmp_path, 'own', dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='SAM')), model='OwnStep')
+
+
+@pytest.mark.parametrize(
+    ('ascent', 'names'),
+    [('AdaSAP', {'loss_gap', 'gradient_norm', 'radius'}), ('MomentumSAM', {'momentum_norm', 'radius'})],
+)
+def test_readings_reach_the_visualizer(tmp_path, ascent, names):
+    """Every backend gets what the local one writes down."""
+    wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type=ascent))
+    hooks = dict(logger=dict(type='LoggerHook', interval=5))
+    trained(tmp_path, ascent, wrapper, kind='Adam', default_hooks=hooks)
+    (written,) = tmp_path.glob('*/*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        readings = {key: value for key, value in line.items() if key.startswith('sharpness/')}
+        assert set(readings) == {f'sharpness/{name}' for name in names}
+        assert all(math.isfinite(value) for value in readings.values())
+        assert readings['sharpness/radius'] > 0

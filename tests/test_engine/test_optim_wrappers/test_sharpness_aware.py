@@ -7,7 +7,22 @@ import weakref
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from small_network import ALL_ASCENTS, PAIRS, Network, assert_same, batch, policy_of, train, wrapped
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import ExponentialLR
+from small_network import (
+    ALL_ASCENTS,
+    PAIRS,
+    Network,
+    assert_close,
+    assert_same,
+    batch,
+    gradient_at,
+    policy_of,
+    train,
+    train_longhand,
+    train_ours,
+    wrapped,
+)
 
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.errors import MmsharpError
@@ -47,6 +62,46 @@ def test_step_equals_the_formula_written_longhand(name):
     for (key, parameter), other in zip(twin.named_parameters(), moved.parameters()):
         expected = parameter if other.grad is None else parameter - 0.1 * other.grad
         torch.testing.assert_close(model.get_parameter(key), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_clipping_longhand():
+    """Only the final gradient is clipped: the ball keeps its radius, and its direction that of the whole gradient."""
+
+    def gradient(model, step, plain, momenta):
+        final = gradient_at(model, plain, 0.3, step)
+        norm = torch.cat([part.flatten() for part in final]).norm()
+        assert norm > 0.05
+        return [part * 0.05 / (norm + 1e-6) for part in final]
+
+    ours = train_ours(ascent=SAM(rho=0.3), clip_grad=dict(max_norm=0.05))
+    assert_close(ours, train_longhand(gradient))
+
+
+def test_schedules_parameter_groups_and_averages_longhand():
+    """A learning rate that changes, one of its own for a layer without weight decay, and an average of the weights."""
+    model, twin = Network(dropout=0.0), Network(dropout=0.0)
+    groups = [
+        dict(params=model.layers[:5].parameters()),
+        dict(params=model.layers[5:].parameters(), lr=0.4, weight_decay=0),
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1, weight_decay=1e-2)
+    wrapper = SAMOptimWrapper(optimizer, ascent=SAM(rho=0.3))
+    schedule = ExponentialLR(wrapper, gamma=0.5)
+    average = ExponentialMovingAverage(model.layers, momentum=0.2)
+    means = [parameter.detach().clone() for parameter in twin.layers.parameters()]
+    for step in range(4):
+        model.train_step(batch(step), wrapper)
+        schedule.step()
+        average.update_parameters(model.layers)
+        gradients = gradient_at(twin, gradient_at(twin, means, 0.0, step), 0.3, step)
+        last = len(gradients) - 2
+        for index, (parameter, gradient) in enumerate(zip(twin.layers.parameters(), gradients)):
+            lr, decay = (0.1, 1e-2) if index < last else (0.4, 0.0)
+            parameter.data -= lr * 0.5**step * (gradient + decay * parameter.data)
+            means[index] = parameter.detach().clone() if step == 0 else 0.8 * means[index] + 0.2 * parameter.detach()
+    assert_close(model, twin)
+    for ours, theirs in zip(average.module.parameters(), means):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(('ascent', 'policy'), PAIRS)
