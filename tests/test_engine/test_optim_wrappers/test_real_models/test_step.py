@@ -49,14 +49,15 @@ def test_training_is_the_formula_written_out(real, ascent, policy):
     assert all(moved)
 
 
-def test_accumulation_and_clipping_are_those_of_the_final_gradient(real):
+@pytest.mark.parametrize('max_norm', [None, 0.1])
+def test_accumulation_and_clipping_are_those_of_the_final_gradient(real, max_norm):
     """Each micro-batch has its own ball; only what they sum up to is clipped."""
     model, twin = real.make(), real.make()
     batches = [real.batch(seed) for seed in range(4)]
-    wrapper = wrap(model, ascent=dict(type='SAM'), accumulative_counts=2, clip_grad=dict(max_norm=0.1))
-    states = train(model, wrapper, batches)
+    clipping = {} if max_norm is None else dict(clip_grad=dict(max_norm=max_norm))
+    states = train(model, wrap(model, ascent=dict(type='SAM'), accumulative_counts=2, **clipping), batches)
     parts = build_part(ASCENTS, dict(type='SAM')), build_part(POLICIES, policy_of('EveryStep'))
-    train_longhand(twin, batches, states, *parts, counts=2, max_norm=0.1)
+    train_longhand(twin, batches, states, *parts, counts=2, max_norm=max_norm)
     assert_as_longhand(model, twin)
 
 
