@@ -27,7 +27,8 @@ class ForwardState:
     begin where the first one did, and what it leaves must not count. Kept are:
 
     - all buffers but those of BatchNorm, by name, so that it does not matter whether they are written or exchanged;
-    - the statistics of BatchNorm, which do not decide what a training pass computes, for :meth:`rewind` alone;
+    - the statistics of BatchNorm, which do not decide what a training pass computes, for :meth:`rewind` alone, but for
+      those in averaged models, into which their sources' are copied;
     - parameters that require no gradient inside MMEngine's averaged models;
     - numbers, texts, tensors (by reference), and the content of the lists, dicts, sets and deques that are attributes
       of modules from outside of ``torch.nn``, such as the history of a dynamic assigner.
@@ -63,8 +64,11 @@ class ForwardState:
         self._averaged: list[tuple[nn.Parameter, Tensor]] = []
         self._attributes: list[tuple[nn.Module, dict[str, Any]]] = []
         copies: dict[int, Tensor] = {}
-        for module in model.modules():
-            if keeps_torch_statistics(module):
+        inside: set[int] = set()
+        for module in model.modules():  # parents first
+            if AVERAGED in class_names(module):
+                inside.update(map(id, module.modules()))
+            if keeps_torch_statistics(module) and id(module) not in inside:
                 self._statistics += [buffer for buffer in module._buffers.values() if buffer is not None]
             else:
                 for name, buffer in module._buffers.items():

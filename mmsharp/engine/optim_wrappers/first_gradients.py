@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from mmengine.dist import all_reduce_params, get_world_size
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import AscentParameter
@@ -43,6 +44,50 @@ def separate(gradients: Sequence[Tensor | None], parameters: Sequence[AscentPara
             seen.add(storage)
         apart.append(gradient)
     return apart
+
+
+def marks_of(gradients: Iterable[Tensor | None]) -> list[tuple[int, int]]:
+    """What tells a gradient that somebody writes, or puts in another's place, from one that is left alone.
+
+    Example:
+        >>> gradient = torch.zeros(1)
+        >>> before = marks_of([gradient, None])
+        >>> _ = gradient.add_(1.0)
+        >>> [mark == old for mark, old in zip(marks_of([gradient, None]), before)]
+        [False, True]
+    """
+    return [(0, 0) if gradient is None else (id(gradient), gradient._version) for gradient in gradients]
+
+
+@contextmanager
+def untouched_gradients(optimizer: torch.optim.Optimizer, model: nn.Module) -> Iterator[None]:
+    """Refuse a backward pass inside that writes ``.grad``, as a first pass must not.
+
+    It does so where a layer runs a backward pass of its own, through which ``torch.autograd.grad`` does not see either:
+    its parameters would silently not be moved.
+
+    Raises:
+        MmsharpError: Naming the first parameter whose gradient was written.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        >>> with untouched_gradients(optimizer, layer):
+        ...     layer(torch.ones(1, 1)).sum().backward()
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: the first pass has written the gradient of 'weight': ...
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    before = marks_of(parameter.grad for parameter in parameters)
+    yield
+    for parameter, mark, old in zip(parameters, marks_of(parameter.grad for parameter in parameters), before):
+        if mark != old:
+            name = next((name for name, value in model.named_parameters() if value is parameter), 'a parameter')
+            raise MmsharpError(
+                f'the first pass has written the gradient of {name!r}: a layer around it runs a backward pass of its '
+                'own (a reversible network, a reentrant checkpoint that is not of torch), through which no ascent can '
+                'be taken; switch that off (no_custom_backward=True for RevVisionTransformer)'
+            )
 
 
 def mean_over_processes(

@@ -22,7 +22,12 @@ from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
 from mmsharp.engine.optim_wrappers.checkpointing import non_reentrant_checkpoints
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores, connect_criterion
 from mmsharp.engine.optim_wrappers.deferred_scalars import defer_scalar
-from mmsharp.engine.optim_wrappers.first_gradients import FirstGradients, mean_over_processes, separate
+from mmsharp.engine.optim_wrappers.first_gradients import (
+    FirstGradients,
+    mean_over_processes,
+    separate,
+    untouched_gradients,
+)
 from mmsharp.engine.optim_wrappers.loss_check import LossCheck
 from mmsharp.engine.optim_wrappers.moved_parameters import MovedParameters
 from mmsharp.engine.optim_wrappers.parts import build_ascent, build_policy
@@ -86,7 +91,8 @@ class SharpnessAware:
     Raises:
         MmsharpError: No or an unknown ascent, policy or filter, a policy that needs two gradients with an ascent that
             has one, a loss whose forward was not seen inside ``optim_context`` or that is not the loss of that forward,
-            two forwards inside one context, a compiled or sharded model, or momentum to follow where there is none.
+            two forwards inside one context, a compiled or sharded model, a layer with a backward pass of its own, or
+            momentum to follow where there is none.
     """
 
     def __init__(
@@ -275,7 +281,8 @@ class SharpnessAware:
 
     def _directions(self, model: nn.Module, plan: Plan, loss: Tensor) -> list[Tensor | None]:
         """The first gradients, of this process or the mean of all; ``None`` for what this loss does not depend on."""
-        gradients = self._ascent_gradients(loss, plan.chosen)
+        with untouched_gradients(self.optimizer, inner_model(model)):  # type: ignore[attr-defined]
+            gradients = self._ascent_gradients(loss, plan.chosen)
         if all(gradient is None for gradient in gradients):
             # What a policy leaves out may be used, and so may other ranks' parameters: then eps = 0 here and now.
             all_were_chosen = len(gradients) == len(self._parameters_of(model))

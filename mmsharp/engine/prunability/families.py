@@ -51,6 +51,8 @@ _NOT_DISTILLED = {'model.head.distillation': False}
 """mmpretrain trains no distilled heads."""
 _NO_DOWNLOAD = {'model.neck.rfp_backbone.pretrained': None}
 """Weights that the initialisation would fetch."""
+_STORED = {'model.backbone.no_custom_backward': True}
+"""A reversible network runs backward passes of its own, which a sharpness-aware step refuses."""
 _NONZERO_EPS = {'model.backbone.norm_cfg.eps': 1e-5}
 """torch 2.11 refuses the 0 of the config."""
 
@@ -241,7 +243,7 @@ _MMPRETRAIN = {
     'resnest': Family('resnest50_32xb64_in1k.py'),
     'resnet': Family('resnet18_8xb32_in1k.py'),
     'resnext': Family('resnext50-32x4d_8xb32_in1k.py'),
-    'revvit': Family('revvit-small_8xb256_in1k.py'),
+    'revvit': Family('revvit-small_8xb256_in1k.py', options=_STORED),
     'riformer': Family('riformer-s12_8xb128_in1k.py'),
     'sam': _outside('feature extractors without a head'),
     'seresnet': Family('seresnet50_8xb32_in1k.py'),

@@ -102,3 +102,43 @@ def test_a_sparse_gradient_is_named():
     model = Embedding()
     with pytest.raises(MmsharpError, match=r"'table\.weight' is sparse.*sparse=False"):
         model.train_step(dict(inputs=torch.tensor([0, 1])), wrapped(model, SAM(), weight_decay=0.0))
+
+
+class Reversible(torch.autograd.Function):
+    """Computes its layer again in the backward pass, and calls that layer's backward pass itself."""
+
+    @staticmethod
+    def forward(context, inputs, layer):
+        context.save_for_backward(inputs)
+        context.layer = layer
+        with torch.no_grad():
+            return layer(inputs)
+
+    @staticmethod
+    def backward(context, gradient):
+        (saved,) = context.saved_tensors
+        inputs = saved.detach().requires_grad_()
+        with torch.enable_grad():
+            context.layer(inputs).backward(gradient)
+        return inputs.grad, None
+
+
+@pytest.mark.parametrize('counts', [1, 2])
+def test_a_layer_with_a_backward_pass_of_its_own_is_refused(counts):
+    """Its parameters would not move, and get the gradient at w on top of that at w + eps; accumulated or not."""
+
+    class Own(Network):
+        is_reversible = False
+
+        def forward(self, inputs, data_samples=None, mode='loss'):
+            features = self.layers[:5](inputs)
+            outputs = Reversible.apply(features, self.layers[5]) if self.is_reversible else self.layers[5](features)
+            return dict(loss=outputs.square().mean())
+
+    model = Own(dropout=0.0)
+    wrapper = wrapped(model, SAM(), accumulative_counts=counts)
+    for step in range(counts - 1):
+        model.train_step(batch(step), wrapper)  # from here on there are gradients
+    model.is_reversible = True
+    with pytest.raises(MmsharpError, match=r"gradient of 'layers\.5\.weight'.*backward pass of its own"):
+        model.train_step(batch(2), wrapper)

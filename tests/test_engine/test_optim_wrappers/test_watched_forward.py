@@ -103,12 +103,12 @@ def test_buffers_that_a_graph_has_saved_are_left_alone():
 
 
 class Remembering(BaseModel):
-    """A loss that depends on what was seen: buffers written and exchanged, a number, a list, a momentum encoder."""
+    """A loss that depends on what was seen: buffers written and exchanged, a number, a list, a momentum encoder with BatchNorm."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.layer = nn.Linear(8, 2)
+        self.layer = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
         self.target = ExponentialMovingAverage(self.layer, momentum=0.5)
         self.target.requires_grad_(False)
         self.register_buffer('written', torch.zeros(()))
