@@ -16,6 +16,7 @@ AVERAGED = 'BaseAveragedModel'
 """MMEngine's class of momentum encoders, whose parameters a forward pass moves without a gradient."""
 VALUES = (bool, int, float, complex, str, type(None), Tensor)
 CONTAINERS = (list, dict, set, deque)
+MISSING = object()
 OWN = frozenset(vars(nn.Module()))
 """What every module has: its parts and hooks, which no forward pass changes."""
 
@@ -30,8 +31,9 @@ class ForwardState:
     - the statistics of BatchNorm, which do not decide what a training pass computes, for :meth:`rewind` alone, but for
       those in averaged models, into which their sources' are copied;
     - parameters that require no gradient inside MMEngine's averaged models;
-    - numbers, texts, tensors (by reference), and the content of the lists, dicts, sets and deques that are attributes
-      of modules from outside of ``torch.nn``, such as the history of a dynamic assigner.
+    - numbers, texts, tensors, and the content of the lists, dicts, sets and deques that are attributes of modules from
+      outside of ``torch.nn``, such as a queue of features or the history of a dynamic assigner. Tensors that are part
+      of a graph, and those in containers, are kept by reference.
 
     Not kept is what a forward pass changes elsewhere: other objects, files, parameters that require no gradient.
 
@@ -59,7 +61,7 @@ class ForwardState:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+        self._tensors: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
         self._statistics: list[Tensor] = []
         self._averaged: list[tuple[nn.Parameter, Tensor]] = []
         self._attributes: list[tuple[nn.Module, dict[str, Any]]] = []
@@ -71,38 +73,47 @@ class ForwardState:
             if keeps_torch_statistics(module) and id(module) not in inside:
                 self._statistics += [buffer for buffer in module._buffers.values() if buffer is not None]
             else:
-                for name, buffer in module._buffers.items():
-                    if buffer is not None:
-                        copy = copies.setdefault(id(buffer), buffer.detach().clone())
-                        self._buffers.append((module, name, buffer, copy))
+                self._keep(
+                    module._buffers, [name for name, value in module._buffers.items() if value is not None], copies
+                )
             if not type(module).__module__.startswith('torch.nn.'):
                 self._attributes.append((module, _plain_attributes(module)))
+                self._keep(vars(module), [name for name, value in vars(module).items() if _is_memory(value)], copies)
             if AVERAGED in class_names(module):
                 frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
                 self._averaged += [(parameter, parameter.detach().clone()) for parameter in frozen]
         self._copies = [torch.empty_like(buffer) for buffer in self._statistics]
         _copy(self._copies, self._statistics)
 
+    def _keep(self, holder: dict[str, Any], names: list[str], copies: dict[int, Tensor]) -> None:
+        for name in names:
+            tensor = holder[name]
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.detach().clone()
+            self._tensors.append((holder, name, tensor, copies[id(tensor)]))
+
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Inside, the model is as it was at first; afterwards, also after an exception, as just before entering."""
-        buffers = [(module, name, module._buffers.get(name)) for module, name, _, _ in self._buffers]
+        tensors = [(holder, name, holder.get(name, MISSING)) for holder, name, _, _ in self._tensors]
         averaged = [(parameter, parameter.data) for parameter, _ in self._averaged]
         attributes = [(module, _plain_attributes(module)) for module, _ in self._attributes]
         # Copies of the copies, which a later rewind still needs; one for each, as buffers may be shared.
-        copies = [kept for *_, kept in self._buffers] + [kept for _, kept in self._averaged]
+        copies = [kept for *_, kept in self._tensors] + [kept for _, kept in self._averaged]
         scratch = {id(kept): kept.clone() for kept in copies}
         try:
-            for module, name, _, copy in self._buffers:
-                module._buffers[name] = scratch[id(copy)]
-            for parameter, copy in self._averaged:
-                parameter.data = scratch[id(copy)]
             for module, values in self._attributes:
                 _set_attributes(module, values)
+            for holder, name, _, copy in self._tensors:
+                holder[name] = scratch[id(copy)]
+            for parameter, copy in self._averaged:
+                parameter.data = scratch[id(copy)]
             yield
         finally:
-            for module, name, buffer in buffers:
-                module._buffers[name] = buffer
+            for holder, name, tensor in tensors:
+                holder[name] = tensor
+                if tensor is MISSING:
+                    del holder[name]
             for parameter, data in averaged:
                 parameter.data = data
             for module, values in attributes:
@@ -111,9 +122,9 @@ class ForwardState:
     def rewind(self) -> None:
         """Put the model back to this state for good, statistics of BatchNorm included; its graphs are useless then."""
         _copy(self._statistics, self._copies)
-        _copy([buffer for *_, buffer, _ in self._buffers], [copy for *_, copy in self._buffers])
-        for module, name, buffer, _ in self._buffers:
-            module._buffers[name] = buffer
+        _copy([tensor for *_, tensor, _ in self._tensors], [copy for *_, copy in self._tensors])
+        for holder, name, tensor, _ in self._tensors:
+            holder[name] = tensor
         _copy([parameter.data for parameter, _ in self._averaged], [copy for _, copy in self._averaged])
         for module, values in self._attributes:
             _set_attributes(module, values)
@@ -129,6 +140,17 @@ def keeps_torch_statistics(module: nn.Module) -> bool:
     if not isinstance(module, nn.modules.batchnorm._BatchNorm):
         return False
     return type(module).forward in (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+
+
+def _is_memory(value: Any) -> bool:
+    """Whether an attribute is a tensor that a forward pass may write into: no result of one, and not spread out."""
+    return (
+        type(value) is Tensor
+        and not value.requires_grad
+        and not value.is_inference()
+        and value.layout == torch.strided
+        and all(stride > 0 or size < 2 for stride, size in zip(value.stride(), value.shape))
+    )
 
 
 def _plain_attributes(module: nn.Module) -> dict[str, Any]:

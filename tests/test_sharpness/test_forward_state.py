@@ -8,7 +8,7 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
-from mmsharp.sharpness import ForwardState
+from mmsharp.sharpness import ForwardState, frozen_statistics
 from mmsharp.sharpness.forward_state import keeps_torch_statistics
 
 
@@ -24,13 +24,15 @@ class Everything(nn.Module):
         self.register_buffer('exchanged', torch.zeros(2))
         self.register_buffer('numpys', torch.zeros(2))
         self.register_buffer('nothing', None)
-        self.number, self.text, self.tensor = 0, '', torch.zeros(1)
+        self.number, self.text, self.tensor, self.memory = 0, '', torch.zeros(1), torch.zeros(3, 2)
         self.listed, self.named, self.unique, self.queue, self._private = [], {}, set(), deque(maxlen=3), []
 
     def forward(self, inputs):
         self.number += 1
         self.text += 'a'
         self.tensor = self.tensor + 1
+        self.memory[1:] = self.memory[:-1].clone()
+        self.memory[0] = inputs[0, :2]
         self.written.data.add_(1)
         self.exchanged = self.exchanged + 1
         self.numpys.numpy()[:] += 1
@@ -42,9 +44,13 @@ class Everything(nn.Module):
         return self.norm(self.layer(inputs) + self.average(inputs))
 
 
+def tensors_of(model):
+    return {**model.state_dict(), 'tensor': model.tensor, 'memory': model.memory}
+
+
 def everything_of(model):
     """A copy of all of it, in comparable types."""
-    tensors = {key: value.clone() for key, value in {**model.state_dict(), 'tensor': model.tensor}.items()}
+    tensors = {key: value.clone() for key, value in tensors_of(model).items()}
     rest = (model.number, model.text, list(model.listed), dict(model.named), set(model.unique), list(model.queue))
     return tensors, (*rest, list(model._private))
 
@@ -65,16 +71,16 @@ def test_a_second_pass_sees_what_the_first_saw_and_leaves_nothing():
     state = ForwardState(model)
     model(INPUTS)
     after = everything_of(model)
-    objects = [model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
+    objects = [model.memory, model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
     with state.replayed():
         for key in before[0]:
             if not key.startswith('norm.'):
-                assert torch.equal({**model.state_dict(), 'tensor': model.tensor}[key], before[0][key]), key
+                assert torch.equal(tensors_of(model)[key], before[0][key]), key
         assert everything_of(model)[1] == before[1]
         model(INPUTS)
     model.norm.load_state_dict({key[5:]: value for key, value in after[0].items() if key.startswith('norm.')})
     assert_same(everything_of(model), after)
-    now = [model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
+    now = [model.memory, model.written, model.exchanged, model.listed, model.named, model.unique, model.queue]
     assert all(one is other for one, other in zip(objects, now))
 
 
@@ -84,7 +90,7 @@ def test_rewinding_goes_back_for_good(replayed):
     model = Everything()
     model(INPUTS)
     before = everything_of(model)
-    objects = [model.written, model.exchanged, model.listed, *model.average.parameters()]
+    objects = [model.memory, model.written, model.exchanged, model.listed, *model.average.parameters()]
     state = ForwardState(model)
     model(INPUTS)
     if replayed:
@@ -92,7 +98,7 @@ def test_rewinding_goes_back_for_good(replayed):
             model(INPUTS)
     state.rewind()
     assert_same(everything_of(model), before)
-    now = [model.written, model.exchanged, model.listed, *model.average.parameters()]
+    now = [model.memory, model.written, model.exchanged, model.listed, *model.average.parameters()]
     assert all(one is other for one, other in zip(objects, now))
 
 
@@ -132,3 +138,41 @@ def test_batch_normalisation_of_one_s_own_is_told_apart():
 
     modules = (Named(1), nn.SyncBatchNorm(1), Own(1), nn.GroupNorm(1, 1))
     assert [keeps_torch_statistics(module) for module in modules] == [True, True, False, False]
+
+
+def test_an_average_keeps_the_statistics_of_its_own_pass():
+    """The sources' are copied into it in each forward pass, before it adds what it sees itself."""
+    source = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model = nn.ModuleDict(dict(source=source, average=ExponentialMovingAverage(source, momentum=0.5)))
+
+    def forward():
+        model['source'](INPUTS)
+        model['average'].update_parameters(model['source'])
+        model['average'](INPUTS)
+
+    state = ForwardState(model)
+    forward()
+    after = {key: value.clone() for key, value in model.state_dict().items()}
+    assert not torch.equal(after['source.1.running_mean'], after['average.module.1.running_mean'])
+    with frozen_statistics(model, state):
+        forward()
+    assert all(torch.equal(value, after[key]) for key, value in model.state_dict().items())
+
+
+def test_tensors_that_cannot_be_written_are_left_alone():
+    """Results of a graph, expanded ones, those of inference mode: as they were, and nothing is raised."""
+
+    class Holder(nn.Module):
+        pass
+
+    model = Holder()
+    model.result = torch.ones(2, requires_grad=True) * 2
+    model.spread = torch.ones(1).expand(3)
+    with torch.inference_mode():
+        model.inferred = torch.ones(2)
+    held = (model.result, model.spread, model.inferred)
+    state = ForwardState(model)
+    with state.replayed():
+        model.spread = None
+    state.rewind()
+    assert all(one is other for one, other in zip(held, (model.result, model.spread, model.inferred)))

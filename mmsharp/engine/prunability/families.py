@@ -27,7 +27,8 @@ class Family:
     Args:
         config: Path of the config inside the folder; ``None`` if the family is out of scope.
         size: Height and width of the images, where the toolbox's usual size of :data:`SIZES` does not do.
-        options: What has to be changed in the config so that the toolbox itself can build, run or train it here.
+        options: What has to be changed in the config so that the toolbox itself can build, run or train it here, or a
+            sharpness-aware step can be taken.
         reason: Why the family is out of scope.
         note: Why the architecture itself keeps its channels together, where reasons of layers do not say it.
     """

@@ -116,14 +116,15 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _changes(rows: list[dict[str, Any]]) -> str:
-    """What was changed in configs that the toolbox itself does not build, run or train as they are."""
+    """What was changed in configs that the toolbox itself, or a step of two passes, does not take as they are."""
     changed = [row for row in rows if row.get('options')]
     if not changed:
         return ''
     lines = [
         '## Changed configs',
         '',
-        'The toolbox itself does not build (without a download), run or train these as they are.',
+        'The toolbox itself does not build (without a download), run or train these as they are, or a step of two '
+        'passes refuses them.',
         '',
     ]
     lines += ['| config | change |', '|---|---|']
