@@ -35,20 +35,22 @@ class WeightGuard:
         self._buffers: list[Tensor] = []
 
     @contextmanager
-    def perturbed(self, tensors: Sequence[Tensor], perturbations: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, each tensor is ``w + eps``; afterwards, also after an exception, it is bitwise ``w``.
+    def perturbed(
+        self, tensors: Sequence[Tensor], perturbations: Sequence[Tensor], factor: float = 1.0
+    ) -> Iterator[None]:
+        """Inside, each tensor is ``w + factor * eps``; afterwards, also after an exception, it is bitwise ``w``.
 
         The perturbations are not kept: who lets go of them inside frees their memory.
         """
-        self.prepare(tensors, perturbations)
+        self.prepare(tensors, perturbations, factor)
         del perturbations  # this frame lives on, and would keep a copy of the weights' size alive
         with self.displaced(tensors):
             yield
 
-    def prepare(self, tensors: Sequence[Tensor], perturbations: Sequence[Tensor]) -> None:
-        """Compute ``w + eps`` for :meth:`displaced`."""
+    def prepare(self, tensors: Sequence[Tensor], perturbations: Sequence[Tensor], factor: float = 1.0) -> None:
+        """Compute ``w + factor * eps`` for :meth:`displaced`."""
         originals = [tensor.detach() for tensor in tensors]
-        _add(originals, perturbations, self._buffers_for(originals))
+        _add(originals, perturbations, factor, self._buffers_for(originals))
 
     @contextmanager
     def displaced(self, tensors: Sequence[Tensor]) -> Iterator[None]:
@@ -79,14 +81,14 @@ class WeightGuard:
 
 
 @torch.no_grad()
-def _add(originals: Sequence[Tensor], perturbations: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """``out <- w + eps``, in one pass through the memory on CPUs, in few kernels on GPUs."""
+def _add(originals: Sequence[Tensor], perturbations: Sequence[Tensor], factor: float, out: Sequence[Tensor]) -> None:
+    """``out <- w + factor * eps``, in one pass through the memory on CPUs, in few kernels on GPUs."""
     if all(tensor.device.type == 'cpu' for tensor in originals):
         for buffer, original, eps in zip(out, originals, perturbations):
-            torch.add(original, eps, out=buffer)
+            torch.add(original, eps, alpha=factor, out=buffer)
     else:
         torch._foreach_copy_(list(out), list(originals))
-        torch._foreach_add_(list(out), list(perturbations))
+        torch._foreach_add_(list(out), list(perturbations), alpha=factor)
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:

@@ -264,11 +264,11 @@ class SharpnessAware:
         perturbations = [gradient for _, gradient in moved]
         if self._policy.corrects:
             self._first.add(chosen, perturbations)
-        reading = self._ascent.perturb_(chosen, perturbations, [self._masks.get(p.tensor) for p in chosen])
+        reading, factor = self._ascent.direct_(chosen, perturbations, [self._masks.get(p.tensor) for p in chosen])
         # Buffers come back after the backward pass: the graph may have saved them.
         with (
             frozen_statistics(inner, self._forward.before),
-            self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations),
+            self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations, factor),
         ):
             del perturbations, gradients, moved
             second = self.scale_loss(self._replay(call))  # type: ignore[attr-defined]

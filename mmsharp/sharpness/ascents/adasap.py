@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, CRITERIA, build_part
-from mmsharp.sharpness.ascents.asam import PIECE, operator, scale_twice_
-from mmsharp.sharpness.ascents.ascent import TINY, Ascent, validate_radius
+from mmsharp.sharpness.ascents.asam import PIECE, norm_and_scale_twice_, operator
+from mmsharp.sharpness.ascents.ascent import TINY, Ascent, Turn, gradient_norm, validate_radius
 from mmsharp.sharpness.ascents.radius import adaptive_radius
 from mmsharp.sharpness.parameters import AscentParameter
 
@@ -114,26 +114,30 @@ class AdaSAP(Ascent):
         parameters: Sequence[AscentParameter],
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
-        norm: Tensor,
-    ) -> Tensor:
+    ) -> Turn:
         """Overwrite the gradients with ``eps_i = rho_i * T_i^2 g_i / ||T_i g_i||``; see the base class."""
         radii = self._radii(parameters, keep)
         if self.norm_scope == 'neuron':
+            norm = gradient_norm(gradients)
             for parameter, gradient, radius in zip(parameters, gradients, radii):
                 self._turn_channels_(parameter, gradient, radius)
         else:
-            layers = [self._scale_twice_(parameter, gradient) for parameter, gradient in zip(parameters, gradients)]
+            norm, layers = self._scale_twice_(parameters, gradients)
             if self.norm_scope == 'global':
                 layers = [torch.linalg.vector_norm(torch.stack(layers))] * len(layers)
             for parameter, gradient, radius, denominator in zip(parameters, gradients, radii, layers):
                 gradient.mul_(_along_channels(radius / (denominator + TINY), parameter))
-        return torch.cat(radii).mean()
+        return Turn(norm, torch.cat(radii).mean())
 
-    def _scale_twice_(self, parameter: AscentParameter, gradient: Tensor) -> Tensor:
-        """``g <- T^2 g`` in place; gives ``||T g||``."""
+    def _scale_twice_(
+        self, parameters: Sequence[AscentParameter], gradients: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """``g <- T^2 g`` in place; gives ``||g||`` before, and ``||T g||`` of each."""
         if self.form == 'asam':
-            return scale_twice_(gradient, replace(parameter, scaled=True), self.eta)
-        return _wide(torch.linalg.vector_norm(gradient))
+            scaled = [replace(parameter, scaled=True) for parameter in parameters]
+            return norm_and_scale_twice_(gradients, scaled, self.eta)
+        layers = [_wide(torch.linalg.vector_norm(gradient)) for gradient in gradients]
+        return torch.linalg.vector_norm(torch.stack(layers)), layers
 
     def _turn_channels_(self, parameter: AscentParameter, gradient: Tensor, radius: Tensor) -> None:
         """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``, on CPUs a few channels at a time, which stay in the cache."""

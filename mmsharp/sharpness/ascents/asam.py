@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmsharp.registry import ASCENTS
-from mmsharp.sharpness.ascents.ascent import TINY, Ascent, validate_radius
+from mmsharp.sharpness.ascents.ascent import TINY, Ascent, Turn, gradient_norm, validate_radius
 from mmsharp.sharpness.parameters import AscentParameter
 
 PIECE = 2**19
@@ -54,39 +54,65 @@ class ASAM(Ascent):
         parameters: Sequence[AscentParameter],
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
-        norm: Tensor,
-    ) -> Tensor:
-        """Overwrite the gradients with ``eps = rho * T^2 g / ||T g||``; see the base class."""
-        layers = [scale_twice_(gradient, parameter, self.eta) for parameter, gradient in zip(parameters, gradients)]
-        scaled_norm = torch.linalg.vector_norm(torch.stack(layers))
-        torch._foreach_mul_(list(gradients), self.rho / (scaled_norm + TINY))
-        return norm.new_full((), self.rho)
+    ) -> Turn:
+        """Overwrite the gradients with ``T^2 g``, and give the factor ``rho / ||T g||``; see the base class."""
+        norm, scaled_norms = norm_and_scale_twice_(gradients, parameters, self.eta)
+        factor = self.rho / (torch.linalg.vector_norm(torch.stack(scaled_norms)) + TINY)
+        return Turn(norm, norm.new_full((), self.rho), factor)
 
 
-def scale_twice_(gradient: Tensor, parameter: AscentParameter, eta: float) -> Tensor:
+def norm_and_scale_twice_(
+    gradients: Sequence[Tensor], parameters: Sequence[AscentParameter], eta: float
+) -> tuple[Tensor, list[Tensor]]:
+    """``g <- T^2 g`` in place for each of them.
+
+    Returns:
+        ``||g||_2`` over all of them before, and ``||T g||_2`` of each, 0-d float32.
+    """
+    if all(gradient.device.type == 'cpu' for gradient in gradients):
+        pairs = [scale_twice_(gradient, parameter, eta) for gradient, parameter in zip(gradients, parameters)]
+        return torch.linalg.vector_norm(torch.stack([norm for norm, _ in pairs])), [scaled for _, scaled in pairs]
+    norm = gradient_norm(gradients)
+    return norm, [scale_twice_(gradient, parameter, eta, norm)[1] for gradient, parameter in zip(gradients, parameters)]
+
+
+def scale_twice_(
+    gradient: Tensor, parameter: AscentParameter, eta: float, norm: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """``g <- T^2 g`` in place, with ``T = |w| + eta`` for weights and the identity for other parameters.
 
     On CPUs the gradient is taken in pieces: what is computed from a piece is used while it is in the cache.
 
+    Args:
+        gradient: Overwritten.
+        parameter: What it is the gradient of.
+        eta: Floor of ``T``.
+        norm: Anything, where ``||g||_2`` is known already and need not be computed.
+
     Returns:
-        ``||T g||_2``, 0-d float32.
+        ``||g||_2`` before (or ``norm``) and ``||T g||_2``, 0-d float32.
 
     Example:
         >>> from torch import nn
         >>> layer = nn.Linear(1, 1)
         >>> _ = nn.init.constant_(layer.weight, -2.0)
         >>> gradient = torch.ones(1, 1)
-        >>> scale_twice_(gradient, AscentParameter('weight', layer.weight, 0, True), eta=0.5).item(), gradient.item()
-        (2.5, 6.25)
+        >>> before, scaled = scale_twice_(gradient, AscentParameter('weight', layer.weight, 0, True), eta=0.5)
+        >>> before.item(), scaled.item(), gradient.item()
+        (1.0, 2.5, 6.25)
     """
     if not parameter.scaled:
-        return torch.linalg.vector_norm(gradient).float()
-    norms = []
+        whole = torch.linalg.vector_norm(gradient).float()
+        return whole, whole
+    norms, scaled_norms = [], []
     for piece, weight in _pieces(gradient, parameter.tensor.detach()):
         scale = operator(weight, eta)
-        norms.append(torch.linalg.vector_norm(piece.mul_(scale)).float())
+        if norm is None:
+            norms.append(torch.linalg.vector_norm(piece).float())
+        scaled_norms.append(torch.linalg.vector_norm(piece.mul_(scale)).float())
         piece.mul_(scale)
-    return torch.linalg.vector_norm(torch.stack(norms))
+    before = torch.linalg.vector_norm(torch.stack(norms)) if norm is None else norm
+    return before, torch.linalg.vector_norm(torch.stack(scaled_norms))
 
 
 def operator(weight: Tensor, eta: float) -> Tensor:

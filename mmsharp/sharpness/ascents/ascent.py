@@ -30,6 +30,21 @@ class AscentReading(NamedTuple):
     radius: Tensor
 
 
+class Turn(NamedTuple):
+    """What a rule has made of the gradients, as 0-d tensors on their device.
+
+    Args:
+        norm: ``||g||_2`` over all of them, before.
+        radius: The mean radius of the balls, in the units of rho.
+        factor: What is left to multiply every gradient by to get ``eps``; ``None`` for nothing. A number that all share
+            costs no pass through the memory of its own where ``eps`` is added to something anyway.
+    """
+
+    norm: Tensor
+    radius: Tensor
+    factor: Tensor | None = None
+
+
 class Ascent(ABC):
     """Turns gradients into perturbations ``eps``, in place.
 
@@ -62,11 +77,36 @@ class Ascent(ABC):
             keep: Per parameter, ``None`` or a 0/1 tensor that broadcasts against it: pruned positions (0) take no
                 part and get ``eps = 0``.
         """
+        reading, factor = self.direct_(parameters, gradients, keep)
+        if factor != 1:
+            torch._foreach_mul_(list(gradients), factor)
+        return reading
+
+    @torch.no_grad()
+    def direct_(
+        self,
+        parameters: Sequence[AscentParameter],
+        gradients: Sequence[Tensor],
+        keep: Sequence[Tensor | None],
+    ) -> tuple[AscentReading, float]:
+        """:meth:`perturb_` but for a number: overwrite ``gradients`` with ``d`` such that ``eps = factor * d``.
+
+        On CPUs, where memory is what an ascent waits for, ``w + factor * d`` is then one pass and not two. Elsewhere
+        the factor is 1, since reading it would wait for the device.
+
+        Returns:
+            The reading, and the factor.
+        """
         keep_only_(gradients, keep)
-        norm = gradient_norm(gradients)
-        radius = self.turn_(parameters, gradients, keep, norm)
+        norm, radius, factor = self.turn_(parameters, gradients, keep)
+        number = 1.0
+        if factor is not None:
+            if factor.device.type == 'cpu':
+                number = factor.item() if math.isfinite(norm.item()) else 1.0
+            else:
+                torch._foreach_mul_(list(gradients), factor)
         discard_nonfinite_(gradients, norm)
-        return AscentReading(norm, radius)
+        return AscentReading(norm, radius), number
 
     @abstractmethod
     def turn_(
@@ -74,18 +114,13 @@ class Ascent(ABC):
         parameters: Sequence[AscentParameter],
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
-        norm: Tensor,
-    ) -> Tensor:
-        """The rule itself: overwrite gradients, in which pruned positions are 0, with ``eps``.
+    ) -> Turn:
+        """The rule itself: overwrite gradients, in which pruned positions are 0, with ``eps``, up to a factor.
 
         Args:
             parameters: As in :meth:`perturb_`.
             gradients: As there.
             keep: As there.
-            norm: ``||g||_2`` over all of them, 0-d float32.
-
-        Returns:
-            The mean radius of the balls, in the units of rho, 0-d.
         """
 
 

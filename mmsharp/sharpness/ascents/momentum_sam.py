@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, build_part
-from mmsharp.sharpness.ascents.ascent import Ascent
+from mmsharp.sharpness.ascents.ascent import Ascent, Turn
 from mmsharp.sharpness.parameters import AscentParameter
 
 
@@ -66,9 +66,10 @@ class MomentumSAM(Ascent):
         parameters: Sequence[AscentParameter],
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
-        norm: Tensor,
-    ) -> Tensor:
-        """Overwrite the momenta, given as ``gradients``, with ``eps``; see the base class."""
-        radius = self.ascent.turn_(parameters, gradients, keep, norm)
+    ) -> Turn:
+        """Turn the momenta, given as ``gradients``, as the inner ascent does, the other way; see the base class."""
+        turn = self.ascent.turn_(parameters, gradients, keep)
+        if turn.factor is not None:
+            return turn._replace(factor=-turn.factor)
         torch._foreach_neg_(list(gradients))
-        return radius
+        return turn

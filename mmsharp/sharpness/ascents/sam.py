@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from mmsharp.registry import ASCENTS
-from mmsharp.sharpness.ascents.ascent import TINY, Ascent, validate_radius
+from mmsharp.sharpness.ascents.ascent import TINY, Ascent, Turn, gradient_norm, validate_radius
 from mmsharp.sharpness.parameters import AscentParameter
 
 
@@ -32,6 +31,7 @@ class SAM(Ascent):
         MmsharpError: ``rho`` is negative or not a number.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> from mmsharp.sharpness import select_parameters
         >>> layer = nn.Linear(2, 1, bias=False)
@@ -49,8 +49,7 @@ class SAM(Ascent):
         parameters: Sequence[AscentParameter],
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
-        norm: Tensor,
-    ) -> Tensor:
-        """Overwrite the gradients with ``eps = rho * g / ||g||``; see the base class."""
-        torch._foreach_mul_(list(gradients), self.rho / (norm + TINY))
-        return norm.new_full((), self.rho)
+    ) -> Turn:
+        """Leave the gradients, and give the factor ``rho / ||g||``; see the base class."""
+        norm = gradient_norm(gradients)
+        return Turn(norm, norm.new_full((), self.rho), self.rho / (norm + TINY))

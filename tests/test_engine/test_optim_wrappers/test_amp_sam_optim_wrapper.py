@@ -183,14 +183,15 @@ def distance(first, second):
 def enlarged(name):
     """An ascent that goes where it goes by default, but so far that training cannot overlook it."""
     ascent = build_part(ASCENTS, dict(type=name))
-    own = ascent.perturb_
+    own = ascent.direct_
 
-    def perturb_(parameters, gradients, keep):
-        reading = own(parameters, gradients, keep)
+    def direct_(parameters, gradients, keep):
+        reading, factor = own(parameters, gradients, keep)
+        torch._foreach_mul_(list(gradients), factor)
         torch._foreach_mul_(list(gradients), 1.0 / (gradient_norm(gradients) + 1e-12))
-        return reading
+        return reading, 1.0
 
-    ascent.perturb_ = perturb_
+    ascent.direct_ = direct_
     return ascent
 
 

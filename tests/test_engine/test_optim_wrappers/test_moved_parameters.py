@@ -45,9 +45,9 @@ def test_parameters_that_are_unfrozen_later_are_followed():
     moved: list[set[str]] = []
 
     class Watched(SAM):
-        def perturb_(self, parameters, gradients, keep):
+        def direct_(self, parameters, gradients, keep):
             moved.append({parameter.name for parameter in parameters})
-            return super().perturb_(parameters, gradients, keep)
+            return super().direct_(parameters, gradients, keep)
 
     wrapper = wrapped(model, Watched())
     model.train_step(batch(0), wrapper)

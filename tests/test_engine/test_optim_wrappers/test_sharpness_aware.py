@@ -156,9 +156,9 @@ def test_the_perturbation_is_freed_before_the_second_pass():
     alive: list[int] = []
 
     class Watched(SAM):
-        def perturb_(self, parameters, gradients, keep):
+        def direct_(self, parameters, gradients, keep):
             references.extend(weakref.ref(gradient) for gradient in gradients)
-            return super().perturb_(parameters, gradients, keep)
+            return super().direct_(parameters, gradients, keep)
 
     model = Network()
     model.register_forward_pre_hook(lambda *_: alive.append(sum(reference() is not None for reference in references)))
