@@ -62,10 +62,12 @@ class WeightGuard:
         try:
             for tensor, buffer in zip(tensors, self._buffers):
                 tensor.data = buffer
+            torch.clear_autocast_cache()  # an autocast around all of this has casts of the weights before
             yield
         finally:
             for tensor, original in zip(tensors, originals):
                 tensor.data = original
+            torch.clear_autocast_cache()
 
     def release(self) -> None:
         """Free the buffers; the next step allocates them again."""

@@ -28,7 +28,7 @@ from mmsharp.engine.optim_wrappers.first_gradients import (
     separate,
     untouched_gradients,
 )
-from mmsharp.engine.optim_wrappers.loss_check import LossCheck
+from mmsharp.engine.optim_wrappers.loss_check import LossCheck, total_loss
 from mmsharp.engine.optim_wrappers.moved_parameters import MovedParameters
 from mmsharp.engine.optim_wrappers.parts import build_ascent, build_policy
 from mmsharp.engine.optim_wrappers.step_plan import Plan, plan_step
@@ -125,6 +125,7 @@ class SharpnessAware:
         self._forward = WatchedForward(type(self).__name__)
         self._check_loss = LossCheck(type(self).__name__)
         self._plan: Plan | None = None
+        self._inside = self._went_back = False
         self._first = FirstGradients()
         self._masks: Mapping[nn.Parameter, Tensor] = {}
         self._scores: CriterionScores | None = None
@@ -163,7 +164,7 @@ class SharpnessAware:
         if plan.two_passes:
             refuse_static_graph(model)
         with ExitStack() as stack:
-            if plan.two_passes and not self._check_loss.is_done:
+            if plan.two_passes:
                 stack.callback(inner_model(model).register_forward_hook(self._check_loss.see).remove)
             stack.enter_context(self._forward.watching(model, state=bool(plan.chosen), call=plan.two_passes))
             if plan.reading is not None:
@@ -172,7 +173,11 @@ class SharpnessAware:
             stack.enter_context(_no_sync(model, plan.two_passes))
             stack.enter_context(non_reentrant_checkpoints())
             with self._rewinding():
-                yield
+                self._inside = True
+                try:
+                    yield
+                finally:
+                    self._inside = False
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Backpropagate the loss at ``w + eps``: that of the captured call made again, in place of ``loss``.
@@ -183,7 +188,14 @@ class SharpnessAware:
             loss: The loss of the forward pass, scaled for accumulation by the parent; its graph is consumed.
             kwargs: For the parent's ``backward``.
         """
+        if self._inside:
+            self._inside = False
+            raise MmsharpError(
+                f'{type(self).__name__}: the parameters are updated inside optim_context, where weights may stand '
+                'elsewhere and processes exchange nothing; leave it first, as BaseModel.train_step does'
+            )
         plan = self._take_plan()
+        self._went_back = True
         with self._rewinding():
             if plan.two_passes:
                 self._backward_twice(plan, loss, kwargs)
@@ -196,7 +208,17 @@ class SharpnessAware:
         self._forward.before = None
 
     def step(self, **kwargs: Any) -> None:
-        """Let the policy correct the gradients, then clip and step as the parent does."""
+        """Let the policy correct the gradients, then clip and step as the parent does.
+
+        Raises:
+            MmsharpError: No :meth:`backward` came before: the gradients are those of somebody else's backward pass.
+        """
+        if not self._went_back:
+            raise MmsharpError(
+                f'{type(self).__name__}.step() without its backward(): the gradients of loss.backward() are plain '
+                'ones, and the step would be plain training; call update_params(loss), or this backward and step'
+            )
+        self._went_back = False
         if self._policy.corrects and self._moved.selected is not None:
             gradients = {p.name: p.tensor.grad for p in self._moved.selected if p.tensor.grad is not None}
             self._policy.correct_(gradients, self._first.take(gradients))
@@ -233,8 +255,8 @@ class SharpnessAware:
         parameters = self._parameters_of(model)
         if not parameters:
             raise MmsharpError(
-                f'all parameters that the ascent moves are frozen by now; choose other `parameters` for '
-                f'{type(self).__name__}, or train without an ascent'
+                f'all parameters that the ascent moves are frozen by now, or not in this optimizer; choose other '
+                f'`parameters` for {type(self).__name__}, or train without an ascent'
             )
         chosen = list(self._policy.select(step, parameters))
         optimizer = self.optimizer  # type: ignore[attr-defined]
@@ -264,11 +286,11 @@ class SharpnessAware:
         perturbations = [gradient for _, gradient in moved]
         if self._policy.corrects:
             self._first.add(chosen, perturbations)
-        reading, factor = self._ascent.direct_(chosen, perturbations, [self._masks.get(p.tensor) for p in chosen])
+        reading, length = self._ascent.direct_(chosen, perturbations, [self._masks.get(p.tensor) for p in chosen])
         # Buffers come back after the backward pass: the graph may have saved them.
         with (
             frozen_statistics(inner, self._forward.before),
-            self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations, factor),
+            self._guard.perturbed([parameter.tensor for parameter in chosen], perturbations, length),
         ):
             del perturbations, gradients, moved
             second = self.scale_loss(self._replay(call))  # type: ignore[attr-defined]
@@ -296,14 +318,14 @@ class SharpnessAware:
 
     def _ascent_gradients(self, loss: Tensor, chosen: list[AscentParameter]) -> list[Tensor | None]:
         """The gradients of ``loss`` itself, however a parent scales it for its own backward pass; ours to overwrite."""
-        tensors = [parameter.tensor for parameter in chosen]
-        return separate(torch.autograd.grad(loss, tensors, allow_unused=True), chosen)
+        tensors = [parameter.tensor for parameter in chosen if parameter.tensor.requires_grad]
+        known = dict(zip(map(id, tensors), torch.autograd.grad(loss, tensors, allow_unused=True))) if tensors else {}
+        return separate([known.get(id(parameter.tensor)) for parameter in chosen], chosen)
 
     def _replay(self, call: CapturedCall) -> Tensor:
         with super().optim_context(call.model):  # type: ignore[misc]
             losses = call.again()
-        loss, _ = inner_model(call.model).parse_losses(losses)  # type: ignore[operator]
-        return loss
+        return total_loss(inner_model(call.model), losses)
 
     @contextmanager
     def _rewinding(self) -> Iterator[None]:
@@ -319,7 +341,8 @@ class SharpnessAware:
 
     def _parameters_of(self, model: nn.Module) -> list[AscentParameter]:
         inner, is_new = inner_model(model), self._moved.selected is None
-        parameters = self._moved.of(inner, self._ascent.default_parameters)
+        owned = {id(tensor) for group in self.optimizer.param_groups for tensor in group['params']}  # type: ignore[attr-defined]
+        parameters = [p for p in self._moved.of(inner, self._ascent.default_parameters) if id(p.tensor) in owned]
         if is_new:
             self._scores = connect_criterion(self._ascent, inner, self.optimizer)  # type: ignore[attr-defined]
             if self._scores is not None:

@@ -27,14 +27,21 @@ def refuse_static_graph(model: nn.Module) -> None:
 
 
 def refuse_unfit(model: nn.Module) -> None:
-    """Refuse a model that is compiled as a whole step, or sharded.
+    """Refuse a model that is compiled as a whole step, or sharded, or a part of one that has no loss.
 
     Raises:
         MmsharpError: With what to do instead.
 
     Example:
         >>> refuse_unfit(nn.Linear(1, 1))
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: optim_context was given a Linear, which has no parse_losses; ...
     """
+    if not hasattr(inner_model(model), 'parse_losses'):
+        raise MmsharpError(
+            f'optim_context was given a {type(inner_model(model)).__name__}, which has no parse_losses; give it the '
+            'whole model, a BaseModel of MMEngine whose forward returns losses'
+        )
     if any('FullyShardedDataParallel' in name for name in class_names(model)):
         raise MmsharpError(
             f'{type(model).__name__} keeps a piece of each parameter per process, and an ascent needs norms of '
