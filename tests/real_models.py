@@ -177,10 +177,10 @@ def displaced(model: BaseModel, ascent, chosen, direction: dict[str, torch.Tenso
     moving = [parameter for parameter in chosen if parameter.name in direction]
     eps = [direction[parameter.name].clone() for parameter in moving]
     if eps:
-        ascent.perturb_(moving, eps, [None] * len(eps))
+        _, length = ascent.direct_(moving, eps, [None] * len(eps))  # a rounding more grows large in few steps
     moved = copy.deepcopy(model)
     for parameter, part in zip(moving, eps):
-        moved.get_parameter(parameter.name).data.add_(part)
+        moved.get_parameter(parameter.name).data.add_(part, alpha=length)
     return moved
 
 
