@@ -30,7 +30,7 @@ from mmsharp.engine.sample_pictures import take_samples
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
 from mmsharp.pruning import apply_recipe
-from mmsharp.robustness import Grid, ResultStore, compare_runs, summarize
+from mmsharp.robustness import Backend, Constants, Grid, ResultStore, compare_runs, summarize
 from mmsharp.visualization import write_report, write_tables
 
 
@@ -150,6 +150,8 @@ def evaluate_robustness(
     position: Position = 'auto',
     launcher: str = 'none',
     samples: int = 2,
+    backend: Backend = 'mmsharp',
+    constants: Constants = 'auto',
 ) -> dict[str, Any]:
     """Evaluate a model of MMDetection or MMPretrain over a corruption grid and write what was found.
 
@@ -172,6 +174,9 @@ def evaluate_robustness(
             for classifiers.
         launcher: ``'pytorch'`` under ``torchrun``, with GPUs or without.
         samples: How many test images the report shows in every corruption.
+        backend: Whose pixel functions, ``'mmsharp'`` or ``'imagecorruptions'``; see :func:`mmsharp.robustness.corrupt`.
+        constants: What the severities mean, ``'imagenet'``, ``'cifar'`` or ``'auto'``, which is ``'cifar'`` for images
+            of 32x32 pixels and ``'imagenet'`` for all others.
 
     Returns:
         The content of ``summary.json``; in processes other than the first an empty dictionary.
@@ -181,7 +186,7 @@ def evaluate_robustness(
             with other results, an unreadable image (named, with its cell; finished cells are kept), and the like.
     """
     grid = Grid.of(corruptions, severities)
-    settings = RobustSettings(seed, metric, channel_order, image_order, position)
+    settings = RobustSettings(seed, metric, channel_order, image_order, position, backend, constants)
     cfg = _as_config(config, cfg_options)
     folder = Path(work_dir)
     with process_group(launcher):

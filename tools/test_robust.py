@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.command_line import Options, run
-from mmsharp.robustness import GROUPS, NAMES
+from mmsharp.robustness import BACKENDS, CONSTANTS, GROUPS, NAMES
 
 DEFAULT_SEVERITIES = (0, 1, 2, 3, 4, 5)
 
@@ -61,6 +61,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default='auto',
         help='where to corrupt (default: auto, after loading for detectors, after resize and crop for classifiers)',
     )
+    parser.add_argument(
+        '--backend',
+        choices=BACKENDS,
+        default='mmsharp',
+        help='whose pixel functions (default: mmsharp); imagecorruptions is the slower reference',
+    )
+    parser.add_argument(
+        '--constants',
+        choices=CONSTANTS,
+        default='auto',
+        help='what the severities mean (default: auto, cifar for images of 32x32 pixels and imagenet for all others)',
+    )
     parser.add_argument('--show-samples', type=int, default=2, metavar='N', help='images in the report (default: 2)')
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='changes of the config, as key=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch under torchrun')
@@ -99,6 +111,8 @@ def evaluate(args: argparse.Namespace) -> None:
         position=args.position,
         launcher=args.launcher,
         samples=args.show_samples,
+        backend=args.backend,
+        constants=args.constants,
     )
     if summary:
         print_scores(summary)

@@ -14,6 +14,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell, GuardedLoading
 from mmsharp.datasets.transforms.corrupt import ChannelOrder
 from mmsharp.errors import MmsharpError
+from mmsharp.robustness import Backend, Constants
 from mmsharp.type_names import class_names
 
 Position = Literal['auto', 'after_loading', 'after_crop']
@@ -37,6 +38,8 @@ def place_corruption(
     channel_order: ChannelOrder = 'rgb',
     image_order: ChannelOrder | Literal['auto'] = 'auto',
     position: Position = 'auto',
+    backend: Backend = 'mmsharp',
+    constants: Constants = 'auto',
 ) -> Placement:
     """Insert the corruption of the current cell into every pipeline of ``dataset``, and guard its loading transforms.
 
@@ -49,6 +52,8 @@ def place_corruption(
             holds arrays, as MMPretrain's do.
         position: ``'auto'`` takes ``'after_crop'`` where the pipeline packs for MMPretrain's classifiers and
             ``'after_loading'`` elsewhere.
+        backend: See :class:`mmsharp.Corrupt`.
+        constants: See :class:`mmsharp.Corrupt`.
 
     Raises:
         MmsharpError: If a dataset has no pipeline, or a pipeline has no place for the corruption.
@@ -66,7 +71,8 @@ def place_corruption(
         if where == 'auto':
             packs = any(_is_a(transform, CLASSIFIER_PACKING) for transform in _walk(transforms))
             where = 'after_crop' if packs else 'after_loading'
-        corrupt = CorruptCurrentCell(current, seed, channel_order, order, getattr(base, 'data_root', None))
+        root = getattr(base, 'data_root', None)
+        corrupt = CorruptCurrentCell(current, seed, channel_order, order, root, backend, constants)
         if where == 'after_crop':
             _insert_after_crop(transforms, corrupt)
         elif not _insert_after(transforms, corrupt, is_loading):

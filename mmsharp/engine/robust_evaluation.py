@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
@@ -36,7 +35,17 @@ from mmsharp.engine.robust_config import prepare_config
 from mmsharp.engine.robust_identity import build_identity
 from mmsharp.engine.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError, deliberate_refusal
-from mmsharp.robustness import SMALLEST_SIDE, Cell, CellResult, Grid, ResultStore, choose_metric, corrupt
+from mmsharp.robustness import (
+    Backend,
+    Cell,
+    CellResult,
+    Constants,
+    Grid,
+    ResultStore,
+    choose_metric,
+    prepare,
+    settle_constants,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class RobustSettings:
     channel_order: ChannelOrder = 'rgb'
     image_order: ChannelOrder | Literal['auto'] = 'auto'
     position: Position = 'auto'
+    backend: Backend = 'mmsharp'
+    constants: Constants = 'auto'
+
+    def __post_init__(self) -> None:
+        settle_constants(self.backend, self.constants)
 
 
 class RobustEvaluation:
@@ -88,7 +102,14 @@ class RobustEvaluation:
                 'the test set has no image; look at data_root, ann_file and data_prefix in test_dataloader'
             )
         self.placement: Placement = place_corruption(
-            self.dataset, self.current, settings.seed, settings.channel_order, settings.image_order, settings.position
+            self.dataset,
+            self.current,
+            settings.seed,
+            settings.channel_order,
+            settings.image_order,
+            settings.position,
+            settings.backend,
+            settings.constants,
         )
         self.runner.call_hook('before_run')
         self.runner.load_or_resume()
@@ -102,7 +123,14 @@ class RobustEvaluation:
         """What the values depend on."""
         settings = self.settings
         return build_identity(
-            self.cfg, self.checkpoint, settings.seed, settings.channel_order, self.placement, self.dataset
+            self.cfg,
+            self.checkpoint,
+            settings.seed,
+            settings.channel_order,
+            self.placement,
+            self.dataset,
+            settings.backend,
+            settle_constants(settings.backend, settings.constants),
         )
 
     def run(self, grid: Grid, store: ResultStore | None) -> None:
@@ -116,9 +144,7 @@ class RobustEvaluation:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
                 metric is not computed. Finished cells are kept.
         """
-        for name in grid.corruptions:
-            # Imports and compiles in this process what every forked worker would else do for itself.
-            corrupt(np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), dtype=np.uint8), name, 1, seed=0)
+        prepare(grid.corruptions, self.settings.backend)  # before the first pass forks its workers
         pending = _shared([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
         self.runner.register_hook(progress)

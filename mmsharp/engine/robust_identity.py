@@ -14,17 +14,23 @@ from mmengine.config import Config
 
 from mmsharp.engine.corruption_placement import Placement
 from mmsharp.engine.data_digest import data_sha256
-from mmsharp.robustness import BACKEND, CONSTANTS
 from mmsharp.version import __version__
 
 DECISIVE_KEYS = ('model', 'data_preprocessor', 'test_dataloader', 'test_evaluator', 'test_cfg', 'default_scope')
 LOADER_KEYS_WITHOUT_EFFECT = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 DISTRIBUTIONS = ('imagecorruptions-imaug', 'imagecorruptions')
-MODULES = ('torch', 'numpy', 'scipy', 'PIL', 'cv2', 'skimage', 'mmengine', 'mmcv')
+MODULES = ('torch', 'numpy', 'scipy', 'PIL', 'cv2', 'skimage', 'numba', 'mmengine', 'mmcv')
 
 
 def build_identity(
-    cfg: Config, checkpoint: str | os.PathLike[str], seed: int, channel_order: str, placement: Placement, dataset: Any
+    cfg: Config,
+    checkpoint: str | os.PathLike[str],
+    seed: int,
+    channel_order: str,
+    placement: Placement,
+    dataset: Any,
+    backend: str,
+    constants: str,
 ) -> dict[str, Any]:
     """Collect the identity, in JSON types.
 
@@ -38,8 +44,8 @@ def build_identity(
         'channel_order': channel_order,
         'image_order': placement.image_order,
         'position': placement.position,
-        'backend': BACKEND,
-        'constants': CONSTANTS,
+        'backend': backend,
+        'constants': constants,
         'images': len(dataset),
         'data_sha256': data_sha256(dataset),
         'versions': versions(cfg.get('default_scope')),

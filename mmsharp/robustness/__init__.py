@@ -1,6 +1,7 @@
 """Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
 
 from mmsharp.robustness.comparison import compare_runs
+from mmsharp.robustness.constants import CONSTANTS, Constants
 from mmsharp.robustness.corruption_errors import ALEXNET, CorruptionErrors, corruption_errors, is_accuracy
 from mmsharp.robustness.corruptions import (
     BENCHMARK,
@@ -16,7 +17,15 @@ from mmsharp.robustness.corruptions import (
     check_severity,
     select,
 )
-from mmsharp.robustness.functions import BACKEND, CONSTANTS, SMALLEST_SIDE, check_image, corrupt
+from mmsharp.robustness.functions import (
+    BACKENDS,
+    SMALLEST_SIDE,
+    Backend,
+    check_image,
+    corrupt,
+    prepare,
+    settle_constants,
+)
 from mmsharp.robustness.grid import CLEAN, Cell, Grid
 from mmsharp.robustness.image_files import describe_truncation
 from mmsharp.robustness.results import CellResult, ResultStore, load_results
@@ -26,7 +35,7 @@ from mmsharp.robustness.summary import PREFERRED_METRICS, choose_metric, summari
 
 __all__ = [
     'ALEXNET',
-    'BACKEND',
+    'BACKENDS',
     'BENCHMARK',
     'CLEAN',
     'CONSTANTS',
@@ -39,8 +48,10 @@ __all__ = [
     'PREFERRED_METRICS',
     'SEVERITIES',
     'SMALLEST_SIDE',
+    'Backend',
     'Cell',
     'CellResult',
+    'Constants',
     'Corruption',
     'CorruptionErrors',
     'Grid',
@@ -58,7 +69,9 @@ __all__ = [
     'image_id',
     'is_accuracy',
     'load_results',
+    'prepare',
     'score',
     'select',
+    'settle_constants',
     'summarize',
 ]

@@ -1,29 +1,33 @@
-"""Corrupt an image: the pixel functions of ``imagecorruptions``, with random numbers of our own.
+"""Corrupt an image: severities, seeds, backends and constants, all checked at one door.
 
-Source of the functions and their severity constants: Hendrycks and Dietterich 2019 (arXiv 1903.12261), in the form that
-Michaelis et al. 2019 (arXiv 1907.07484) gave them for images of any size. We add the seeding (see
-:mod:`mmsharp.robustness.generators`), severity 0, and refusals instead of silent conversions.
+The pixel functions are ours (:mod:`mmsharp.robustness.pixels`) or those of ``imagecorruptions``
+(:mod:`mmsharp.robustness.reference`), which ours are tested against; the same random numbers give the same pixels
+within one grey level, but the two draw different ones.
 """
 
-import contextlib
-import io
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
 from mmsharp.errors import MmsharpError
+from mmsharp.robustness.constants import TABLES, Constants, check_constants, constants_for
 from mmsharp.robustness.corruptions import check_name, check_severity
-from mmsharp.robustness.generators import restored_numba, seeded_numpy
+from mmsharp.robustness.reference import corrupt_by_reference
 
 SMALLEST_SIDE = 32
-BACKEND = 'imagecorruptions'
-CONSTANTS = 'imagenet'
-"""Which severity constants are used; recorded with every result, because those of CIFAR-10-C are milder."""
-
-_SEED_BITS = {'impulse_noise': 128, 'glass_blur': 32}
-"""Functions with a ``seed`` argument of their own, and how much of a seed their generator takes."""
+Backend = Literal['mmsharp', 'imagecorruptions']
+BACKENDS: tuple[Backend, ...] = ('mmsharp', 'imagecorruptions')
 
 
-def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
+def corrupt(
+    image: np.ndarray,
+    name: str,
+    severity: int,
+    seed: int,
+    backend: Backend = 'mmsharp',
+    constants: Constants = 'auto',
+) -> np.ndarray:
     """Return the image spoilt by one corruption; equal arguments give bitwise equal results in any process and order.
 
     Args:
@@ -31,13 +35,17 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
         name: One of the 19 corruptions of :data:`mmsharp.robustness.NAMES`.
         severity: 0 (returns a copy of the image) to 5.
         seed: Non-negative integer; see :func:`mmsharp.robustness.cell_seed`.
+        backend: Whose pixel functions. Ours touch no global random state; the other's is given back.
+        constants: What the severities mean: ``'imagenet'``, ``'cifar'``, or ``'auto'``, which is ``'cifar'`` for images
+            of 32x32 pixels and ``'imagenet'`` for all others. ``'imagecorruptions'`` has the former only, and takes
+            them for ``'auto'`` at every size.
 
     Returns:
         A new RGB image of the same shape, uint8.
 
     Raises:
-        MmsharpError: If the image is no uint8 RGB image of at least 32 pixels a side, or a name, severity or seed is
-            out of range.
+        MmsharpError: If the image is no uint8 RGB image of at least 32 pixels a side, or another argument is out of
+            range.
 
     Example:
         >>> image = np.full((40, 48, 3), 100, dtype=np.uint8)
@@ -50,18 +58,49 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
     check_severity(severity)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise MmsharpError(f'seed {seed!r} of corruption {name} is not a non-negative integer')
+    settle_constants(backend, constants)
     check_image(image)
     if severity == 0:
         return image.copy()
-    from imagecorruptions import corrupt as reference  # slow to import: scikit-image and numba come with it
+    if backend == 'imagecorruptions':
+        return corrupt_by_reference(image, name, severity, seed)
+    from mmsharp.robustness.pixels import FUNCTIONS, SeededDraws  # compiles, or reads what was compiled
 
-    keywords = {'seed': seed & ((1 << _SEED_BITS[name]) - 1)} if name in _SEED_BITS else {}
-    numba_state = restored_numba() if name == 'glass_blur' else contextlib.nullcontext()
-    # Two functions print a line where a rounded size does not fit, and then do the right thing; spatter divides by the
-    # largest of an empty layer, which means that no drop fell.
-    with seeded_numpy(seed), numba_state, contextlib.redirect_stdout(io.StringIO()), np.errstate(invalid='ignore'):
-        result = reference(np.ascontiguousarray(image), severity=severity, corruption_name=name, **keywords)
-    return np.ascontiguousarray(result)
+    values = TABLES[constants_for(constants, image.shape)][name][severity - 1]
+    pixels = np.require(image, requirements=('C', 'A', 'W'))  # what compiled loops take; a copy where it has to be
+    return FUNCTIONS[name](pixels, SeededDraws(seed), *values)
+
+
+def settle_constants(backend: str, constants: str) -> str:
+    """Check what a user asked for, and name the constants that decide: those of the backend where it has but one set.
+
+    Raises:
+        MmsharpError: If backend or constants do not exist, or the backend lacks the constants.
+
+    Example:
+        >>> settle_constants('mmsharp', 'auto'), settle_constants('imagecorruptions', 'auto')
+        ('auto', 'imagenet')
+    """
+    if backend not in BACKENDS:
+        raise MmsharpError(f'backend {backend!r} is none of {", ".join(map(repr, BACKENDS))}')
+    check_constants(constants)
+    if backend == 'imagecorruptions':
+        if constants == 'cifar':
+            raise MmsharpError(
+                "backend 'imagecorruptions' has no constants 'cifar', only 'imagenet'; take backend 'mmsharp'"
+            )
+        return 'imagenet'
+    return constants
+
+
+def prepare(names: Iterable[str], backend: Backend = 'mmsharp') -> None:
+    """Import and compile what corruptions need, in this process; workers that are forked later find it done.
+
+    Example:
+        >>> prepare(['fog', 'frost'])
+    """
+    for name in names:
+        corrupt(np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), dtype=np.uint8), name, 1, 0, backend)
 
 
 def check_image(image: np.ndarray) -> None:

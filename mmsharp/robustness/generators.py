@@ -31,7 +31,7 @@ def seeded_numpy(seed: int) -> Iterator[None]:
     """
     with _LOCK:
         state = np.random.get_state()
-        np.random.seed(_words(seed))
+        np.random.seed(words(seed))
         try:
             yield
         finally:
@@ -51,10 +51,16 @@ def restored_numba() -> Iterator[None]:
         helpers.rnd_set_state(pointer, state)
 
 
-def _words(seed: int) -> list[int]:
-    words = []
+def words(seed: int) -> list[int]:
+    """A seed of any size as words of 32 bits, the lowest first, as ``RandomState`` takes it.
+
+    Example:
+        >>> words(5 + 2**32)
+        [5, 1]
+    """
+    found = []
     while True:
-        words.append(seed & 0xFFFFFFFF)
+        found.append(seed & 0xFFFFFFFF)
         seed >>= 32
         if not seed:
-            return words
+            return found

@@ -199,6 +199,33 @@ def test_another_seed_or_checkpoint_in_the_same_folder_is_refused(classifier, tm
         evaluate_robustness(config, checkpoint, tmp_path / 'run', 'fog', [0], cfg_options=changed, samples=0)
 
 
+def test_backend_and_constants_are_recorded_and_not_mixed(classifier, tmp_path):
+    """The images are of 32 pixels: 'auto' gives CIFAR's values, and each choice is refused in the others' folder."""
+    grid = ['gaussian_noise', 'contrast'], [5]
+    choices = {
+        'auto': {},
+        'cifar': {'constants': 'cifar'},
+        'imagenet': {'constants': 'imagenet'},
+        'reference': {'backend': 'imagecorruptions'},
+    }
+    values = {}
+    for name, chosen in choices.items():
+        summary = evaluate_robustness(*classifier, tmp_path / name, *grid, samples=0, **chosen)
+        recorded = {key: summary['identity'][key] for key in ('backend', 'constants')}
+        assert recorded == {
+            'backend': chosen.get('backend', 'mmsharp'),
+            'constants': 'imagenet' if name == 'reference' else chosen.get('constants', 'auto'),
+        }
+        values[name] = _values(tmp_path / name)
+    assert values['auto'] == values['cifar']
+    with pytest.raises(MmsharpError, match='backend: was mmsharp, is imagecorruptions'):
+        evaluate_robustness(*classifier, tmp_path / 'imagenet', *grid, samples=0, backend='imagecorruptions')
+    with pytest.raises(MmsharpError, match='constants: was auto, is imagenet'):
+        evaluate_robustness(*classifier, tmp_path / 'auto', *grid, samples=0, constants='imagenet')
+    notes = compare_runs([tmp_path / 'imagenet', tmp_path / 'reference'])['notes']
+    assert any('backend: was mmsharp, is imagecorruptions' in note for note in notes)
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused_before_any_cell(classifier, detector, tmp_path):
     """MMEngine would log a warning and evaluate noise."""
     with pytest.raises(MmsharpError, match='does not fit ImageClassifier'):
@@ -221,6 +248,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_any_cell(classifier, d
         ({'cfg_options': {'test_evaluator': None}}, 'defines no test_evaluator'),
         ({'launcher': 'slurm'}, '--launcher slurm'),
         ({'channel_order': 'gbr'}, "channel_order 'gbr'"),
+        ({'backend': 'imgaug'}, "backend 'imgaug'"),
+        ({'constants': 'coco'}, "constants 'coco'"),
+        ({'backend': 'imagecorruptions', 'constants': 'cifar'}, "no constants 'cifar'"),
     ],
 )
 def test_bad_input_is_one_clear_error(classifier, tmp_path, arguments, message):

@@ -68,9 +68,11 @@ def test_scores_of_a_classifier_and_comparison(classifier, tmp_path, monkeypatch
     """Two runs, then one table of both, with files beside the first."""
     for seed in (0, 1):
         arguments = ['--work-dir', tmp_path / f'seed{seed}', '--seed', seed, '--show-samples', 0]
+        arguments += ['--constants', 'imagenet', '--backend', 'imagecorruptions' if seed else 'mmsharp']
         _call(monkeypatch, *classifier, '--corruptions', 'impulse_noise', 'fog', '--severities', 0, 5, *arguments)
     summary = json.loads((tmp_path / 'seed0' / 'summary.json').read_text())
     printed = capsys.readouterr().out
+    assert (summary['identity']['backend'], summary['identity']['constants']) == ('mmsharp', 'imagenet')
     assert f'{summary["scores"]["clean"]:.1f}' in printed
     assert 'over a subset of the benchmark' in printed
     assert 'noise' in printed
@@ -78,6 +80,7 @@ def test_scores_of_a_classifier_and_comparison(classifier, tmp_path, monkeypatch
     _call(monkeypatch, '--compare', *runs, '--names', 'first', 'second', '--out', tmp_path / 'table')
     printed = capsys.readouterr().out
     assert 'second against first: seed: was 0, is 1' in printed
+    assert 'second against first: backend: was mmsharp, is imagecorruptions' in printed
     assert [line.split()[0] for line in printed.splitlines()[3:5]] == ['first', 'second']
     comparison = json.loads((tmp_path / 'table' / 'compare.json').read_text())
     assert comparison['runs'][0]['scores']['mpc'] == summary['scores']['mpc']

@@ -7,7 +7,19 @@ from mmcv.transforms import BaseTransform
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import TRANSFORMS
-from mmsharp.robustness import CLEAN, Cell, cell_seed, check_name, check_severity, corrupt, image_id
+from mmsharp.robustness import (
+    CLEAN,
+    Backend,
+    Cell,
+    Constants,
+    cell_seed,
+    check_name,
+    check_severity,
+    corrupt,
+    image_id,
+    prepare,
+    settle_constants,
+)
 
 ChannelOrder = Literal['rgb', 'bgr']
 
@@ -31,6 +43,9 @@ class Corrupt(BaseTransform):
         image_order: The order in which the pipeline holds them: ``'bgr'`` after MMCV's loading transforms; ``'rgb'``
             for datasets that hold RGB arrays, such as MMPretrain's ``CIFAR10``.
         data_root: Where ``img_path`` starts, so that an image without ``img_id`` has the same name on every machine.
+        backend: Whose pixel functions, ``'mmsharp'`` or ``'imagecorruptions'``; see :func:`mmsharp.robustness.corrupt`.
+        constants: What the severities mean; ``'auto'`` is CIFAR-10-C's constants for images of 32x32 pixels and
+            ImageNet-C's for others. See there.
 
     Raises:
         MmsharpError: If an argument is none of these, or an image is no 8-bit colour image of at least 32x32 pixels.
@@ -50,31 +65,46 @@ class Corrupt(BaseTransform):
         channel_order: ChannelOrder = 'rgb',
         image_order: ChannelOrder = 'bgr',
         data_root: str | None = None,
+        backend: Backend = 'mmsharp',
+        constants: Constants = 'auto',
     ) -> None:
         check_severity(severity)
         if not (corruption == CLEAN and severity == 0):
             check_name(corruption)
         check_orders(seed, channel_order, image_order)
+        settle_constants(backend, constants)
         self.corruption = corruption
         self.severity = severity
         self.seed = seed
         self.channel_order = channel_order
         self.image_order = image_order
         self.data_root = data_root
+        self.backend = backend
+        self.constants = constants
+        if severity > 0:
+            prepare([corruption], backend)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Corrupt the image of ``results``; at severity 0 nothing is touched."""
         if self.severity > 0:
             cell = Cell(self.corruption, self.severity)
             results['img'] = corrupt_image(
-                results, cell, self.seed, self.channel_order, self.image_order, self.data_root
+                results,
+                cell,
+                self.seed,
+                self.channel_order,
+                self.image_order,
+                self.data_root,
+                self.backend,
+                self.constants,
             )
         return results
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, seed={self.seed}, '
-            f'channel_order={self.channel_order!r}, image_order={self.image_order!r}, data_root={self.data_root!r})'
+            f'channel_order={self.channel_order!r}, image_order={self.image_order!r}, data_root={self.data_root!r}, '
+            f'backend={self.backend!r}, constants={self.constants!r})'
         )
 
 
@@ -85,6 +115,8 @@ def corrupt_image(
     channel_order: ChannelOrder,
     image_order: ChannelOrder,
     data_root: str | None,
+    backend: Backend,
+    constants: Constants,
 ) -> np.ndarray:
     """Return the corrupted image of a pipeline's ``results``, in the order and dtype in which the pipeline holds it.
 
@@ -98,7 +130,7 @@ def corrupt_image(
         pixels = _to_uint8(image)
         given = pixels[..., swap] if pixels.ndim == 3 else pixels
         drawn = cell_seed(seed, name, cell.corruption, cell.severity)
-        corrupted = corrupt(given, cell.corruption, cell.severity, drawn)
+        corrupted = corrupt(given, cell.corruption, cell.severity, drawn, backend, constants)
     except MmsharpError as error:
         raise MmsharpError(f'image {results.get("img_path", name)}, cell {cell}: {error}') from error
     return np.ascontiguousarray(corrupted[..., swap]).astype(image.dtype, copy=False)

@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from mmsharp.datasets.transforms.corrupt import ChannelOrder, check_orders, corrupt_image
-from mmsharp.robustness import NAMES, Cell
+from mmsharp.robustness import NAMES, Backend, Cell, Constants, settle_constants
 
 
 class CurrentCell:
@@ -48,19 +48,31 @@ class CorruptCurrentCell(BaseTransform):
         channel_order: ChannelOrder,
         image_order: ChannelOrder,
         data_root: str | None = None,
+        backend: Backend = 'mmsharp',
+        constants: Constants = 'auto',
     ) -> None:
         check_orders(seed, channel_order, image_order)
+        settle_constants(backend, constants)
         self.current = current
         self.seed = seed
         self.channel_order = channel_order
         self.image_order = image_order
         self.data_root = data_root
+        self.backend = backend
+        self.constants = constants
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Corrupt the image of ``results``; in the clean cell nothing is touched."""
         cell = self.current.get()
         if not cell.is_clean:
             results['img'] = corrupt_image(
-                results, cell, self.seed, self.channel_order, self.image_order, self.data_root
+                results,
+                cell,
+                self.seed,
+                self.channel_order,
+                self.image_order,
+                self.data_root,
+                self.backend,
+                self.constants,
             )
         return results

@@ -14,7 +14,7 @@ from mmsharp.engine.cell_metrics import fill_empty, numbers
 from mmsharp.engine.corruption_placement import Position, place_corruption
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.registry import HOOKS
-from mmsharp.robustness import Cell, Grid, choose_metric, score
+from mmsharp.robustness import Backend, Cell, Constants, Grid, choose_metric, prepare, score, settle_constants
 
 
 @HOOKS.register_module()
@@ -37,6 +37,8 @@ class CorruptionEvalHook(Hook):
         channel_order: See :class:`mmsharp.Corrupt`.
         image_order: See :func:`mmsharp.engine.corruption_placement.place_corruption`.
         position: See there.
+        backend: See :class:`mmsharp.Corrupt`.
+        constants: See :class:`mmsharp.Corrupt`.
 
     Raises:
         MmsharpError: If an argument is out of range, or the run has no validation.
@@ -60,6 +62,8 @@ class CorruptionEvalHook(Hook):
         channel_order: ChannelOrder = 'rgb',
         image_order: ChannelOrder | Literal['auto'] = 'auto',
         position: Position = 'auto',
+        backend: Backend = 'mmsharp',
+        constants: Constants = 'auto',
     ) -> None:
         self.grid = Grid.of(corruptions, {0, *severities})
         if not self.grid.severities:
@@ -67,12 +71,15 @@ class CorruptionEvalHook(Hook):
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
             raise MmsharpError(f'interval {interval!r} of CorruptionEvalHook is not a positive integer')
         check_orders(seed, channel_order, 'rgb' if image_order == 'auto' else image_order)
+        settle_constants(backend, constants)
         self.interval = interval
         self.seed = seed
         self.metric = metric
         self.channel_order = channel_order
         self.image_order = image_order
         self.position = position
+        self.backend = backend
+        self.constants = constants
         self.current = CurrentCell()
         self._placed = False
 
@@ -80,7 +87,17 @@ class CorruptionEvalHook(Hook):
         """Put the corruption into the validation pipeline, where it does nothing until a cell is switched on."""
         if not self._placed:
             dataset = runner.val_dataloader.dataset
-            place_corruption(dataset, self.current, self.seed, self.channel_order, self.image_order, self.position)
+            place_corruption(
+                dataset,
+                self.current,
+                self.seed,
+                self.channel_order,
+                self.image_order,
+                self.position,
+                self.backend,
+                self.constants,
+            )
+            prepare(self.grid.corruptions, self.backend)  # before the data loader forks its workers
             self._placed = True
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:

@@ -62,6 +62,21 @@ def test_images_are_corrupted_in_rgb_by_default():
     assert np.array_equal(rgb, old)
 
 
+def test_backend_and_constants_are_handed_on():
+    """By the transform, and by the one of a grid's current cell."""
+    bgr, seed = _image(1, (32, 32)), cell_seed(0, '1', 'contrast', 2)
+    current = CurrentCell()
+    current.set(Cell('contrast', 2))
+    seen = set()
+    for chosen in ({}, {'constants': 'imagenet'}, {'backend': 'imagecorruptions'}):
+        expected = corrupt(bgr[..., ::-1], 'contrast', 2, seed, **chosen)[..., ::-1]
+        grid = CorruptCurrentCell(current, 0, 'rgb', 'bgr', **chosen)
+        for transform in (Corrupt('contrast', 2, **chosen), grid):
+            assert np.array_equal(transform({'img': bgr, 'img_id': 1})['img'], expected)
+        seen.add(expected.tobytes())
+    assert len(seen) >= 2
+
+
 def test_float_images_of_whole_numbers_keep_their_dtype():
     """What to_float32=True loads is corrupted as the same 8-bit image and stays float32."""
     image = _image(2)
@@ -115,6 +130,9 @@ def test_images_without_id_are_named_by_their_path_below_the_root():
         ({'corruption': 'fog', 'seed': -1}, 'seed -1'),
         ({'corruption': 'fog', 'channel_order': 'gbr'}, "channel_order 'gbr'"),
         ({'corruption': 'fog', 'image_order': 'RGB'}, "image_order 'RGB'"),
+        ({'corruption': 'fog', 'backend': 'imgaug'}, "backend 'imgaug'"),
+        ({'corruption': 'fog', 'constants': 'coco'}, "constants 'coco'"),
+        ({'corruption': 'fog', 'backend': 'imagecorruptions', 'constants': 'cifar'}, "no constants 'cifar'"),
     ],
 )
 def test_arguments_are_checked_at_construction(arguments, message):

@@ -70,11 +70,11 @@ def images(tmp_path_factory):
     return robust_data.write_class_folders(tmp_path_factory.mktemp('hook') / 'images')
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(images, tmp_path, workers):
+@pytest.mark.parametrize(('workers', 'chosen'), [(0, {}), (2, {'backend': 'imagecorruptions'})])
+def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(images, tmp_path, workers, chosen):
     """The last scores equal evaluate_robustness on the last weights; the weights equal those of a run without hook."""
     recorder = Recorder()
-    hook = CorruptionEvalHook(['impulse_noise', 'fog'], severities=[1, 5])
+    hook = CorruptionEvalHook(['impulse_noise', 'fog'], severities=[1, 5], **chosen)
     trained = _train(tmp_path / f'with{workers}', images, [hook, recorder], workers)
     plain = _train(tmp_path / f'without{workers}', images, [])
     for name, value in plain.model.state_dict().items():
@@ -83,7 +83,8 @@ def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(imag
     checkpoint = tmp_path / 'last.pth'
     torch.save({'state_dict': trained.model.state_dict()}, checkpoint)
     config = robust_data.classifier_config(images)
-    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', ['impulse_noise', 'fog'], [0, 1, 5], samples=0)
+    cells = ['impulse_noise', 'fog'], [0, 1, 5]
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', *cells, samples=0, **chosen)
     last = recorder.seen[-1]
     assert last['accuracy/top1'] == pytest.approx(summary['scores']['clean'])
     assert last['robust/mPC'] == pytest.approx(summary['scores']['mpc'])
@@ -115,7 +116,11 @@ def test_a_resumed_run_scores_the_same_validations(images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments', [{'corruptions': 'frog'}, {'severities': []}, {'interval': 0}, {'channel_order': 'gbr'}, {'seed': -1}]
+    'arguments',
+    [
+        *({'corruptions': 'frog'}, {'severities': []}, {'interval': 0}, {'channel_order': 'gbr'}, {'seed': -1}),
+        *({'backend': 'imgaug'}, {'constants': 'coco'}, {'backend': 'imagecorruptions', 'constants': 'cifar'}),
+    ],
 )
 def test_arguments_are_checked_at_construction(arguments):
     """A config is refused when it is built."""
