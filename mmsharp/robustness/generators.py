@@ -1,4 +1,4 @@
-"""Seed every generator that corruption functions draw from, and give the caller's random numbers back.
+"""Seed every generator that the reference functions draw from, and give the caller's random numbers back.
 
 Read in ``imagecorruptions-imaug`` 1.1.5: most functions draw from NumPy's global generator; ``impulse_noise`` hands
 its ``seed`` to scikit-image's ``random_noise`` (``numpy.random.default_rng``); ``glass_blur`` hands its ``seed`` to a

@@ -18,6 +18,8 @@ from mmsharp.robustness.pixels.draws import Draws
 
 PICTURES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg', 'frost6.jpg')
 MARGIN = 1.1
+LARGEST_KEPT = 2**24
+"""Bytes up to which a resized picture is kept for the next image: 2048x2048 pixels would need more."""
 
 
 def frost(
@@ -43,7 +45,9 @@ def frost(
 def _enlarged(number: int, height: int, width: int) -> np.ndarray:
     rows, columns = _picture(number).shape[:2]
     scale = MARGIN * max(height / rows, width / columns, 1)
-    return _resized(number, (math.ceil(columns * scale), math.ceil(rows * scale)), 0)
+    size = math.ceil(columns * scale), math.ceil(rows * scale)
+    resize = _resized if 3 * size[0] * size[1] <= LARGEST_KEPT else _resized.__wrapped__
+    return resize(number, size, 0)
 
 
 def _shrunk(number: int, shrink: float, height: int, width: int) -> np.ndarray:

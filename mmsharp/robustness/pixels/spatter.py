@@ -7,6 +7,7 @@ falls the image stays as it is; the reference divides by the largest of an empty
 import cv2
 import numpy as np
 
+from mmsharp.robustness.pixels.compiled import compiled
 from mmsharp.robustness.pixels.draws import Draws
 from mmsharp.robustness.pixels.filters import smooth
 
@@ -35,14 +36,13 @@ def spatter(
     if mud:
         cover = smooth((liquid > threshold).astype(np.float32), intensity)
         cover[cover < SOLID] = 0
-        added, kept = MUD, 1 - cover
     else:
         liquid[liquid < threshold] = 0
         cover = _drops((liquid * 255).astype(np.uint8))
         cover *= np.float32(intensity)
-        added, kept = WATER, np.ones_like(cover)
-    out = image * kept[..., None] + cover[..., None] * np.array(added, dtype=np.float32)
-    return np.clip(out, 0, 255).astype(np.uint8)
+    out = np.empty_like(image)
+    _paint(image, cover, np.array(MUD if mud else WATER, dtype=np.float32), np.float32(mud), out)
+    return out
 
 
 def _drops(liquid: np.ndarray) -> np.ndarray:
@@ -53,3 +53,14 @@ def _drops(liquid: np.ndarray) -> np.ndarray:
     drops = liquid * relief.astype(np.float32)
     largest = drops.max()
     return drops / largest if largest > 0 else drops
+
+
+@compiled('void(uint8[:, :, ::1], float32[:, ::1], float32[::1], float32, uint8[:, :, ::1])')
+def _paint(image: np.ndarray, cover: np.ndarray, colour: np.ndarray, opacity: np.float32, out: np.ndarray) -> None:
+    one, white = np.float32(1), np.float32(255)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            added, kept = cover[y, x], one - opacity * cover[y, x]
+            for channel in range(3):
+                value = kept * np.float32(image[y, x, channel]) + added * colour[channel]
+                out[y, x, channel] = np.uint8(min(value, white))

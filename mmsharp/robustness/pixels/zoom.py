@@ -8,7 +8,6 @@ rounds positions to 1/32 pixel.
 import functools
 import math
 
-import cv2
 import numpy as np
 
 from mmsharp.robustness.pixels.compiled import compiled
@@ -20,13 +19,13 @@ def zoom_blur(image: np.ndarray, draws: Draws, stop: float, step: float) -> np.n
     """The mean of an image and its zoomed versions, by factors from 1 to ``stop``; nothing is drawn."""
     factors = np.arange(1, stop, step)
     height, width = image.shape[:2]
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).astype(np.float32)  # four channels make one vector
+    pixels = image.reshape(height, -1).astype(np.float32)
     total = pixels.copy()
     for factor in factors.tolist():
         rows, columns = _axis(height, factor), _axis(width, factor)
         _add_zoomed(pixels, *rows, *columns, total)
     total *= np.float32(1 / (len(factors) + 1))
-    return truncated(np.ascontiguousarray(total[..., :3]))
+    return truncated(total.reshape(image.shape))
 
 
 def clipped_zoom(layer: np.ndarray, factor: float) -> np.ndarray:
@@ -62,7 +61,7 @@ def _axis(length: int, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarra
 SIGNATURE = 'int64[::1], float32[::1], float32[::1], int64[::1], float32[::1], float32[::1]'
 
 
-@compiled(f'void(float32[:, :, ::1], {SIGNATURE}, float32[:, :, ::1])')
+@compiled(f'void(float32[:, ::1], {SIGNATURE}, float32[:, ::1])')
 def _add_zoomed(
     image: np.ndarray,
     rows: np.ndarray,
@@ -73,24 +72,21 @@ def _add_zoomed(
     column_upper: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    height, width = min(total.shape[0], len(rows)), min(total.shape[1], len(columns))
-    first, last = columns[0], columns[width - 1] + 1
-    between = np.empty((image.shape[1], 4), dtype=np.float32)
+    """Rows hold three values per pixel; indices of columns count pixels."""
+    height, width = min(total.shape[0], len(rows)), min(total.shape[1] // 3, len(columns))
+    first, last = 3 * columns[0], 3 * (columns[width - 1] + 2)
+    between = np.empty(image.shape[1], dtype=np.float32)
     for y in range(height):
-        above, below = image[rows[y]], image[rows[y] + 1]
-        a, b = row_lower[y], row_upper[y]
-        for x in range(first, last + 1):
-            for channel in range(4):
-                between[x, channel] = a * above[x, channel] + b * below[x, channel]
-        line = total[y]
+        above, below, line = image[rows[y], first:last], image[rows[y] + 1, first:last], total[y]
+        middle = between[first:last]
+        for index in range(len(middle)):
+            middle[index] = row_lower[y] * above[index] + row_upper[y] * below[index]
         for x in range(width):
-            left, c, d = columns[x], column_lower[x], column_upper[x]
-            r0 = c * between[left, 0] + d * between[left + 1, 0]
-            r1 = c * between[left, 1] + d * between[left + 1, 1]
-            r2 = c * between[left, 2] + d * between[left + 1, 2]
-            r3 = c * between[left, 3] + d * between[left + 1, 3]
-            r0, r1, r2, r3 = r0 + line[x, 0], r1 + line[x, 1], r2 + line[x, 2], r3 + line[x, 3]
-            line[x, 0], line[x, 1], line[x, 2], line[x, 3] = r0, r1, r2, r3
+            here, left, a, b = 3 * x, 3 * columns[x], column_lower[x], column_upper[x]
+            red = line[here] + (a * between[left] + b * between[left + 3])
+            green = line[here + 1] + (a * between[left + 1] + b * between[left + 4])
+            blue = line[here + 2] + (a * between[left + 2] + b * between[left + 5])
+            line[here], line[here + 1], line[here + 2] = red, green, blue
 
 
 @compiled(f'void(float32[:, ::1], {SIGNATURE}, float32[:, ::1])')

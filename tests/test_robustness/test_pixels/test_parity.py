@@ -48,6 +48,13 @@ def test_pixels_are_the_references_at_full_size(name):
         check(picture('flower.jpg', *SHAPES[0]), name, severity)
 
 
+@pytest.mark.parametrize('shape', [(700, 640), (320, 2700)])
+def test_frost_is_the_references_on_images_larger_than_its_pictures(shape):
+    """Pictures are enlarged to hold the image; huge ones are not kept."""
+    for severity in SEVERITIES:
+        check(picture('random', *shape), 'frost', severity)
+
+
 @pytest.mark.parametrize('name', [name for name in NAMES if name not in OTHERWISE])
 def test_pixels_are_the_references_with_the_constants_of_cifar(name):
     """The reference's own code with the other constants in it, on images of 32 pixels."""
