@@ -24,9 +24,19 @@ SHAPES = ((375, 500), (97, 131), (210, 40), (32, 32))
 
 @functools.cache
 def picture(name, height, width):
-    """A photograph of scikit-learn's, or ``random`` values, of some size."""
+    """A photograph of scikit-learn's, ``random`` values, or ``extremes``, of some size.
+
+    Extremes are black, white, grey and pure colours, in single pixels on the left and in flat areas on the right.
+    """
+    random = np.random.RandomState(height)
     if name == 'random':
-        return np.random.RandomState(height).randint(0, 256, (height, width, 3), dtype=np.uint8)
+        return random.randint(0, 256, (height, width, 3), dtype=np.uint8)
+    if name == 'extremes':
+        image = random.choice(np.array([0, 0, 1, 128, 254, 255, 255], dtype=np.uint8), (height, width, 3))
+        image[: height // 2, : width // 4] = image[: height // 2, : width // 4, :1]
+        for row, colour in enumerate(((0, 0, 0), (255, 255, 255), (77, 77, 77), (255, 0, 0), (3, 200, 90))):
+            image[row * height // 5 : (row + 1) * height // 5, width // 2 :] = colour
+        return image
     return cv2.resize(load_sample_image(name), (width, height), interpolation=cv2.INTER_AREA)
 
 

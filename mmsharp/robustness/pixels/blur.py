@@ -11,7 +11,7 @@ import numpy as np
 
 from mmsharp.robustness.pixels.compiled import compiled
 from mmsharp.robustness.pixels.draws import Draws
-from mmsharp.robustness.pixels.filters import correlate, smooth, truncated
+from mmsharp.robustness.pixels.filters import correlate, smooth, smooth_bitwise, truncated
 
 
 def gaussian_blur(image: np.ndarray, draws: Draws, sigma: float) -> np.ndarray:
@@ -32,7 +32,7 @@ def glass_blur(image: np.ndarray, draws: Draws, sigma: float, reach: int, iterat
     Drawn are the offsets of all pixels of all iterations, from the last pixel to the first, across before down. The
     reference means to swap pixels, but copies: its tuple assignment works on views. So does this.
     """
-    pixels = truncated(smooth(image, sigma))
+    pixels = smooth_bitwise(image, sigma)  # a level that is lost here would be lost again below
     height, width = image.shape[:2]
     offsets = draws.offsets(reach, (iterations, height - 2 * reach, width - 2 * reach, 2))
     _scatter(pixels, np.ascontiguousarray(offsets), reach)

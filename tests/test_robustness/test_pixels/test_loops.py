@@ -8,13 +8,15 @@ import numba.core.caching
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
+from reference_pixels import picture
 from scipy import ndimage, stats
+from skimage.filters import gaussian
 
 from mmsharp.robustness import pixels
 from mmsharp.robustness.pixels.compiled import compiled
 from mmsharp.robustness.pixels.draws import SeededDraws
 from mmsharp.robustness.pixels.elastic import _mirrored
-from mmsharp.robustness.pixels.filters import correlate, smooth
+from mmsharp.robustness.pixels.filters import correlate, smooth, smooth_bitwise
 from mmsharp.robustness.pixels.poisson import poisson_counts
 from mmsharp.robustness.pixels.zoom import clipped_zoom
 
@@ -80,6 +82,16 @@ def test_smoothing_is_scipys(sigma):
     for border, mode, truncate in ((cv2.BORDER_REPLICATE, 'nearest', 4), (cv2.BORDER_REFLECT, 'reflect', 3)):
         expected = ndimage.gaussian_filter(image.astype(float), sigma, mode=mode, truncate=truncate)
         np.testing.assert_allclose(smooth(image, sigma, border, truncate), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('sigma', [0.05, 0.4, 0.7, 1.1, 1.5])
+def test_smoothing_before_a_second_truncation_is_the_references_bit_by_bit(sigma):
+    """Also in flat areas, where rounding errors decide between a grey level and the one below."""
+    for content in ('china.jpg', 'extremes', 'random'):
+        image = picture(content, 41, 57)
+        assert np.array_equal(
+            smooth_bitwise(image, sigma), np.uint8(gaussian(image / 255.0, sigma, channel_axis=-1) * 255)
+        )
 
 
 @pytest.mark.parametrize('factor', [1.0, 1.01, 1.1, 1.27, 2.5, 4.5])
