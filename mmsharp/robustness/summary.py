@@ -72,7 +72,8 @@ def summarize(
         grid: The cells that were asked for.
         identity: What the values depend on.
         metric: The metric that is P; see :func:`choose_metric`.
-        is_imagenet: Whether the images are ImageNet's, so that AlexNet's published errors are a reference.
+        is_imagenet: Whether the images are ImageNet's, so that AlexNet's published errors are a reference; with the
+            constants of CIFAR, which the identity names, they are none.
 
     Returns:
         ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``corruption_errors`` (relative to AlexNet's,
@@ -92,7 +93,7 @@ def summarize(
     name = choose_metric(dict.fromkeys(key for result in results for key in result.metrics), metric)
     values = {result.cell: result.metrics.get(name) for result in results}
     relative = None
-    if is_imagenet and name.endswith('accuracy/top1'):
+    if is_imagenet and name.endswith('accuracy/top1') and identity.get('constants') != 'cifar':
         relative = corruption_errors(errors_from_accuracies(values, name), ALEXNET, grid, 'AlexNet').to_dict()
     return {
         'metric': name,

@@ -42,3 +42,15 @@ def test_summary_survives_json():
     assert summary['cells'][-1] == {'corruption': 'fog', 'severity': 1, 'value': None}
     assert summary['scores']['missing'] == ['fog/1']
     assert (summary['images'], summary['seconds'], summary['identity']) == (7, 3.0, {'seed': 0})
+
+
+@pytest.mark.parametrize(
+    ('is_imagenet', 'constants', 'known'),
+    [(True, 'auto', True), (True, 'imagenet', True), (True, 'cifar', False), (False, 'imagenet', False)],
+)
+def test_alexnets_errors_are_a_reference_for_imagenet_and_its_constants_alone(is_imagenet, constants, known):
+    """CIFAR's severities are much milder: a ratio of the two would flatter any model."""
+    grid = Grid.of('fog', [0, 1])
+    finished = {cell: CellResult(cell, {'accuracy/top1': 60.0}, images=7, seconds=1.0) for cell in grid.cells}
+    summary = summarize(finished, grid, {'constants': constants}, is_imagenet=is_imagenet)
+    assert (summary['corruption_errors'] is not None) == known
