@@ -31,11 +31,13 @@ class ForwardState:
     - the statistics of BatchNorm, which do not decide what a training pass computes, for :meth:`rewind` alone, but for
       those in averaged models, into which their sources' are copied;
     - parameters that require no gradient inside MMEngine's averaged models;
-    - numbers, texts, tensors, and the content of the lists, dicts, sets and deques that are attributes of modules from
-      outside of ``torch.nn``, such as a queue of features or the history of a dynamic assigner. Tensors that are part
-      of a graph, and those in containers, are kept by reference.
+    - numbers, texts, tensors, and the content of the lists, dicts, sets and deques, one in the other too, that are
+      attributes of modules from outside of ``torch.nn``, such as a queue of features or the history of a dynamic
+      assigner. Tensors that are part of a graph, and those in containers, are kept by reference;
+    - which buffers there are: one that the first pass makes is made anew by the second.
 
-    Not kept is what a forward pass changes elsewhere: other objects, files, parameters that require no gradient.
+    Not kept is what a forward pass changes elsewhere: tensors in containers and NumPy arrays that it writes into, other
+    objects, files, parameters that require no gradient.
 
     Args:
         model: The model, without the wrapper of distributed training.
@@ -65,11 +67,17 @@ class ForwardState:
         self._statistics: list[Tensor] = []
         self._averaged: list[tuple[nn.Parameter, Tensor]] = []
         self._attributes: list[tuple[nn.Module, dict[str, Any]]] = []
+        self._buffers = [(module, set(module._buffers)) for module in model.modules() if not _is_scripted(module)]
+        self._scripted: list[tuple[Tensor, Tensor]] = []
+        """Buffers of compiled modules, which can be written and not exchanged."""
         copies: dict[int, Tensor] = {}
         inside: set[int] = set()
         for module in model.modules():  # parents first
             if AVERAGED in class_names(module):
                 inside.update(map(id, module.modules()))
+            if _is_scripted(module):
+                self._scripted += [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
+                continue
             if keeps_torch_statistics(module) and id(module) not in inside:
                 self._statistics += [buffer for buffer in module._buffers.values() if buffer is not None]
             else:
@@ -101,7 +109,17 @@ class ForwardState:
         # Copies of the copies, which a later rewind still needs; one for each, as buffers may be shared.
         copies = [kept for *_, kept in self._tensors] + [kept for _, kept in self._averaged]
         scratch = {id(kept): kept.clone() for kept in copies}
+        scripted = [buffer.detach().clone() for buffer, _ in self._scripted]
+        made = [
+            (module, name, buffer)
+            for module, known in self._buffers
+            for name, buffer in module._buffers.items()
+            if name not in known
+        ]
         try:
+            for module, name, _ in made:
+                del module._buffers[name]
+            _copy([buffer for buffer, _ in self._scripted], [kept for _, kept in self._scripted])
             for module, values in self._attributes:
                 _set_attributes(module, values)
             for holder, name, _, copy in self._tensors:
@@ -118,10 +136,14 @@ class ForwardState:
                 parameter.data = data
             for module, values in attributes:
                 _set_attributes(module, values)
+            for module, name, buffer in made:
+                module._buffers[name] = buffer
+            _copy([buffer for buffer, _ in self._scripted], scripted)
 
     def rewind(self) -> None:
         """Put the model back to this state for good, statistics of BatchNorm included; its graphs are useless then."""
         _copy(self._statistics, self._copies)
+        _copy([buffer for buffer, _ in self._scripted], [kept for _, kept in self._scripted])
         _copy([tensor for *_, tensor, _ in self._tensors], [copy for *_, copy in self._tensors])
         for holder, name, tensor, _ in self._tensors:
             holder[name] = tensor
@@ -160,23 +182,41 @@ def _plain_attributes(module: nn.Module) -> dict[str, Any]:
         if kind in VALUES:
             found[name] = value
         elif kind in CONTAINERS and name not in OWN:
-            found[name] = (value, value.copy())
+            found[name] = _Contents(value)
     return found
+
+
+class _Contents:
+    """A container and what it holds, with the containers among it."""
+
+    def __init__(self, container: Any, around: tuple[int, ...] = ()) -> None:
+        self.container, self._items = container, container.copy()
+        around = (*around, id(container))
+        items = self._items.values() if isinstance(container, dict) else self._items
+        self._inner = [_Contents(item, around) for item in items if type(item) in CONTAINERS and id(item) not in around]
+
+    def restore(self) -> Any:
+        """The container, which is the same object, with what it held."""
+        if not _same(self.container, self._items):
+            self.container.clear()
+            kind = type(self.container)
+            (self.container.update if kind in (dict, set) else self.container.extend)(self._items)
+        for inner in self._inner:
+            inner.restore()
+        return self.container
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
 
 
 def _set_attributes(module: nn.Module, values: dict[str, Any]) -> None:
     """Write what differs; a container stays the object that it is, in case somebody else holds it too."""
     attributes = vars(module)
     for name, value in values.items():
-        if type(value) is not tuple:
-            if attributes.get(name, module) is not value:
-                attributes[name] = value
-            continue
-        container, content = value
-        attributes[name] = container
-        if not _same(container, content):
-            container.clear()
-            (container.update if isinstance(container, (dict, set)) else container.extend)(content)
+        before = value.restore() if isinstance(value, _Contents) else value
+        if attributes.get(name, module) is not before:
+            attributes[name] = before
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -176,3 +176,56 @@ def test_tensors_that_cannot_be_written_are_left_alone():
         model.spread = None
     state.rewind()
     assert all(one is other for one, other in zip(held, (model.result, model.spread, model.inferred)))
+
+
+class Histories(nn.Module):
+    """Containers in containers, a compiled part with a counter, and a buffer that the first pass makes."""
+
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('seen', torch.zeros(1))
+
+        def forward(self, x):
+            self.seen += 1
+            return x * self.seen
+
+    def __init__(self):
+        super().__init__()
+        self.history = {'losses': [], 'levels': [deque(), {'deep': []}]}
+        self.history['itself'] = self.history
+        with torch.no_grad():
+            self.counter = torch.jit.script(self.Counter())
+
+    def forward(self, x):
+        self.history['losses'].append(len(self.history['losses']))
+        self.history['levels'][0].append(0)
+        self.history['levels'][1]['deep'].append(0)
+        self.history['levels'].append(len(self.history['levels']))
+        if not hasattr(self, 'made'):
+            self.register_buffer('made', torch.zeros(()))
+        self.made = self.made + 1
+        return self.counter(x), len(self.history['losses']), len(self.history['levels']), self.made.item()
+
+
+@pytest.mark.filterwarnings('ignore:.*torch.jit.*')
+def test_nested_histories_compiled_parts_and_buffers_made_on_the_way():
+    """A second pass gives what the first gave; afterwards all is as the first left it, or, rewound, as before it."""
+    model = Histories()
+    for rewound in (False, True):
+        before = model.counter.seen.item()
+        lengths = len(model.history['losses']), len(model.history['levels'][1]['deep'])
+        state = ForwardState(model)
+        first = model(torch.ones(1))
+        made, inner = model.made, model.history['levels'][1]['deep']
+        with state.replayed():
+            second = model(torch.ones(1))
+        assert first == second
+        assert model.counter.seen.item() == before + 1
+        assert model.made is made
+        assert model.history['levels'][1]['deep'] is inner
+        assert (len(model.history['losses']), len(inner)) == (lengths[0] + 1, lengths[1] + 1)
+        if rewound:
+            state.rewind()
+            assert (len(model.history['losses']), len(inner)) == lengths
+            assert model.counter.seen.item() == before
