@@ -59,8 +59,9 @@ class SharpnessAware:
         policy: ``dict(type='EveryStep' | 'Periodic' | 'LookSAM' | 'RandomLayers', ...)`` or a
             :class:`~mmsharp.sharpness.Policy`: when, and for which parameters, the ascent is taken. ``None`` stands for
             every step.
-        parameters: Which of the optimizer's parameters the ascent moves: ``'all'``, ``'weights'``, ``'norm_only'`` or a list of name
-            patterns; ``None`` takes what the ascent prefers (``'weights'`` for AdaSAP, ``'all'`` for SAM and ASAM).
+        parameters: Which of the optimizer's parameters the ascent moves: ``'all'``, ``'weights'``, ``'norm_only'`` or a
+            list of name patterns; ``None`` takes what the ascent prefers (``'weights'`` for AdaSAP, ``'all'`` for SAM
+            and ASAM).
         synchronise: Whether all processes share one ball, whose direction is their mean gradient. By default each has
             its own, which is SAM's published practice (m-sharpness) and saves the exchange.
         skip_nonfinite: Whether a step whose gradient is not finite is left out, as loss scaling does by itself. It
@@ -91,8 +92,9 @@ class SharpnessAware:
     Raises:
         MmsharpError: No or an unknown ascent, policy or filter, a policy that needs two gradients with an ascent that
             has one, a loss whose forward was not seen inside ``optim_context`` or that is not the loss of that forward,
-            an update before the context is left, a step without :meth:`backward`, two forwards inside one context, a compiled or sharded model, a layer with a backward pass of its own, or
-            momentum to follow where there is none.
+            an update before the context is left, a step without :meth:`backward`, two forwards inside one context, a
+            compiled or sharded model, a layer with a backward pass of its own, or momentum to follow where there is
+            none.
     """
 
     def __init__(
