@@ -75,8 +75,9 @@ class RNGStateHook(Hook):
             loop.dataloader_iterator = _RestoringIterator(loop.dataloader_iterator, state)
 
     def before_val(self, runner: Any) -> None:
-        """Put the states of training aside."""
+        """Put the states of training aside; MMEngine writes a checkpoint during validation where it is the best yet."""
         self._before_validation = RandomState.capture()
+        self._gather()
 
     def after_val(self, runner: Any) -> None:
         """Take them back."""

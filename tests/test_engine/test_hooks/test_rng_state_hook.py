@@ -40,13 +40,16 @@ class WithDropout(TwoBlocks):
 
 @METRICS.register_module(force=True)
 class Drawing(BaseMetric):
-    """A metric that draws as well."""
+    """A metric that draws as well, and is better each time."""
+
+    validations = 0
 
     def process(self, data_batch, data_samples):
         self.results.append(np.random.rand())
 
     def compute_metrics(self, results):
-        return dict(mean=float(np.mean(results)))
+        self.validations += 1
+        return dict(mean=float(np.mean(results)), order=float(self.validations))
 
 
 def settings(by_epoch: bool, validate: bool) -> dict:
@@ -97,6 +100,19 @@ def test_without_the_hook_it_does_not(make_runner):
     set_random_seed(99)
     resumed.train()
     assert not torch.equal(whole.model.head.weight, resumed.model.head.weight)
+
+
+@pytest.mark.parametrize(('by_epoch', 'name'), [(True, 'epoch_2'), (False, 'iter_6')])
+def test_a_checkpoint_written_in_validation_holds_the_states_before_it(make_runner, by_epoch, name):
+    """MMEngine writes the last checkpoint once more when it is the best one, after validation has drawn."""
+    changes = settings(by_epoch, True)
+    changes['default_hooks']['checkpoint'].update(save_best='order', rule='greater')
+    whole = make_runner(None, 'whole', **changes)
+    whole.train()
+    resumed = make_runner(None, 'resumed', resume=f'{whole.work_dir}/{name}.pth', **changes)
+    set_random_seed(99)
+    resumed.train()
+    assert torch.equal(whole.model.head.weight, resumed.model.head.weight)
 
 
 def test_validation_does_not_move_the_training(make_runner):
