@@ -25,11 +25,11 @@ from mmsharp.engine.config import (
     settle_launcher,
     settle_resume,
     settle_work_dir,
-    warn_of_lost_precision,
 )
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
+from mmsharp.engine.lost_precision import warn_of_lost_precision
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints, plain_checkpoints
 
 

@@ -42,7 +42,7 @@ def load_config(path: str | os.PathLike[str], options: Mapping[str, Any] | None 
     if not os.path.isfile(path):
         raise MmsharpError(f'config {os.fspath(path)!r} does not exist; give the path of a .py, .json or .yaml file')
     try:
-        config = _read(path)
+        config = read_config(path)
         _import_lazy_names([config[key] for key in config if key not in config._imported_names])
     except Exception as error:  # a config is code of the user's own and may raise anything
         raise MmsharpError(f'config {os.fspath(path)!r} cannot be read: {one_line(error)}') from error
@@ -53,7 +53,7 @@ def load_config(path: str | os.PathLike[str], options: Mapping[str, Any] | None 
     return config
 
 
-def _read(path: str | os.PathLike[str]) -> Config:
+def read_config(path: str | os.PathLike[str]) -> Config:
     """Read a text config also where one of its bases imports something, which MMEngine takes for a pure-Python config.
 
     mmpretrain's RepLKNet is packaged like that.
@@ -198,20 +198,6 @@ def settle_resume(config: Config, resume: str | None) -> None:
     elif resume is not None:
         config.resume = True
         config.load_from = resume
-
-
-def warn_of_lost_precision(config: Config) -> None:
-    """Say so where our full-precision wrapper has replaced MMEngine's one for mixed precision by its type alone.
-
-    About half of the toolboxes' configs for mixed precision have no other key by which the wrapper could notice.
-    """
-    if type_name(config.get('optim_wrapper')) == 'SAMOptimWrapper' and 'AmpOptimWrapper' in (config.text or ''):
-        print_log(
-            'a base of this config trains in mixed precision (AmpOptimWrapper), and mmsharp.SAMOptimWrapper in full '
-            "precision; type='mmsharp.AmpSAMOptimWrapper' or --amp keeps mixed precision",
-            'current',
-            logging.WARNING,
-        )
 
 
 def settle_auto_scale_lr(config: Config) -> None:

@@ -1,5 +1,7 @@
 """What the tools make of a config, and what they refuse."""
 
+import logging
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -223,7 +225,14 @@ def test_launchers_without_a_gpu(monkeypatch):
     kinds = ('SyncBN', 'MMSyncBN', 'mmengine.SyncBN', torch.nn.SyncBatchNorm)
     model = dict(backbone=dict(norm_cfg=dict(type='SyncBN')), necks=[dict(norm_cfg=dict(type=kind)) for kind in kinds])
     config = Config(dict(model=model))
+    lines = []
+    monkeypatch.setattr(
+        'mmsharp.engine.config.print_log', lambda message, logger, level: lines.append((message, level))
+    )
     settle_launcher(config, 'pytorch')
+    assert lines == [('SyncBN does not run on CPUs and becomes BN', logging.WARNING)]
+    settle_launcher(config, 'pytorch')
+    assert len(lines) == 1  # nothing is left to become BN
     norms = [config.model.backbone.norm_cfg, *(neck.norm_cfg for neck in config.model.necks)]
     assert [norm.type for norm in norms] == ['BN'] * 5
     assert config.model_wrapper_cfg.device_ids is None
