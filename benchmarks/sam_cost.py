@@ -7,9 +7,9 @@ All variants train copies of one model on the same batch, one step each in turn,
 meets all of them. A ratio is the median over the rounds of (step of the variant / plain step of the same round), taken
 apart for steps with and without an ascent and averaged over a policy's period. ``pytorch_optimizer`` is the SAM of that
 package with its own guard of BatchNorm's statistics. Peak memory is what a training step allocates at most, from the
-first step on, in a process of its own on CPUs; the excess over plain training is also given in copies of the parameters
-that the ascent moves. ``--record`` writes benchmarks/results/sam_cost_NAME.json and its table into
-docs/train-sharpness-aware.md.
+first step on, in a process of its own on CPUs; the excess over plain training is also given in copies of all parameters
+of the model, of which AdaSAP moves the weights alone. ``--record`` writes benchmarks/results/sam_cost_NAME.json and its
+table into docs/train-sharpness-aware.md.
 """
 
 from __future__ import annotations
