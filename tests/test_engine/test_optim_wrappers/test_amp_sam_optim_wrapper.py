@@ -24,6 +24,9 @@ from mmsharp.sharpness import SAM, LookSAM, RandomLayers, gradient_norm
 SCALE = 2.0**16
 """A power of two, by which float32 numbers are multiplied and divided exactly."""
 
+SMALL_SCALE = 2.0**10
+"""One at which float16 does not overflow here, as it does at the 2**16 that a scaler begins with."""
+
 TWO_PASSES = [name for name in ALL_ASCENTS if ASCENTS.get(name).direction == 'gradient']
 SETTINGS = [{}, dict(accumulative_counts=2), dict(clip_grad=dict(max_norm=0.05))]
 HALVES = ['float16', 'bfloat16']
@@ -211,9 +214,10 @@ def half(request, monkeypatch):
 
     def build(model, lr=0.1, **kwargs):
         asked = 'bfloat16' if device == 'cpu' else dtype
-        wrapper = AmpSAMOptimWrapper(optimizer=optimizer_of(model, lr), dtype=asked, **kwargs)
+        scale = dict(init_scale=SMALL_SCALE)
+        wrapper = AmpSAMOptimWrapper(optimizer=optimizer_of(model, lr), dtype=asked, loss_scale=scale, **kwargs)
         if (dtype, device) == ('float16', 'cpu'):
-            wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**10)
+            wrapper.loss_scaler = torch.amp.GradScaler('cpu', **scale)
         return wrapper
 
     build.dtype, build.device = getattr(torch, dtype), device
