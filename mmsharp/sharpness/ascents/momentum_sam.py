@@ -1,7 +1,7 @@
 """Momentum-SAM: the momentum of the optimizer shows the way, and one pass is enough.
 
 Becker, Altrock and Risse (2024), "Momentum-SAM: Sharpness Aware Minimization without Computational Overhead", arXiv
-2401.12033, algorithm 1.
+2401.12033, section 2.4 and algorithm 1.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ from mmsharp.sharpness.parameters import AscentParameter
 class MomentumSAM(Ascent):
     r"""``eps = -rho * v / ||v||_2``, with the momentum ``v`` of the optimizer in place of a gradient.
 
+    Becker et al. (2024), section 2.4 and algorithm 1. ``v`` and ``eps`` have the shapes and dtypes of the parameters;
+    the norm is taken over all of them together. ``rho`` is that of the inner ascent, with its unit: that of the weights
+    for SAM, none for ASAM and AdaSAP.
+
     The gradient is taken at ``w + eps`` in one forward and backward pass, so a step costs hardly more than a plain one.
     The sign is the paper's: the weights are about to move along ``-v``, and the gradient is taken further along that
     way, at a fixed distance (Nesterov's look-ahead takes ``lr * momentum * v`` there). ``v`` is ``momentum_buffer``
     (SGD) or ``exp_avg`` (Adam and its kin) of the optimizer's state; before the first step there is none, and
     ``eps = 0``. An optimizer that keeps none is refused.
 
-    Departure: weight decay and Nesterov's momentum are as the optimizer has them, and the weights are back at ``w``
-    between steps, where the paper keeps them displaced to save a pass over the memory.
+    Departures: weight decay and Nesterov's momentum are as the optimizer has them; the weights are back at ``w``
+    between steps, where algorithm 1 keeps them displaced to save a pass over the memory; 1e-12 is added to the norm.
 
     The only forward pass is the perturbed one: BatchNorm's running statistics are those of ``w + eps``, and there is no
     loss at ``w`` to compare with, so ``sharpness/loss_gap`` is not logged.
 
     Args:
-        ascent: The formula that turns ``v`` into ``-eps``; ``None`` stands for the paper's ``SAM(rho=0.3)``. Others,
-            such as ``dict(type='AdaSAP')``, are a combination of ours.
+        ascent: The formula that turns ``v`` into ``-eps``; ``None`` stands for the paper's formula as ``SAM(rho=0.3)``,
+            the default of the authors' optimizer. ``dict(type='ASAM')`` is what the paper tries in section 3.3;
+            ``dict(type='AdaSAP')`` is a combination of ours.
 
     Raises:
         MmsharpError: ``ascent`` is no ascent, or one that follows the momentum itself.

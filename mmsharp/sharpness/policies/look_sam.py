@@ -21,15 +21,16 @@ from mmsharp.sharpness.policies.policy import Policy, validate_count
 class LookSAM(Policy):
     r"""Every k-th step has an ascent; those between add the part of its gradient that the plain gradient lacks.
 
-    At an ascent, with ``g`` the gradient at ``w`` and ``g_s`` that at ``w + eps``: ``g_v = g_s - <g_s, g> / ||g||^2 g``
-    is remembered. Between: ``g <- g + alpha * ||g|| / ||g_v|| * g_v``. Norms and products run over all perturbed
-    parameters together, after accumulation and after the processes' gradients have been averaged. An ascent whose
-    gradients are not finite leaves the remembered part as it was.
+    Liu et al. (2022), algorithm 1. At an ascent, with ``g`` the gradient at ``w`` and ``g_s`` that at ``w + eps``:
+    ``g_v = g_s - <g_s, g> / ||g||^2 g`` is remembered. Between: ``g <- g + alpha * ||g|| / ||g_v|| * g_v``. All three
+    have the shapes and dtypes of the parameters. Norms and products run over all perturbed parameters together, after
+    accumulation and after the processes' gradients have been averaged; 1e-12 is added to what is divided by. An ascent
+    whose gradients are not finite leaves the remembered part as it was.
 
     Args:
         interval: ``k``; the paper takes 5 to 10. The cost is ``1 + 1 / k`` of plain training's and what the reuse takes
             (1.28 measured at ``k = 5``), and two to three copies of the perturbed parameters.
-        alpha: Weight of the reused part; 0.7 in the paper.
+        alpha: Weight of the reused part, without unit; 0.7 in the paper.
 
     Raises:
         MmsharpError: ``interval`` is not a whole number of at least 1, or ``alpha`` is negative or not a number.

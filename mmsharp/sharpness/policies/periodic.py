@@ -18,6 +18,8 @@ from mmsharp.sharpness.policies.policy import Policy, validate_count
 class Periodic(Policy):
     """Steps ``0, k, 2k, ...`` have an ascent, the others are plain: about ``1 + 1 / k`` of plain training's cost.
 
+    SAM-k of Liu et al. (2022), who give it a name and no equation.
+
     Args:
         interval: ``k``. Effects come ``k`` times more rarely; a larger rho makes up for it in part.
 

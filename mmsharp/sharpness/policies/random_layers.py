@@ -19,10 +19,10 @@ from mmsharp.sharpness.policies.policy import Policy
 class RandomLayers(Policy):
     """Each step perturbs ``ceil(fraction * layers)`` layers, drawn without replacement.
 
-    A layer is what a module holds itself. The first backward pass computes the weights' gradients of these layers
-    alone, and goes no deeper than the deepest of them. Departures from the paper: it draws by gradient norm, as in a
-    bandit problem, where we draw evenly, which needs no gradient to have been seen; and it also leaves the other
-    layers out of the update, where we train all.
+    After SL-SAM, Cheng et al. (2026). A layer is what a module holds itself. The first backward pass computes the
+    weights' gradients of these layers alone, and goes no deeper than the deepest of them. Departures from the paper: it
+    draws by gradient norm, as in a bandit problem, where we draw evenly, which needs no gradient to have been seen; and
+    it also leaves the other layers out of the update, where we train all.
 
     Args:
         fraction: Share of the layers, in (0, 1].
