@@ -182,3 +182,35 @@ def test_rounding_counts_the_channels_of_layers():
     masks = meet_budget(scores, keep, 0.6, share, Limits(round_to=8, widths=(1, 12, 16)))
     assert [int(mask.sum()) for mask in masks] == [6, 2, 2]
     assert [int(mask.sum()) for mask in floor_masks(keep, Limits(round_to=8, widths=(1, 12, 16)))] == [6, 2, 1]
+
+
+@every
+@pytest.mark.parametrize('target', [0.95, 0.8, 0.6])
+@pytest.mark.parametrize(('heads', 'limits'), [(3, Limits(1, 8)), (8, Limits(2, 8)), (12, Limits(1, 8))])
+def test_heads_go_one_by_one(name, target, heads, limits):
+    """A head of eight channels is a step of eight by itself: every count is open, and the budget is nearly used up."""
+    limits = Limits(limits.min_channels, limits.round_to, widths=(8, 1, 8))
+    sizes, costs = (heads, 8 * heads, heads), (8.0, 1.0, 8.0)
+    keep = [torch.ones(size, dtype=torch.bool) for size in sizes]
+    generator = torch.Generator().manual_seed(heads)
+    scores = [torch.rand(size, generator=generator) + 0.1 for size in sizes]
+
+    def share(masks):
+        total = sum(cost * size for cost, size in zip(costs, sizes))
+        return sum(cost * float(mask.sum()) for cost, mask in zip(costs, masks)) / total
+
+    masks = build_part(ALLOCATIONS, {'type': name})(scores, keep, target, share, limits)
+    assert target - 1 / (3 * heads) - 1e-9 <= share(masks) <= target  # one head, or eight channels, at a time
+
+
+def test_a_head_is_worth_the_channels_that_it_is():
+    """Under a normaliser, of two groups alike but that one comes in heads neither goes before the other."""
+    limits = Limits(widths=(8, 1))
+    keep = [torch.ones(4, dtype=torch.bool), torch.ones(32, dtype=torch.bool)]
+    scores = [torch.tensor([4.0, 3.0, 2.0, 1.0]), torch.tensor([4.0, 3.0, 2.0, 1.0]).repeat_interleave(8)]
+
+    def share(masks):
+        return (8 * float(masks[0].sum()) + float(masks[1].sum())) / 64
+
+    masks = Knapsack()(scores, keep, 0.75, share, limits)
+    assert [int(mask.sum()) for mask in masks] == [3, 24]

@@ -1,4 +1,5 @@
 import copy
+import importlib
 import itertools
 
 import pytest
@@ -6,7 +7,15 @@ import torch
 from torch import nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import ChannelPruner, Recipe, apply_recipe, count_macs, count_parameters, tensor_forward
+from mmsharp.pruning import (
+    ChannelPruner,
+    Recipe,
+    apply_recipe,
+    count_macs,
+    count_parameters,
+    find_groups,
+    tensor_forward,
+)
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
 
 FORWARD_IMAGE = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -48,6 +57,27 @@ def test_every_combination_prunes_to_its_budget(residual, criterion, allocation,
     apply_recipe(slim, pruner.recipe())
     assert pruner.kept['params'] == count_parameters(slim) / pruner.cost.dense['params']
     assert pruner.kept['macs'] == count_macs(slim, FORWARD) / pruner.cost.dense['macs']
+
+
+@pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+@pytest.mark.parametrize('heads', [3, 12])
+@pytest.mark.parametrize('allocation', ['Global', 'Uniform', 'Knapsack'])
+def test_budgets_are_used_up_on_models_with_heads(heads, allocation):
+    """With the default steps of eight: no budget costs much more than it asks for, and heads do not all go first."""
+    torch.manual_seed(0)
+    backbones = importlib.import_module('mmpretrain.models.backbones')
+    arch = dict(embed_dims=24 * heads, num_layers=2, num_heads=heads, feedforward_channels=48 * heads)
+    model = backbones.VisionTransformer(arch, img_size=32, patch_size=8)
+    forward = tensor_forward(torch.randn(1, 3, 32, 32))
+    groups = find_groups(model, forward)
+    attention = [number for number, group in enumerate(groups.groups) if group.channels == heads]
+    assert len(attention) == 2
+    for target in (0.97, 0.9, 0.7):
+        pruner = ChannelPruner({'macs': target}, allocation={'type': allocation})
+        pruner.attach(model, forward, groups)
+        keep = pruner.decide(1.0)
+        assert target - 0.03 < pruner.cost.fraction('macs', keep) <= target
+        assert max(int(keep[number].sum()) for number in attention) > 1
 
 
 def test_deciding_changes_nothing(residual):

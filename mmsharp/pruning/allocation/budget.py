@@ -58,6 +58,10 @@ class Limits:
         step = self.round_to // math.gcd(self.round_to, width)
         return min(alive, math.ceil(max(wanted, self.min_channels) / step) * step)
 
+    def allowed_in(self, group: int, wanted: int, alive: int) -> int:
+        """:meth:`allowed` for a group by its number, with the group's own width."""
+        return self.allowed(wanted, alive, self.widths[group] if self.widths else 1)
+
 
 def parse_budget(budget: Any) -> tuple[str, float]:
     """``dict(params=0.4)`` to ``('params', 0.4)``.
@@ -145,8 +149,8 @@ def _keep_best(
 ) -> list[Tensor]:
     """Per group, the mask of its highest priorities, as many as the limits make of ``wanted``."""
     masks = []
-    for priority, mask, count, width in zip(priorities, keep, wanted, limits.widths or [1] * len(keep)):
-        allowed = limits.allowed(count, int(mask.sum()), width)
+    for group, (priority, mask, count) in enumerate(zip(priorities, keep, wanted)):
+        allowed = limits.allowed_in(group, count, int(mask.sum()))
         best = priority.sort(descending=True, stable=True).indices[:allowed]
         masks.append(torch.zeros_like(mask).index_fill_(0, best, True))
     return masks

@@ -55,8 +55,9 @@ class Knapsack:
     on a device is HALP's case); groups are those of coupled channels.
 
     Args:
-        normaliser: What divides a group's scores, as in :class:`Global`; ``'none'`` for scores that compare over the
-            whole model, such as Taylor's.
+        normaliser: What divides a group's scores, as in :class:`Global`; they are then multiplied by the group's width,
+            so that a head counts as the channels that it is. ``'none'`` for scores that compare over the whole model,
+            such as Taylor's.
         seconds: Limit for one program; the best found until then is taken.
 
     Raises:
@@ -82,9 +83,10 @@ class Knapsack:
         self, scores: Sequence[Tensor], keep: Sequence[Tensor], target: float, fraction: Fraction, limits: Limits
     ) -> list[Tensor]:
         """New masks, a subset of ``keep``, whose ``fraction`` is at most ``target``."""
+        widths = limits.widths if limits.widths and self.normaliser != 'none' else [1] * len(keep)
         values = [
-            score.double() / NORMALISERS[self.normaliser](score[mask]).double().clamp(min=1e-300)
-            for score, mask in zip(scores, keep)
+            width * score.double() / NORMALISERS[self.normaliser](score[mask]).double().clamp(min=1e-300)
+            for score, mask, width in zip(scores, keep, widths)
         ]
         ranked = [
             torch.where(mask, value, torch.full_like(value, -math.inf)).sort(descending=True, stable=True).indices
@@ -101,8 +103,8 @@ class Knapsack:
         present = fraction(keep)
         if present <= target:
             return [mask.clone() for mask in keep]
-        items = _items(values, ranked, keep, fraction, limits, present, CHUNKS)
         counts = [int(mask.sum()) for mask in least]
+        items = _items(values, ranked, keep, counts, fraction, limits, present, CHUNKS)
 
         def masks_of(kept: Sequence[int]) -> list[Tensor]:
             return [
@@ -120,7 +122,7 @@ class Knapsack:
             else:
                 high = capacity
             capacity = (low + high) / 2
-        finest = _items(values, ranked, keep, None, limits, present, None)
+        finest = _items(values, ranked, keep, counts, None, limits, present, None)
         return masks_of(_fill([*items, *finest], best, lambda kept: fraction(masks_of(kept)) <= target))
 
     def _solve(self, items: Sequence[_Item], counts: Sequence[int], capacity: float) -> list[int]:
@@ -158,19 +160,20 @@ def _items(
     values: Sequence[Tensor],
     ranked: Sequence[Tensor],
     keep: Sequence[Tensor],
+    counts: Sequence[int],
     fraction: Fraction | None,
     limits: Limits,
     present: float,
     most: int | None,
 ) -> list[_Item]:
-    """The chunks that may go, group by group, better ones first; without a cost where there is no ``fraction``."""
+    """The chunks above the floor's ``counts``, group by group, better ones first; without ``fraction`` without a cost."""
     items = []
     for group, (value, order, mask) in enumerate(zip(values, ranked, keep)):
         alive = int(mask.sum())
-        count = limits.allowed(1, alive)
+        count = counts[group]
         step = 1 if most is None else math.ceil(alive / most)
         while count < alive:
-            following = limits.allowed(count + step, alive)
+            following = limits.allowed_in(group, count + step, alive)
             cost = 0.0
             if fraction is not None:
                 without = [other if number != group else mask.clone() for number, other in enumerate(keep)]
