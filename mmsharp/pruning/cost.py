@@ -47,7 +47,7 @@ class CostModel:
         latency: Predicts the seconds; without it there is no resource ``latency``.
 
     Raises:
-        MmsharpError: The latency table was measured for another model.
+        MmsharpError: The latency table was measured for another model, or not for all of its layers.
 
     Example:
         >>> import torch
@@ -63,7 +63,7 @@ class CostModel:
         self, model: nn.Module, forward: Forward, groups: GroupSet, latency: LatencyTable | None = None
     ) -> None:
         if latency is not None:
-            latency.check_fits(model)
+            latency.check_fits(model, forward)
         self._latency = latency
         self._sizes = AxisSizes(model, groups)
         self._terms = {'params': _parameter_terms(model, self._sizes.names)}

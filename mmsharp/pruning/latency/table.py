@@ -7,6 +7,7 @@ file is JSON that may come from anyone: it is checked in full on the way in.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json, write_json
 from mmsharp.pruning.axis_sizes import AxisName
+from mmsharp.pruning.forwards import Forward
+from mmsharp.pruning.latency.layer_calls import layer_calls
 from mmsharp.pruning.layers import KIND_BY_NAME, axis_size, prunable_layers
 
 FORMAT = 'mmsharp.latency_table'
@@ -116,11 +120,16 @@ class LatencyTable:
         alone, elements = self.features(sizes)
         return self.scale * alone + self.per_element * elements + self.constant
 
-    def check_fits(self, model: nn.Module) -> None:
-        """Whether the table was measured for this model.
+    def check_fits(self, model: nn.Module, forward: Forward | None = None) -> None:
+        """Whether the table was measured for this model; warns where it was measured on images of another shape.
+
+        Args:
+            model: The dense model.
+            forward: One forward: each layer that it calls and that could have been timed has to be in the table, for
+                otherwise it would cost nothing. Without it only the table's own layers are looked for.
 
         Raises:
-            MmsharpError: A layer is missing, of another kind or of another size; the message says which.
+            MmsharpError: A layer is missing here or there, of another kind or of another size; the message says which.
         """
         layers = prunable_layers(model)
         for path, layer in self.layers.items():
@@ -136,6 +145,28 @@ class LatencyTable:
                         f'latency table, layer {path!r}: expected {name} of {expected}, found {size}; it belongs to '
                         f'another model, {ADVICE}'
                     )
+        if forward is not None:
+            missing = [path for path in layer_calls(model, forward) if path not in self.layers]
+            if missing:
+                raise MmsharpError(
+                    f'latency table: it has no times of layer {missing[0]!r}, and of {len(missing)} layers in all that '
+                    f'this {type(model).__name__} calls; it belongs to another model, {ADVICE}'
+                )
+            self._compare_shapes(getattr(forward, 'inputs', None))
+
+    def _compare_shapes(self, inputs: Any) -> None:
+        """Warn of images of another shape; how many of them there are at once in training says nothing."""
+        measured = self.about.get('input_shape')
+        if not isinstance(inputs, Tensor) or not isinstance(measured, (list, tuple)):
+            return
+        here = list(inputs.shape)
+        if all(isinstance(size, int) for size in measured) and list(measured[1:]) != here[1:]:
+            print_log(
+                f'the latency table was measured at an input shape of {list(measured)}, and the model is pruned at '
+                f'{here}: the budget is met for the former; {ADVICE} at the shape that the model is for',
+                'current',
+                logging.WARNING,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The table in JSON types."""

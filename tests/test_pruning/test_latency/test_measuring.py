@@ -1,6 +1,7 @@
 """Latency tables measured with an engine whose clock follows a formula: what comes out has to be that formula."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_the_knapsack_removes_what_takes_time():
         'layers': {
             '0': {'type': 'Linear', 'axes': grid, 'seconds': [[0.1], [1.0]], 'elements': 1},
             '2': {'type': 'Linear', 'axes': {'out': (1, 32)}, 'seconds': [1.0, 10.0], 'elements': 1},
+            '4': {'type': 'Linear', 'axes': {'out': (4,)}, 'seconds': [0.0], 'elements': 1},
         },
     }
     kept = {}
@@ -267,3 +269,28 @@ def test_a_table_of_another_model_is_refused_when_attached(residual, table):
     with pytest.raises(MmsharpError, match=r"layer 'stem\.0': expected a Conv, found no such layer"):
         pruner.attach(other, tensor_forward(torch.zeros(1, 2)))
     assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+
+
+def test_a_layer_without_times_is_refused(residual, table):
+    """What the forward calls and the table has no row for would cost nothing; what it does not call needs none."""
+    lacking = replace(table, layers={path: layer for path, layer in table.layers.items() if path != 'expand.0'})
+    pruner = ChannelPruner({'latency': 0.5}, round_to=1, latency_table=lacking)
+    with pytest.raises(MmsharpError, match=r"no times of layer 'expand\.0', and of 1 layers in all .* Residual"):
+        pruner.attach(residual, FORWARD)
+    residual.unused = nn.Linear(4, 4)
+    ChannelPruner({'latency': 0.9}, round_to=1, latency_table=table).attach(residual, FORWARD)
+
+
+@pytest.mark.parametrize(
+    ('measured', 'warned'),
+    [([1, 3, 8, 8], False), ([7, 3, 8, 8], False), ([1, 3, 16, 8], True), ('3x8x8', False), (None, False)],
+)
+def test_another_input_shape_is_warned_of(residual, table, measured, warned, monkeypatch):
+    """With both shapes; the size of the batch is free, and what a stranger wrote there does no harm."""
+    said = []
+    monkeypatch.setattr('mmsharp.pruning.latency.table.print_log', lambda text, *_: said.append(text))
+    replace(table, about={'input_shape': measured}).check_fits(residual, FORWARD)
+    assert len(said) == warned
+    if warned:
+        assert '[1, 3, 16, 8]' in said[0]
+        assert '[2, 3, 8, 8]' in said[0]
