@@ -10,6 +10,8 @@ import itertools
 import logging
 import math
 import os
+import reprlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +32,9 @@ from mmsharp.pruning.layers import KIND_BY_NAME, axis_size, prunable_layers
 FORMAT = 'mmsharp.latency_table'
 VERSION = 1
 MAX_BYTES = 64 * 2**20
+MAX_SIZE = 2**24
+MAX_ELEMENTS = 2**53
+"""Larger integers are no longer exact as floating-point numbers, in which times are computed."""
 ADVICE = 'measure one with tools/analysis_tools/latency_table.py'
 
 
@@ -210,7 +215,10 @@ class LatencyTable:
         table = cls(
             {path: _layer(path, layer) for path, layer in data['layers'].items()}, **numbers, about=dict(data['about'])
         )
-        if not table.seconds({}) > 0:
+        dense = table.seconds({})
+        if not math.isfinite(dense):
+            raise MmsharpError('latency table: the times of its layers have no finite sum')
+        if not dense > 0:
             raise MmsharpError('latency table: the dense model takes no time in it')
         return table
 
@@ -251,30 +259,48 @@ def _layer(path: Any, data: Any) -> LayerTable:
         if (
             not isinstance(sizes, (list, tuple))
             or not sizes
-            or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes)
+            or not all(_is_integer(size, 1, MAX_SIZE) for size in sizes)
             or any(one >= two for one, two in itertools.pairwise(sizes))
         ):
-            raise MmsharpError(f'{what}: sizes of {name!r} are {sizes!r}, expected rising positive integers')
+            raise MmsharpError(f'{what}: sizes of {name!r} are {_shown(sizes)}, expected rising positive integers up to {MAX_SIZE}')
         axes[name] = tuple(sizes)
-    try:
-        seconds = np.array(data['seconds'], dtype=float)
-    except (TypeError, ValueError):
-        seconds = np.array(math.nan)
     shape = tuple(len(sizes) for sizes in axes.values())
+    try:
+        seconds = np.array(data['seconds'] if _is_numbers(data['seconds'], len(shape)) else math.nan, dtype=float)
+    except (ValueError, OverflowError):  # ragged, or integers that are no floating-point numbers
+        seconds = np.array(math.nan)
     if seconds.shape != shape or not np.isfinite(seconds).all() or (seconds < 0).any():
         raise MmsharpError(f'{what}: seconds are no array of shape {shape} of numbers from 0')
     if any((np.diff(seconds, axis=axis) < 0).any() for axis in range(seconds.ndim)):
         raise MmsharpError(f'{what}: seconds fall where the layer grows')
     elements = data['elements']
-    if isinstance(elements, bool) or not isinstance(elements, int) or elements < 0:
-        raise MmsharpError(f'{what}: elements is {elements!r}, expected an integer from 0')
+    if not _is_integer(elements, 0, MAX_ELEMENTS):
+        raise MmsharpError(f'{what}: elements is {_shown(elements)}, expected an integer from 0 to {MAX_ELEMENTS}')
     return LayerTable(kind.name, axes, seconds.tolist(), elements)
 
 
+def _is_integer(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_numbers(value: Any, depth: int) -> bool:
+    """Whether these are lists in lists, so deep, of integers and floating-point numbers."""
+    if depth:
+        return isinstance(value, (list, tuple)) and all(_is_numbers(item, depth - 1) for item in value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise MmsharpError(f'latency table: {name} is {value!r}, expected a number from 0')
-    return float(value)
+    if _is_numbers(value, 0) and 0 <= value <= sys.float_info.max:
+        return float(value)
+    raise MmsharpError(f'latency table: {name} is {_shown(value)}, expected a finite number from 0')
+
+
+def _shown(value: Any) -> str:
+    """A stranger's value in a message, cut where it is long; Python refuses to print very large integers."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return f'an integer of {value.bit_length()} bits'
+    return reprlib.repr(value)
 
 
 def _check_keys(data: Any, what: str, required: set[str]) -> None:
