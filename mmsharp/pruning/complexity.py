@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmsharp.errors import MmsharpError
@@ -43,9 +44,21 @@ def count_macs(model: nn.Module, forward: Forward) -> int:
         >>> count_macs(nn.Linear(3, 2, bias=False), tensor_forward(torch.zeros(1, 3)))
         6
     """
-    with looked_at(model), _frozen(model), FlopCounterMode(display=False) as counter:
+    with looked_at(model), _frozen(model), plain_attention(), FlopCounterMode(display=False) as counter:
         forward(model)
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention multiplies its matrices one by one: the counter does not know all of the fused kernels."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

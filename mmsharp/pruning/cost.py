@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation.budget import RESOURCES
 from mmsharp.pruning.axis_sizes import AxisSizes
-from mmsharp.pruning.complexity import count_macs, count_parameters
+from mmsharp.pruning.complexity import count_macs, count_parameters, plain_attention
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.latency.table import LatencyTable
@@ -145,7 +145,7 @@ def _parameter_terms(model: nn.Module, grouped: set[tuple[str, str]]) -> list[_T
 
 def _products(model: nn.Module, forward: Forward, groups: GroupSet) -> list[tuple[int, list[_Width]]]:
     """Every product of the forward that is counted: a coefficient and the dimensions that channels leave."""
-    with looked_at(model):
+    with looked_at(model), plain_attention():
         trace = ChannelTrace(model)
         trace.run(model, forward, losses=False)
     roots = trace.labels.roots()

@@ -41,3 +41,20 @@ def test_no_runs_are_refused():
     """At least one timed run."""
     with pytest.raises(MmsharpError, match='repeats=0'):
         measure_latency(nn.Identity(), tensor_forward(torch.zeros(1)), repeats=0)
+
+
+@pytest.mark.parametrize('weights', [False, True])
+def test_fused_attention_is_counted(weights):
+    """``nn.MultiheadAttention`` counts in evaluation as in training, longhand; its fast path is as before."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.MultiheadAttention(32, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.block(x, x, x, need_weights=weights)[0]
+
+    expected = 16 * 32 * (96 + 32) + 2 * 16 * 16 * 32
+    assert count_macs(Attention(), tensor_forward(torch.zeros(1, 16, 32))) == expected
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -60,3 +60,23 @@ def test_unknown_resource_is_refused(residual):
     forward = tensor_forward(torch.zeros(2, 3, 8, 8))
     with pytest.raises(MmsharpError, match="'watts' is unknown; accepted: params, macs, channels"):
         CostModel(residual, forward, find_groups(residual, forward)).fraction('watts', [])
+
+
+@pytest.mark.parametrize('weights', [False, True])
+def test_cost_of_fused_attention(weights):
+    """Multiply-accumulates of attention are those of the slim model, whichever kernel would run."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.last = nn.MultiheadAttention(32, 4, batch_first=True), nn.Linear(32, 32)
+
+        def forward(self, x):
+            return self.last(self.block(x, x, x, need_weights=weights)[0])
+
+    model, forward = Attention(), tensor_forward(torch.zeros(1, 16, 32))
+    groups = find_groups(model, forward)
+    masks = random_masks(groups)
+    cost = CostModel(model, forward, groups).measure('macs', masks.keep)
+    apply_recipe(model, masks.recipe(model))
+    assert cost == count_macs(model, forward)
