@@ -58,15 +58,22 @@ def test_from_a_config_to_a_table(engine, config, tmp_path, monkeypatch, capsys)
     printed = capsys.readouterr().out
     assert 'backbone.conv1' in printed
     assert 'not fitted to' in printed
+    assert table.about['timed_share'] == pytest.approx(1.0)  # a detector of convolutions alone
+    assert 'they do 100% of the multiply-accumulates' in printed
+    assert 'warning' not in printed
 
 
 def test_a_poor_prediction_is_told(config, tmp_path, monkeypatch, capsys):
-    """A table from a busy machine is written, with the advice to measure again."""
+    """A table from a busy machine is written, with the advice to measure again; so is what the layers do not cover."""
     table = LatencyTable.from_dict(
         {
             'format': 'mmsharp.latency_table',
             'version': 1,
-            'about': {'error': 0.4, 'networks': [{'measured': 1.0, 'predicted': 1.4, 'fitted': False}]},
+            'about': {
+                'error': 0.4,
+                'timed_share': 0.7,
+                'networks': [{'measured': 1.0, 'predicted': 1.4, 'fitted': False}],
+            },
             'scale': 1.0,
             'per_element': 0.0,
             'constant': 0.0,
@@ -75,7 +82,10 @@ def test_a_poor_prediction_is_told(config, tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(tool, 'measure_config', lambda *_: table)
     _call(monkeypatch, config, '--shape', 64, '--out', tmp_path / 'table.json')
-    assert 'measure again when it is idle' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'measure again when it is idle' in printed
+    assert 'they do 70% of the multiply-accumulates' in printed
+    assert 'warning: the rest is not timed alone' in printed
     assert json.loads((tmp_path / 'table.json').read_text())['about']['error'] == 0.4
 
 

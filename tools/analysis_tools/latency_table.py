@@ -26,6 +26,8 @@ from mmsharp.pruning.latency import LatencyTable
 
 TRUSTED = 0.15
 """Prediction errors above this are the machine's: it was busy."""
+COVERED = 0.8
+"""Below this share of the multiply-accumulates in timed layers, the prediction rests on what was fitted."""
 SHOWN = 8
 
 
@@ -85,6 +87,13 @@ def print_table(table: LatencyTable) -> None:
     print(f'{len(alone)} layers; those that take longest:')
     for path in slowest:
         print(f'  {path:48} {1000 * alone[path]:9.3f} ms alone')
+    share = float(table.about['timed_share'])
+    print(f'they do {share:.0%} of the multiply-accumulates')
+    if share < COVERED:
+        print(
+            'warning: the rest is not timed alone (products of attention, nn.MultiheadAttention, deformable '
+            'convolutions) and enters by fitted coefficients only; trust the error below more than single layers'
+        )
     networks = table.about['networks']
     print(f'whole networks: {"measured":>10} {"predicted":>10}')
     for network in networks:

@@ -166,7 +166,7 @@ def _items(
     present: float,
     most: int | None,
 ) -> list[_Item]:
-    """The chunks above the floor's ``counts``, group by group, better ones first; without ``fraction`` without a cost."""
+    """The chunks above the floor's ``counts`` by group, better ones first; without a cost where no ``fraction`` is."""
     items = []
     for group, (value, order, mask) in enumerate(zip(values, ranked, keep)):
         alive = int(mask.sum())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from mmsharp.pruning.complexity import count_macs
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.layers import axis_size, prunable_layers
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
@@ -25,6 +27,8 @@ TIMED_AXES: dict[str, tuple[str, ...]] = {
     'RescaledConv': ('out', 'in'),
 }
 """Kinds of layers that are timed alone, and the axes that say how much work they do."""
+UNCOUNTED_AXES: dict[str, tuple[str, ...]] = {'DeformConv': ('out', 'in'), 'ModulatedDeformConv': ('out', 'in')}
+"""Kinds of layers that are neither timed nor counted by :func:`~mmsharp.pruning.count_macs`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ class LayerCalls:
     def elements(self) -> int:
         """Numbers that all calls give, per channel of the first timed axis."""
         return sum(self.outputs) // next(iter(self.dense.values()))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all calls."""
+        weight: Tensor = self.module.weight  # type: ignore[assignment]
+        numbers = map(math.prod, self.shapes) if self.kind == 'ConvTranspose' else self.outputs
+        return sum(numbers) * weight[0].numel()
 
     def multiple(self, axis: str) -> int:
         """What the size of an axis has to be a multiple of."""
@@ -102,8 +113,17 @@ def _first_of_parts(size: int, kept: int, parts: int) -> AxisRecipe:
     )
 
 
-def layer_calls(model: nn.Module, forward: Forward) -> dict[str, LayerCalls]:
+def layer_calls(
+    model: nn.Module, forward: Forward, axes: Mapping[str, tuple[str, ...]] = TIMED_AXES
+) -> dict[str, LayerCalls]:
     """Every timed layer that a forward calls, with the shapes of its inputs, by path.
+
+    Only modules that are called count: ``nn.MultiheadAttention`` hands its weights to a function instead.
+
+    Args:
+        model: Left bitwise as it was.
+        forward: Runs it.
+        axes: Kinds of layers to look for, with the axes that say how much work they do.
 
     Example:
         >>> from mmsharp.pruning import tensor_forward
@@ -122,8 +142,8 @@ def layer_calls(model: nn.Module, forward: Forward) -> dict[str, LayerCalls]:
         handles.append(calls.module.register_forward_hook(hook, with_kwargs=True))
 
     for path, (module, kind) in prunable_layers(model).items():
-        if kind.name in TIMED_AXES:
-            sizes = {name: axis_size(module, kind.axes[name]) for name in TIMED_AXES[kind.name]}
+        if kind.name in axes:
+            sizes = {name: axis_size(module, kind.axes[name]) for name in axes[kind.name]}
             found[path] = LayerCalls(module, kind.name, sizes)
             note(found[path])
     try:
@@ -133,3 +153,20 @@ def layer_calls(model: nn.Module, forward: Forward) -> dict[str, LayerCalls]:
         for handle in handles:
             handle.remove()
     return {path: calls for path, calls in found.items() if calls.shapes}
+
+
+def timed_share(model: nn.Module, forward: Forward) -> float:
+    """Share of the multiply-accumulates of a forward that the timed layers do; 1 where there are none.
+
+    The rest are matrix products outside of them (attention between queries and keys, weights handed to a function) and
+    deformable convolutions.
+
+    Example:
+        >>> from mmsharp.pruning import tensor_forward
+        >>> timed_share(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), tensor_forward(torch.zeros(5, 2)))
+        1.0
+    """
+    timed = sum(calls.macs for calls in layer_calls(model, forward).values())
+    uncounted = sum(calls.macs for calls in layer_calls(model, forward, UNCOUNTED_AXES).values())
+    total = count_macs(model, forward) + uncounted
+    return min(1.0, timed / total) if total else 1.0

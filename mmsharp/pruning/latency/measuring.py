@@ -20,7 +20,7 @@ from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.latency.calibration import calibrate
 from mmsharp.pruning.latency.engines import Engine
-from mmsharp.pruning.latency.layer_calls import LayerCalls, layer_calls
+from mmsharp.pruning.latency.layer_calls import LayerCalls, layer_calls, timed_share
 from mmsharp.pruning.latency.table import LatencyTable, LayerTable
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.slimming import apply_recipe
@@ -66,7 +66,10 @@ def measure_latency_table(
 
     Returns:
         The table. ``about['networks']`` holds measured and predicted seconds of every network and whether it was fitted
-        to; ``about['error']`` the median of ``|predicted / measured - 1|`` over those that were not.
+        to; ``about['error']`` the median of ``|predicted / measured - 1|`` over those that were not;
+        ``about['timed_share']`` the share of the multiply-accumulates that the timed layers do. What others do enters
+        by the fitted coefficients alone: products between queries and keys, the weights of ``nn.MultiheadAttention``
+        and of attention that hands its queries' weights to a function (Swin V2, BEiT), deformable convolutions.
 
     Raises:
         MmsharpError: ``points`` or ``repeats`` is too small, or the forward calls no layer that can be timed.
@@ -90,7 +93,7 @@ def measure_latency_table(
         seconds = _time_layer(first, grids[paths[0]], engine, repeats)
         layers.update({path: LayerTable(first.kind, grids[path], seconds, calls[path].elements) for path in paths})
     progress(total - 1, total, 'whole networks')
-    table = LatencyTable({path: layers[path] for path in calls})
+    table = LatencyTable({path: layers[path] for path in calls}, about={'timed_share': timed_share(model, forward)})
     return _calibrated(table, model, forward, groups, sizes, engine, repeats, seed)
 
 

@@ -74,10 +74,11 @@ class LatencyTable:
     """Predicts the latency of a slim model from the sizes of its layers.
 
     ``seconds(sizes) = scale * sum_l table_l(sizes of l) + per_element * sum_l elements_l(sizes) + constant``,
-    where the sums go over convolutions and linear layers. The first term is what those layers take alone; the others
-    stand for all that is between them (normalisation, activations, additions, copies, calls) and are fitted to whole
-    networks by :func:`mmsharp.pruning.latency.calibrate`. No coefficient is negative and no layer gets faster when it
-    grows, so that the prediction never rises when a channel goes.
+    where the sums go over convolutions and linear layers that are called as modules. The first term is what those
+    layers take alone; the others stand for all that is between them (normalisation, activations, additions, copies,
+    calls, products between queries and keys, weights handed to a function as in ``nn.MultiheadAttention``, deformable
+    convolutions) and are fitted to whole networks by :func:`mmsharp.pruning.latency.calibrate`. No coefficient is
+    negative and no layer gets faster when it grows, so that the prediction never rises when a channel goes.
 
     Args:
         layers: By module path.
@@ -262,7 +263,9 @@ def _layer(path: Any, data: Any) -> LayerTable:
             or not all(_is_integer(size, 1, MAX_SIZE) for size in sizes)
             or any(one >= two for one, two in itertools.pairwise(sizes))
         ):
-            raise MmsharpError(f'{what}: sizes of {name!r} are {_shown(sizes)}, expected rising positive integers up to {MAX_SIZE}')
+            raise MmsharpError(
+                f'{what}: sizes of {name!r} are {_shown(sizes)}, expected rising positive integers up to {MAX_SIZE}'
+            )
         axes[name] = tuple(sizes)
     shape = tuple(len(sizes) for sizes in axes.values())
     try:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.cnn.bricks.conv_ws import ConvAWS2d, ConvWS2d
+from mmcv.ops import DeformConv2d
 from torch import nn
 
 import mmsharp.pruning.latency.measuring as measuring
@@ -16,12 +17,13 @@ from mmsharp.pruning import (
     CostModel,
     Knapsack,
     apply_recipe,
+    count_macs,
     find_groups,
     measure_latency,
     tensor_forward,
 )
 from mmsharp.pruning.latency import LatencyTable, PyTorchEngine, calibrate, measure_latency_table
-from mmsharp.pruning.latency.layer_calls import TIMED_AXES, layer_calls
+from mmsharp.pruning.latency.layer_calls import TIMED_AXES, layer_calls, timed_share
 
 from ..conftest import random_masks
 
@@ -174,6 +176,43 @@ def test_every_kind_is_cut_to_what_slimming_leaves():
             assert inputs.shape == expected
             assert cut(inputs).numel() == numbers
         assert slim_calls[path].elements == calls[path].elements
+
+
+def test_timed_layers_do_what_is_counted():
+    """Their multiply-accumulates are those of PyTorch's counter, for every kind; what attention does is missing."""
+    assert timed_share(Kinds(), FORWARD) == 1.0
+    model = Kinds()
+    calls = layer_calls(model, FORWARD)
+    assert sum(call.macs for call in calls.values()) == count_macs(model, FORWARD)
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.last = nn.MultiheadAttention(32, 4, batch_first=True), nn.Linear(32, 32)
+
+        def forward(self, x):
+            return self.last(self.block(x, x, x, need_weights=False)[0])
+
+    outside = 16 * 32 * (96 + 32) + 2 * 16 * 16 * 32
+    timed = 16 * 32 * 32
+    assert timed_share(Attention(), tensor_forward(torch.zeros(1, 16, 32))) == pytest.approx(timed / (timed + outside))
+
+
+def test_deformable_convolutions_are_work_that_is_not_timed():
+    """Though PyTorch's counter does not see them."""
+
+    class Deformed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.offset = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 18, 3, padding=1)
+            self.deformed = DeformConv2d(8, 8, 3, padding=1)
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.deformed(x, self.offset(x))
+
+    timed = 3 * 8 + 8 * 18 * 9
+    assert timed_share(Deformed(), FORWARD) == pytest.approx(timed / (timed + 8 * 8 * 9))
 
 
 def test_measured_on_this_machine():

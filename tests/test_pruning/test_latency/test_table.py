@@ -58,7 +58,10 @@ DAMAGES = {
     'negative time': (lambda data: data['layers']['0']['seconds'][0].__setitem__(0, -1.0), 'numbers from 0'),
     'faster when larger': (lambda data: data['layers']['0']['seconds'][2].__setitem__(0, 0.1), 'fall where'),
     'elements': (lambda data: data['layers']['0'].update(elements=-1), 'elements is -1'),
-    'endless elements': (lambda data: data['layers']['0'].update(elements=10**400), 'elements is an integer of 1329 bits'),
+    'endless elements': (
+        lambda data: data['layers']['0'].update(elements=10**400),
+        'elements is an integer of 1329 bits',
+    ),
     'elements of truth': (lambda data: data['layers']['0'].update(elements=True), 'elements is True'),
     'endless coefficient': (lambda data: data.update(scale=10**400), 'scale is an integer of 1329 bits'),
     'infinite coefficient': (lambda data: data.update(scale=float('inf')), 'scale is inf'),
