@@ -20,6 +20,7 @@ class Axis:
             the tensor's shape says it.
         runs_of: Name of another axis of the layer, each channel of which is a run of equal length of this one: the
             output channels of a convolution in groups are runs of its groups.
+        parts: Attribute with the number of equal parts of the axis, each of which keeps as many channels.
         same_as: Path of a module inside of this one (``''`` for itself) and the name of its axis that this one is: for
             an attribute that holds the width of another layer.
         tiles_of: Name of another axis, all of whose channels follow each other once or more often along this one.
@@ -30,6 +31,7 @@ class Axis:
     runs_of: str | None = None
     tiles_of: str | None = None
     same_as: tuple[str, str] | None = None
+    parts: str | None = None
 
 
 @dataclass(frozen=True)

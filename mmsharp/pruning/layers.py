@@ -45,7 +45,7 @@ LAYER_KINDS: tuple[LayerKind, ...] = (
         'PartedConv',
         lambda m: isinstance(m, _CONVOLUTIONS) and 1 < m.groups < FEW and m.in_channels > m.groups,
         {
-            'out': Axis({'weight': 0, 'bias': 0}, ('out_channels',)),
+            'out': Axis({'weight': 0, 'bias': 0}, ('out_channels',), parts='groups'),
             'in': Axis({}, ('in_channels',), tiles_of='inner'),
             'inner': Axis({'weight': 1}, ()),
         },

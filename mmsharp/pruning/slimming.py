@@ -17,6 +17,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.kinds import Axis
 from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors, set_axis_size
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
+from mmsharp.pruning.relations import check_relations
 
 Kept = list[tuple[int, Tensor]]
 """Each dimension of a tensor that shrinks, with its kept indices (int64, CPU)."""
@@ -34,8 +35,9 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         optimizer: Holds (some of) the model's parameters, by identity.
 
     Raises:
-        MmsharpError: A layer is missing or of another kind, a size is another (also: the model is slim already), or
-            state of the optimizer has neither its parameter's shape nor a single element. Model and optimizer are as
+        MmsharpError: A layer is missing or of another kind, a size is another (also: the model is slim already),
+            axes of a layer that depend on each other do not fit (see :mod:`mmsharp.pruning.relations`), or state of
+            the optimizer has neither its parameter's shape nor a single element. Model and optimizer are as
             before.
 
     Example:
@@ -86,6 +88,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                         f'recipe module {path!r}: shares a parameter that another module keeps otherwise'
                     )
             sizes.append((module, axis, len(wanted.kept)))
+    check_relations(model, recipe)
     forwards = _slim_forwards(modules, recipe)
     kept = {
         tensor: [(dim, torch.tensor(axis.kept, dtype=torch.int64)) for dim, axis in sorted(dims.items())]

@@ -1,4 +1,5 @@
 import copy
+import importlib
 
 import pytest
 import torch
@@ -176,3 +177,85 @@ def test_optimizer_without_state_is_fine():
     apply_recipe(model, recipe, optimizer)
     model(torch.ones(1, 1)).sum().backward()
     optimizer.step()
+
+
+def _related_layers():
+    return nn.ModuleDict(
+        {
+            'parted': nn.Conv2d(16, 16, 1, groups=4),
+            'grouped': nn.Conv2d(16, 32, 1, groups=16),
+            'norm': nn.GroupNorm(8, 32),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ('path', 'layer', 'words'),
+    [
+        (
+            'grouped',
+            {'type': 'GroupedConv', 'groups': (16, [0, 1])},
+            r"axis 'out': expected kept \[0, 1, 2, 3\], by its",
+        ),
+        ('grouped', {'type': 'GroupedConv', 'out': (32, [0, 1])}, r"axis 'out': expected kept all 32, by its 'groups'"),
+        ('norm', {'type': 'GroupNorm', 'out': (32, [0, 1, 2, 3])}, r'found \[0, 1, 2, 3\]'),
+        (
+            'norm',
+            {'type': 'GroupNorm', 'out': (32, [1]), 'groups': (8, [0])},
+            r'expected kept \[0, 1, 2, 3\], .* \[1\]',
+        ),
+        ('parted', {'type': 'PartedConv', 'out': (16, [0, 1, 2])}, r'in each of 4 parts, found \[3, 0, 0, 0\]'),
+        (
+            'parted',
+            {'type': 'PartedConv', 'inner': (4, [0])},
+            r"axis 'in': expected kept \[0, 4, 8, 12\], by its 'inner'",
+        ),
+        (
+            'parted',
+            {'type': 'PartedConv', 'in': (16, range(15))},
+            r'all 16, by .* found 15 of 16, \[0, 1, 2, 3, 4, 5, \.',
+        ),
+    ],
+)
+def test_axes_that_do_not_fit_each_other_are_refused(path, layer, words):
+    """Runs, tiles and parts within a layer: named with what was expected and found, before anything is touched."""
+    model = _related_layers()
+    before = copy.deepcopy(model.state_dict())
+    axes = {name: {'size': axis[0], 'kept': list(axis[1])} for name, axis in layer.items() if name != 'type'}
+    data = {'format': 'mmsharp.recipe', 'version': 2, 'modules': {path: {'type': layer['type'], **axes}}}
+    with pytest.raises(MmsharpError, match=words) as refusal:
+        apply_recipe(model, Recipe.from_dict(data))
+    assert f'recipe module {path!r}' in str(refusal.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_axes_that_fit_each_other_are_cut():
+    """What belongs together goes together."""
+    model = _related_layers()
+    axes = {
+        'grouped': {'type': 'GroupedConv', 'groups': (16, [1]), 'out': (32, [2, 3]), 'in': (16, [1])},
+        'norm': {'type': 'GroupNorm', 'groups': (8, [0, 7]), 'out': (32, [0, 1, 2, 3, 28, 29, 30, 31])},
+        'parted': {'type': 'PartedConv', 'out': (16, [0, 4, 9, 15]), 'inner': (4, [2]), 'in': (16, [2, 6, 10, 14])},
+    }
+    modules = {
+        path: {name: {'size': axis[0], 'kept': axis[1]} if name != 'type' else axis for name, axis in layer.items()}
+        for path, layer in axes.items()
+    }
+    apply_recipe(model, Recipe.from_dict({'format': 'mmsharp.recipe', 'version': 2, 'modules': modules}))
+    assert model['parted'](torch.ones(1, 4, 2, 2)).shape == (1, 4, 2, 2)
+    assert model['grouped'](torch.ones(1, 1, 2, 2)).shape == (1, 2, 2, 2)
+    assert model['norm'](torch.ones(1, 8, 2, 2)).shape == (1, 8, 2, 2)
+
+
+@pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+def test_a_block_follows_the_layer_inside_of_it():
+    """An attribute that holds the width of another layer, and one of heads."""
+    embed = importlib.import_module('mmpretrain.models.utils.embed')
+    model = nn.Sequential(embed.PatchMerging(4, 8))
+    kept = {'size': 8, 'kept': [0, 5]}
+    data = {'format': 'mmsharp.recipe', 'version': 2, 'modules': {'0.reduction': {'type': 'Linear', 'out': kept}}}
+    with pytest.raises(MmsharpError, match=r"'0', axis 'width': expected kept \[0, 5\], by its 'out' of 'reduction'"):
+        apply_recipe(model, Recipe.from_dict(data))
+    data['modules']['0'] = {'type': 'PatchMerging', 'width': kept}
+    apply_recipe(model, Recipe.from_dict(data))
+    assert model[0].out_channels == model[0].reduction.out_features == 2
