@@ -54,7 +54,8 @@ def measure_config(
         raise MmsharpError(f'engine {engine!r} is unknown; accepted: {", ".join(ENGINES)}')
     if engine == 'onnxruntime' and torch.device(device).type != 'cpu':
         raise MmsharpError(f'onnxruntime is timed on the CPU, not on {device!r}')
-    for name, value in (*zip(('channels', 'height', 'width'), shape), ('batch', batch), ('threads', threads or 1)):
+    numbers = dict(zip(('channels', 'height', 'width'), shape), batch=batch, threads=1 if threads is None else threads)
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise MmsharpError(f'{name} is {value!r}, expected a positive integer')
     model = build_model(config)

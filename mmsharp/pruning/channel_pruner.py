@@ -44,7 +44,8 @@ class ChannelPruner:
             resolution in narrow layers, where 1 may be the better choice.
         ignore: Patterns of module paths whose output channels stay whole.
         latency_table: A :class:`~mmsharp.pruning.latency.LatencyTable` or the path of its file, measured for this model
-            by ``tools/analysis_tools/latency_table.py``; what a budget of latency is predicted by.
+            by ``tools/analysis_tools/latency_table.py``; what a budget of latency is predicted by. A file is read when
+            the pruner is attached to a model, so that a slim checkpoint is tested or resumed without it.
 
     Raises:
         MmsharpError: An argument is not as described.
@@ -78,8 +79,6 @@ class ChannelPruner:
             )
         if latency_table is not None and not isinstance(latency_table, (LatencyTable, str, os.PathLike)):
             raise MmsharpError(f'ChannelPruner: latency_table is {latency_table!r}, expected the path of a file')
-        if isinstance(latency_table, (str, os.PathLike)):
-            latency_table = LatencyTable.load(latency_table)
         self.latency_table = latency_table
         self.limits = Limits(min_channels, round_to)
         self.criterion = build_part(CRITERIA, {'type': 'mmsharp.Magnitude'} if criterion is None else criterion)
@@ -88,8 +87,10 @@ class ChannelPruner:
         for name in ('criterion', 'allocation', 'schedule'):
             if not callable(getattr(self, name)):
                 raise MmsharpError(f'ChannelPruner: {name} is {getattr(self, name)!r}, expected a config or a callable')
-        if isinstance(ignore, str):
+        if not isinstance(ignore, Sequence) or isinstance(ignore, str):
             raise MmsharpError(f'ChannelPruner: ignore is {ignore!r}, expected a sequence of patterns')
+        if not all(isinstance(pattern, str) for pattern in ignore):
+            raise MmsharpError(f'ChannelPruner: ignore is {ignore!r}, expected patterns that are strings')
         self.ignore = tuple(ignore)
         self._model: nn.Module | None = None
         self._masks: ChannelMasks | None = None
@@ -104,13 +105,16 @@ class ChannelPruner:
             groups: Its groups, where :func:`~mmsharp.pruning.find_groups` has found them already.
 
         Raises:
-            MmsharpError: No group can be pruned (with the reasons), or the budget is below the smallest reachable
-                fraction (which the message says).
+            MmsharpError: No group can be pruned (with the reasons), the budget is below the smallest reachable fraction
+                (which the message says), or the latency table cannot be read or does not fit the model.
         """
+        table = self.latency_table
+        if isinstance(table, (str, os.PathLike)):
+            table = self.latency_table = LatencyTable.load(table)
         groups = find_groups(model, forward, self.ignore) if groups is None else groups
         if not groups.groups:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
-        cost, masks = CostModel(model, forward, groups, self.latency_table), ChannelMasks(groups)
+        cost, masks = CostModel(model, forward, groups, table), ChannelMasks(groups)
         self.limits = replace(self.limits, widths=tuple(group.width for group in groups.groups))
         smallest = cost.fraction(self.resource, floor_masks(masks.keep, self.limits))
         if smallest > self.target:
@@ -195,10 +199,10 @@ class ChannelPruner:
     def _scores(self, number: int) -> Tensor:
         group = self.groups.groups[number]
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float().cpu()
-        if scores.shape != (group.channels,) or scores.isnan().any():
+        if scores.shape != (group.channels,) or not scores.isfinite().all():
             raise MmsharpError(
                 f'{type(self.criterion).__name__}: scores of group {group.name!r} have shape {tuple(scores.shape)} and '
-                f'{int(scores.isnan().sum())} NaN, expected {group.channels} numbers'
+                f'{int((~scores.isfinite()).sum())} values that are not finite, expected {group.channels} numbers'
             )
         return scores
 

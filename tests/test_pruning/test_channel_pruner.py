@@ -227,11 +227,12 @@ def test_an_unreachable_budget_is_refused_at_once(residual):
     assert pruner.kept['params'] <= reachable
 
 
-def test_scores_that_are_no_numbers_are_refused(residual):
-    """NaN in the weights does not choose channels; the masks stay."""
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers_are_refused(residual, value):
+    """NaN or infinity in the weights does not choose channels; the masks stay."""
     pruner = ChannelPruner({'params': 0.5})
     pruner.attach(residual, FORWARD)
-    residual.stem[0].weight.data[0] = torch.nan
+    residual.stem[0].weight.data[0] = value
     with pytest.raises(MmsharpError, match=r"Magnitude: scores of group 'stem\.0'"):
         pruner.update(1.0)
     assert all(mask.all() for mask in pruner.masks.keep)
@@ -243,6 +244,8 @@ def test_scores_that_are_no_numbers_are_refused(residual):
         ({'budget': {'params': 2}}, 'budget params is 2'),
         ({'budget': {'params': 0.5}, 'round_to': 0}, 'round_to is 0'),
         ({'budget': {'params': 0.5}, 'ignore': 'head'}, 'ignore'),
+        ({'budget': {'params': 0.5}, 'ignore': 1}, 'ignore is 1'),
+        ({'budget': {'params': 0.5}, 'ignore': ['head', 1]}, r"ignore is \['head', 1\], .* strings"),
         ({'budget': {'params': 0.5}, 'criterion': {'type': 'Magnitud'}}, "'Magnitud' is unknown"),
         ({'budget': {'params': 0.5}, 'schedule': 0.5}, 'schedule is 0.5'),
     ],

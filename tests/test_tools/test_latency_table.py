@@ -97,6 +97,7 @@ def test_a_poor_prediction_is_told(config, tmp_path, monkeypatch, capsys):
         (dict(device='abacus'), "device 'abacus'"),
         (dict(batch=0), 'batch is 0'),
         (dict(threads=-1), 'threads is -1'),
+        (dict(threads=0), 'threads is 0'),
         (dict(shape=(3, 0, 8)), 'height is 0'),
     ],
 )

@@ -310,6 +310,17 @@ def test_a_table_of_another_model_is_refused_when_attached(residual, table):
     assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
 
 
+def test_a_missing_file_is_named_when_attached(residual, table, tmp_path):
+    """Not before, so that what needs no table runs without it; once attached, the file is not read again."""
+    pruner = ChannelPruner({'latency': 0.5}, round_to=1, latency_table=tmp_path / 'table.json')
+    with pytest.raises(MmsharpError, match=r'table\.json.* cannot be read'):
+        pruner.attach(residual, FORWARD)
+    table.save(tmp_path / 'table.json')
+    pruner.attach(residual, FORWARD)
+    (tmp_path / 'table.json').unlink()
+    pruner.attach(residual, FORWARD)
+
+
 def test_a_layer_without_times_is_refused(residual, table):
     """What the forward calls and the table has no row for would cost nothing; what it does not call needs none."""
     lacking = replace(table, layers={path: layer for path, layer in table.layers.items() if path != 'expand.0'})
