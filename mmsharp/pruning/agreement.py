@@ -46,7 +46,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
     """Groups without some of whose channels a slim copy fails, or gives other outputs than the masked model.
 
     Parameters that are constant, as after initialisation (a scale of zero hides whatever it multiplies), are replaced
-    by random numbers in the copies.
+    by random numbers in the copies, single ones (a gate that is closed) by numbers that are not near zero.
 
     Args:
         model: Left bitwise as it is.
@@ -146,11 +146,18 @@ class _Trial:
 
     @torch.no_grad()
     def _vary_(self) -> None:
+        """Replace constant parameters and buffers by random numbers; single parameters that are small by larger ones.
+
+        A single number may close a gate. Single buffers are left: they count, or hold temperatures and the like.
+        """
         for tensor in (*self.single.parameters(), *self.single.buffers()):
-            if tensor.numel() < 2 or not tensor.is_floating_point() or (tensor != tensor.flatten()[0]).any():
+            if not tensor.numel() or not tensor.is_floating_point() or (tensor != tensor.flatten()[0]).any():
                 continue
             noise = torch.randn(tensor.shape, generator=self.generator).to(tensor)
-            if tensor.dim() > 1:
+            if tensor.numel() == 1:
+                if isinstance(tensor, nn.Parameter):
+                    tensor.copy_(_opened(tensor))
+            elif tensor.dim() > 1:
                 tensor += noise / (tensor.numel() / len(tensor)) ** 0.5
             else:
                 tensor += 0.1 * noise.clamp(-3, 3)
@@ -210,6 +217,11 @@ class _Trial:
         wide: Any = float64_throughout() if double else nullcontext()
         with looked_at(model), few_proposals(model), full_float32(), wide:
             return [tensor for tensor in output_tensors(self.forward(model)) if tensor.is_floating_point()]
+
+
+def _opened(gate: Tensor) -> Tensor:
+    """Of the same sign and about the same size, but neither near zero nor exactly one."""
+    return torch.where(gate.abs() < 0.1, torch.where(gate < 0, -0.5, 0.5), gate * 1.1)
 
 
 def _slim_copy(model: nn.Module, recipe: Recipe) -> nn.Module:

@@ -42,6 +42,22 @@ def test_wrong_by_little_is_wrong(share: float) -> None:
     assert dense['b'].startswith('a slim copy differs from the masked model by')
 
 
+@pytest.mark.parametrize('shape', [(), (1,), (1, 1)])
+@pytest.mark.parametrize('gate', [0.0, 1.0, 1e-6])
+def test_closed_gate_hides_nothing(shape: tuple[int, ...], gate: float) -> None:
+    """A branch that a single number switches off at first, or the branch that takes its place."""
+
+    def between(model: nn.Module, x: Tensor) -> Tensor:
+        closed = 1 - model.gate if gate == 1 else model.gate
+        return x + closed * x * x.shape[-1]
+
+    model = TwoLayers(between)
+    model.gate = nn.Parameter(torch.full(shape, gate))
+    found = find_groups(model, tensor_forward(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))))
+    assert [group.name for group in found.groups] == ['a']
+    assert model.gate.flatten().tolist() == torch.full((1,), gate).tolist()
+
+
 def test_failure_names_the_error() -> None:
     """A reshape to a stored number blames the layer before it and no other."""
     groups, dense = reasons(lambda model, x: x.view(-1, 3, 4).relu().view(-1, 3 * 4))
