@@ -23,10 +23,12 @@ from mmsharp.engine.config_text import config_text, plain_settings
 from mmsharp.engine.model_cost import image_sample, measure_costs
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
-from mmsharp.pruning import Recipe, apply_recipe, count_parameters
+from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
+from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM, slim_difference
 from mmsharp.type_names import type_name
 from mmsharp.version import __version__
 
@@ -54,9 +56,9 @@ def build_model(config: Config) -> nn.Module:
 def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str], repeats: int = 30) -> dict[str, Any]:
     """Write ``slim.pth``, ``config.py``, ``recipe.json`` and ``slim.json`` into a folder.
 
-    A masked checkpoint is cut to its recipe, an already slim one is only stripped. MMEngine stores the EMA weights,
-    where there are any, as the checkpoint's ``state_dict``; those are taken. Optimizer state and the message hub stay
-    behind.
+    A masked checkpoint is cut to its recipe if that changes no output, an already slim one is only stripped. MMEngine
+    stores the EMA weights, where there are any, as the checkpoint's ``state_dict``; those are taken. Optimizer state
+    and the message hub stay behind.
 
     All four files are written to a hidden folder inside ``folder`` first, and the model is built from them once. Then
     an earlier ``config.py`` is removed, the other three take their places, and the new ``config.py`` comes last. So
@@ -78,8 +80,8 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
         ``latency_ms`` (measured in turns), and what the user should know.
 
     Raises:
-        MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config, or the config holds
-            something that no config file can say.
+        MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config, the slim model would not
+            compute what the masked one does, or the config holds something that no config file can say.
     """
     checkpoint = check_checkpoint(checkpoint_path)
     weights = weights_of(checkpoint, checkpoint_path)
@@ -99,11 +101,13 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     _cut(slim, earlier if state.kind == 'masked' else recipe, checkpoint_path)
     check_fit(slim, weights, checkpoint_path)
     slim.load_state_dict(weights, strict=False)
+    notes: list[str] = []
     if state.kind == 'masked':
+        notes = _check_equal(slim, state.recipe, state.input_shape, checkpoint_path)
         _cut(slim, state.recipe, checkpoint_path)
     text = config_text(slim_config(ordinary))
     report = _compare(dense, slim, state.input_shape, repeats)
-    report['notes'] = _budget_notes(ordinary, report)
+    report['notes'] = notes + _budget_notes(ordinary, report)
     meta = dict(
         mmsharp=state.slimmed(recipe).to_dict(),
         mmsharp_version=__version__,
@@ -200,6 +204,36 @@ def _cut(model: nn.Module, recipe: Recipe, checkpoint_path: str) -> None:
             f'the recipe in checkpoint {checkpoint_path!r} does not fit {type(model).__name__}: {error}; give the '
             'config that it was trained with'
         ) from error
+
+
+def _check_equal(masked: nn.Module, recipe: Recipe, shape: tuple[int, ...] | None, checkpoint_path: str) -> list[str]:
+    """Refuse to remove channels that a masked model still needs; notes where it could not be run to see."""
+    if shape is None:
+        return ['masked and slim outputs were not compared: the checkpoint does not say what the input is like']
+    forward = _image_forward(shape)
+    try:
+        with looked_at(masked):
+            forward(masked)
+    except Exception as error:  # models are free in what they do in tensor mode
+        return [f'masked and slim outputs were not compared: {one_line(error)}']
+    try:
+        difference = slim_difference(masked, recipe, forward)
+    except Exception as error:  # whatever the model's own code raises for a width that it does not expect
+        reason = f'makes the model fail: {one_line(error)}'
+    else:
+        if difference <= MASKED_EQUALS_SLIM:
+            return []
+        reason = f'changes the output by {difference:.2g} relative to its scale, more than rounding'
+    raise MmsharpError(
+        f'removing the masked channels of checkpoint {checkpoint_path!r} from {type(masked).__name__} {reason}: some '
+        'channels are coupled in a way that was not found, or these are not the weights that were masked; nothing is '
+        'written. Prune again with the layers concerned in `pruner=dict(ignore=[...])`, or use the masked model'
+    )
+
+
+def _image_forward(shape: tuple[int, ...]) -> Forward:
+    image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
+    return tensor_forward(image, [image_sample(shape)], annotated=False)
 
 
 def _compare(dense: nn.Module, slim: nn.Module, shape: tuple[int, ...] | None, repeats: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,16 +14,13 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import CostModel
-from mmsharp.pruning.decisions import Decisions
-from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.finding import find_groups
-from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
+from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.latency import LatencyTable
 from mmsharp.pruning.masks import ChannelMasks
-from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.recipe import Recipe
-from mmsharp.pruning.slimming import apply_recipe
+from mmsharp.pruning.slim_difference import slim_difference
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
 
 
@@ -230,63 +226,19 @@ class ChannelPruner:
     def verify(self, forward: Forward) -> float:
         """Largest difference between the masked model and a slim copy of it, relative to the output's scale.
 
-        Copies of both run in evaluation mode and float64, where rounding is no excuse: expect about 1e-14. A model that
-        does not run in float64 is compared in full float32 (:func:`~mmsharp.pruning.precision.full_float32`); expect
-        about 1e-6. The slim copy takes the masked one's :class:`~mmsharp.pruning.decisions.Decisions`: with proposals
-        or queries chosen from nearly equal scores, rounding would decide otherwise. The model is masked first and
-        otherwise left as it is.
+        It is that of :func:`~mmsharp.pruning.slim_difference.slim_difference`. The model is masked first and otherwise
+        left as it is.
 
         Raises:
             MmsharpError: The outputs have no finite numbers or differ in shape.
         """
         self.apply_()
-        try:
-            with float64_throughout():
-                return self._difference_to_slim(forward, torch.float64)
-        except (RuntimeError, TypeError):  # devices and operators without float64
-            return self._difference_to_slim(forward, torch.float32)
-
-    def _difference_to_slim(self, forward: Forward, dtype: torch.dtype) -> float:
-        outputs, decisions = [], Decisions()
-        for is_slim in (False, True):
-            model = copy.deepcopy(self.model)
-            if is_slim:
-                apply_recipe(model, self.recipe())
-            if dtype == torch.float64:
-                model.double()
-            recorded = decisions.taken() if is_slim else decisions.recorded()
-            with looked_at(model), few_proposals(model), full_float32(), recorded:
-                outputs.append([tensor.double() for tensor in output_tensors(forward(model))])
-        return largest_difference(*outputs)
+        return slim_difference(self.model, self.recipe(), forward)
 
     def _attached(self, part: Any) -> Any:
         if part is None:
             raise MmsharpError('ChannelPruner: attach it to a model first')
         return part
-
-
-def largest_difference(masked: Sequence[Tensor], slim: Sequence[Tensor]) -> float:
-    """Largest difference between two lists of outputs, each tensor's relative to its own largest magnitude.
-
-    Raises:
-        MmsharpError: They differ in shape, or hold values that are not finite.
-
-    Example:
-        >>> largest_difference([torch.tensor([1.0, 4.0])], [torch.tensor([1.0, 3.0])])
-        0.25
-    """
-    if [tensor.shape for tensor in masked] != [tensor.shape for tensor in slim]:
-        raise MmsharpError('the slim model gives outputs of other shapes than the masked one; leave more layers dense')
-    largest = 0.0
-    for first, second in zip(masked, slim):
-        if not first.numel():
-            continue
-        first, second = first.double(), second.double()
-        difference = float((first - second).abs().max() / first.abs().max().clamp(min=1e-12))
-        if difference != difference:
-            raise MmsharpError('the masked or the slim model gives values that are not finite')
-        largest = max(largest, difference)
-    return largest
 
 
 def _reasons(groups: GroupSet) -> str:

@@ -145,6 +145,48 @@ def test_a_masked_checkpoint_deploys_to_what_it_computes(trained, images, tmp_pa
     assert relative(masked, slim, images) < 1e-5
 
 
+def _widths(model: nn.Module) -> int:
+    return sum(len(parameter) for parameter in model.parameters())
+
+
+def _coupled_unseen(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    return inputs * _widths(model)
+
+
+def _of_stored_width(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    if _widths(model) != _widths(ThreeConvolutions()):
+        raise ValueError('stored width')
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ('between', 'words'), [(_coupled_unseen, 'changes the output by'), (_of_stored_width, 'makes the model fail')]
+)
+def test_masks_whose_removal_changes_the_output_are_refused(trained, tmp_path, monkeypatch, between, words):
+    """The network that trained knows its width by other means than were found; nothing is written."""
+    original = ThreeConvolutions.forward
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        scores = self.head(between(self, self.features(inputs)).mean(dim=(2, 3)))
+        return scores if mode == 'tensor' else original(self, inputs, data_samples, mode)
+
+    monkeypatch.setattr(ThreeConvolutions, 'forward', forward)
+    with pytest.raises(MmsharpError, match=words):
+        deploy(trained.config, trained.path(2), tmp_path / 'slim', repeats=1)
+    assert not (tmp_path / 'slim').exists()
+
+
+def test_a_masked_model_that_does_not_run_is_noted(trained, tmp_path, monkeypatch):
+    """Nothing can be compared, and the report says so."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        raise KeyError('depth')
+
+    monkeypatch.setattr(ThreeConvolutions, 'forward', forward)
+    report = deploy(trained.config, trained.path(2), tmp_path / 'slim', repeats=1)
+    assert any('were not compared' in note and 'depth' in note for note in report['notes'])
+
+
 def test_a_slim_checkpoint_deploys_to_the_trained_model(trained, images, tmp_path):
     """The model that training ended with; under EMA its average, not the plain weights."""
     assert PruningState.from_checkpoint(torch.load(trained.path(4), weights_only=False)).kind == 'slim'

@@ -19,10 +19,8 @@ from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
+from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
-
-MASKED_EQUALS_SLIM = 1e-5
-"""Largest difference between the masked and the slim network, relative to the output's scale, taken for rounding."""
 
 CRITERION_KEY = 'mmsharp_criterion'
 """Where a checkpoint keeps what the criterion has seen since the last pruning step."""
@@ -38,7 +36,8 @@ class PruningHook(Hook):
     channels have really been removed. Optimizer state, EMA shadow and distributed wrapper shrink with it.
 
     Args:
-        budget: What remains of the dense model: ``dict(params=0.4)``, ``dict(macs=0.5)`` or ``dict(channels=0.5)``.
+        budget: What remains of the dense model: ``dict(params=0.4)``, ``dict(macs=0.5)``, ``dict(channels=0.5)``, or
+            ``dict(latency=0.5)`` with a pruner that has a ``latency_table``.
         pruner: ``dict(type='mmsharp.ChannelPruner', criterion=..., allocation=..., schedule=...)``; by default
             L2 magnitude, global allocation, FORCE schedule.
         warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
@@ -46,7 +45,7 @@ class PruningHook(Hook):
         pruning: Length of the pruning phase, likewise; 0 prunes in one shot.
         interval: Iterations between two pruning steps.
         slim: Whether to remove the channels when pruning ends; otherwise they stay masked to the end, and
-            ``tools/slim.py`` removes them.
+            ``tools/slim.py`` removes them, where that changes nothing.
 
     Checkpoints carry the phase and a recipe (what is masked, or what has been removed) as plain data under the key
     ``mmsharp``; resuming from any of them restores masks or the small shapes before the weights are copied.
@@ -242,8 +241,8 @@ class PruningHook(Hook):
             raise MmsharpError(
                 f'removing the masked channels changes the output of {type(model).__name__} by {difference:.2g} '
                 'relative to its scale, more than rounding: some channels are coupled in a way that was not found. The '
-                'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`, or keep the masks with '
-                'slim=False'
+                'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`. With slim=False '
+                'training ends with a masked model, which tools/slim.py refuses for the same reason'
             )
         apply_recipe(model, recipe, runner.optim_wrapper.optimizer)
         for shadow in self._shadows(runner):

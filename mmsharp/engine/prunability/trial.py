@@ -39,9 +39,9 @@ from mmsharp.pruning import (
     output_tensors,
     tensor_forward,
 )
-from mmsharp.pruning.channel_pruner import largest_difference
 from mmsharp.pruning.forwards import looked_at
 from mmsharp.pruning.precision import full_float32
+from mmsharp.pruning.slim_difference import largest_difference
 
 ROW, OUTPUTS = 'row.json', 'outputs.pth'
 TOLERANCE = 1e-5
