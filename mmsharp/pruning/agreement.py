@@ -183,7 +183,10 @@ class _Trial:
         self._masks(chosen, parity).apply_(masked)
         with decisions.taken():
             expected = self._outputs(masked, double=False)
-        if _difference(expected, outputs, OBVIOUS) is None:
+        if (
+            _difference(expected, outputs, OBVIOUS) is None
+            and max(decisions.differences.values(), default=0) <= OBVIOUS
+        ):
             return None
         return self.differs(chosen, parity)
 
@@ -206,7 +209,9 @@ class _Trial:
                 outputs = self._outputs(trial, double=self.has_double)
         except Exception as error:
             return _failure(error)
-        return _difference(expected, outputs, TOLERANCES[torch.float64 if self.has_double else torch.float32])
+        return _difference(
+            expected, outputs, TOLERANCES[torch.float64 if self.has_double else torch.float32]
+        ) or _other_grounds(decisions)
 
     def _masks(self, chosen: Sequence[int], parity: int) -> ChannelMasks:
         part = set(chosen)
@@ -248,6 +253,13 @@ def _copy_with(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Modul
 
 def _failure(error: Exception) -> str:
     return f'fails with {type(error).__name__}: {" ".join(str(error).split())[:200]}'
+
+
+def _other_grounds(decisions: Decisions) -> str | None:
+    for dtype, largest in decisions.differences.items():
+        if largest > TOLERANCES.get(dtype, TOLERANCES[torch.float32]):
+            return f'decides on numbers that differ from those of the masked model by {largest:.1g} of their scale'
+    return None
 
 
 def _difference(expected: list[Tensor], outputs: list[Tensor], tolerance: float) -> str | None:

@@ -2,7 +2,10 @@
 
 Two networks that compute the same up to rounding may still order two nearly equal scores differently, and then give
 the same numbers in another order, or other boxes. A comparison of what they compute has to hold such choices fixed: the
-integers and booleans that come out of floating-point numbers.
+integers and booleans that come out of floating-point numbers, and the numbers that Python takes from tensors.
+
+A decision taken over hides whatever led to it, so what the second network would have decided on is compared with what
+the first one did.
 """
 
 from __future__ import annotations
@@ -22,8 +25,21 @@ _WITH_VALUES = frozenset(('topk', 'sort', 'max', 'min', 'kthvalue', 'cummax', 'c
 """Operations that give chosen values beside their places."""
 
 
+TAKES_A_NUMBER = '_local_scalar_dense'
+
+UNINFORMED = ('pool', 'norm', 'attention', 'dropout', 'rnn')
+"""Operations whose integers say how they work, or which places they took values from that are handed on themselves."""
+
+NEGLIGIBLE = {torch.float64: 1e-11}
+"""Differences of what is decided on that are rounding whatever its scale; 1e-6 where numbers are shorter."""
+
+
 class Decisions:
-    """The decisions of one forward, in order.
+    """The decisions of one forward, in order, with what they were taken from.
+
+    Attributes:
+        differences: After :meth:`taken`, the largest difference between what decisions were taken from in the first
+            network and in the second, relative to its scale, for each floating-point type that there was.
 
     Example:
         >>> decisions = Decisions()
@@ -35,15 +51,18 @@ class Decisions:
     """
 
     def __init__(self) -> None:
-        self._made: list[tuple[str, list[Tensor]]] = []
+        self._made: list[tuple[str, list[Tensor], list[Tensor], Any]] = []
+        self.differences: dict[torch.dtype, float] = {}
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Inside, decisions are made as ever, and remembered."""
         self._made.clear()
 
-        def remember(name: str, arguments: dict[str, Any], result: Any) -> Any:
-            self._made.append((name, [leaf.clone() for leaf in _choices(result)]))
+        def remember(name: str, arguments: dict[str, Any], given: list[Tensor], result: Any) -> Any:
+            seen = [tensor.detach().clone() for tensor in given]
+            number = result if name == TAKES_A_NUMBER else None
+            self._made.append((name, [leaf.clone() for leaf in _choices(result)], seen, number))
             return result
 
         with _watched(remember):
@@ -53,18 +72,24 @@ class Decisions:
     def taken(self) -> Iterator[None]:
         """Inside, decisions are those that were remembered, as long as the same operations come in the same order.
 
-        A decision of another shape, such as a comparison along channels that the second network lacks, stays its own.
+        A decision of another shape, or on numbers of another shape, such as a comparison along channels that the second
+        network lacks, stays its own.
         """
         remaining = iter(self._made)
         together = True
+        self.differences.clear()
 
-        def replace(name: str, arguments: dict[str, Any], result: Any) -> Any:
+        def replace(name: str, arguments: dict[str, Any], given: list[Tensor], result: Any) -> Any:
             nonlocal together
-            known, choices = next(remaining, ('', [])) if together else ('', [])
+            known, choices, seen, number = next(remaining, ('', [], [], None)) if together else ('', [], [], None)
             own = _choices(result)
             together = together and known == name
-            if not together or [leaf.shape for leaf in own] != [leaf.shape for leaf in choices]:
+            if not together or _shapes(own) != _shapes(choices) or _shapes(given) != _shapes(seen):
                 return result
+            for first, second in zip(seen, given):
+                self.differences[second.dtype] = max(self.differences.get(second.dtype, 0.0), _relative(first, second))
+            if name == TAKES_A_NUMBER:
+                return number
             if name in _WITH_VALUES and isinstance(result, (tuple, list)) and len(result) == 2:
                 return _values_at(arguments, choices[0]), choices[0].clone()
             queue = iter(choices)
@@ -72,6 +97,26 @@ class Decisions:
 
         with _watched(replace):
             yield
+
+
+def _relative(first: Tensor, second: Tensor) -> float:
+    """The largest difference relative to the largest magnitude; infinite if numbers are finite in one place only."""
+    if first.device != second.device or not first.numel():
+        return 0.0
+    finite = first.isfinite()
+    if (finite != second.isfinite()).any():
+        return float('inf')
+    first, second = first.where(finite, 0), second.where(finite, 0)
+    largest = float((first - second).abs().max())
+    return largest / float(first.abs().max()) if largest > NEGLIGIBLE.get(second.dtype, 1e-6) else 0.0
+
+
+def _shapes(tensors: list[Tensor]) -> list[torch.Size]:
+    return [tensor.shape for tensor in tensors]
+
+
+def _floats(given: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
 def _is_choice(value: Any) -> bool:
@@ -90,8 +135,12 @@ def _values_at(arguments: dict[str, Any], places: Tensor) -> Tensor:
     return x.gather(dim, places) if x.dim() else x
 
 
+_Change = Callable[[str, 'dict[str, Any]', 'list[Tensor]', Any], Any]
+"""``change(name, arguments, floating-point tensors given, result)`` is what a deciding operation gives."""
+
+
 class _Watch(TorchDispatchMode):
-    def __init__(self, change: Callable[[str, dict[str, Any], Any], Any]) -> None:
+    def __init__(self, change: _Change) -> None:
         super().__init__()
         self._change = change
 
@@ -103,21 +152,25 @@ class _Watch(TorchDispatchMode):
             return result
         arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
         arguments.update(zip(arguments, args), **kwargs)
-        return self._change(name, arguments, result)
+        return self._change(name, arguments, _floats((args, kwargs)), result)
 
 
 def _decides(name: str, given: Any, result: Any) -> bool:
     """Whether an operation turns floating-point numbers into integers or booleans that something may depend on."""
-    if 'pool' in name or name.endswith('_like') or name.startswith('new_') or not _choices(result):
+    if name == TAKES_A_NUMBER:
+        return bool(_floats(given))
+    if any(word in name for word in UNINFORMED) or name.endswith('_like') or name.startswith('new_'):
         return False
-    return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in tree_leaves(given))
+    return bool(_choices(result) and _floats(given))
 
 
 @contextmanager
-def _watched(change: Callable[[str, dict[str, Any], Any], Any]) -> Iterator[None]:
+def _watched(change: _Change) -> Iterator[None]:
     def around(kind: type, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = call(*args, **kwargs)
-        return change(kind.__name__, {}, result) if _decides(kind.__name__, (args, kwargs), result) else result
+        if not _decides(kind.__name__, (args, kwargs), result):
+            return result
+        return change(kind.__name__, {}, _floats((args[1:], kwargs)), result)
 
     with custom_functions(around), _Watch(change), torch.no_grad():
         yield

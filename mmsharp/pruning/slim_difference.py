@@ -60,7 +60,7 @@ def _difference(masked: nn.Module, recipe: Recipe, forward: Forward, dtype: torc
         recorded = decisions.taken() if is_slim else decisions.recorded()
         with looked_at(model), few_proposals(model), full_float32(), recorded:
             outputs.append([tensor.double() for tensor in output_tensors(forward(model))])
-    return largest_difference(*outputs)
+    return max([largest_difference(*outputs), *decisions.differences.values()])
 
 
 def largest_difference(masked: Sequence[Tensor], slim: Sequence[Tensor]) -> float:

@@ -58,6 +58,26 @@ def test_closed_gate_hides_nothing(shape: tuple[int, ...], gate: float) -> None:
     assert model.gate.flatten().tolist() == torch.full((1,), gate).tolist()
 
 
+DECIDES = {
+    'comparison': lambda means: means > 0.1,
+    'rounding': lambda means: (10 * means).long(),
+    'top-k': lambda means: torch.zeros_like(means).scatter(0, means.topk(2, dim=0).indices, 1),
+    'number': lambda means: int(10 * means.sum().item()),
+}
+
+
+@pytest.mark.parametrize('name', DECIDES)
+def test_decisions_do_not_hide_what_they_are_taken_from(name: str) -> None:
+    """A mean over as many channels as there are, which reaches the output through a decision only."""
+
+    def between(model: nn.Module, x: Tensor) -> Tensor:
+        return x.relu() * DECIDES[name](x.relu().sum(1, keepdim=True) / x.shape[1])
+
+    groups, dense = reasons(between)
+    assert groups == ['a']
+    assert dense['b'].startswith('a slim copy decides on numbers that differ from those of the masked model by')
+
+
 def test_failure_names_the_error() -> None:
     """A reshape to a stored number blames the layer before it and no other."""
     groups, dense = reasons(lambda model, x: x.view(-1, 3, 4).relu().view(-1, 3 * 4))

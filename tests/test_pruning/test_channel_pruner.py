@@ -157,6 +157,19 @@ def test_verify_notices_a_difference(residual, monkeypatch):
     assert pruner.verify(FORWARD) > 0.1
 
 
+def test_verify_looks_behind_decisions(residual):
+    """What reaches the output through a comparison only: the slim copy would decide otherwise."""
+    pruner = ChannelPruner({'params': 0.5})
+    pruner.attach(residual, FORWARD)
+    pruner.update(1.0)
+
+    def forward(model):
+        number = torch.ones(1) * sum(parameter.numel() for parameter in model.parameters())
+        return FORWARD(model) * (number > 1e9)
+
+    assert pruner.verify(forward) > 0.1
+
+
 @pytest.fixture
 def tf32():
     """Matrix products in TF32, as a user may have set."""

@@ -58,6 +58,44 @@ def test_decisions_of_another_shape_stay_its_own():
         assert torch.equal(SECOND[:, 1:] > 2.5, torch.tensor([[True, False]]))
 
 
+@pytest.mark.parametrize('name', CHOICES)
+def test_what_decisions_are_taken_from_is_compared(name):
+    """Relative to its scale, and whatever the choice; equal grounds do not differ."""
+    choose, _ = CHOICES[name]
+    decisions = Decisions()
+    with decisions.recorded():
+        choose(FIRST)
+    with decisions.taken():
+        choose(FIRST + torch.tensor([0.0, 0.0, 0.3]))
+    assert decisions.differences == {torch.float32: pytest.approx(0.1, rel=0.2)}
+    with decisions.taken():
+        choose(FIRST + 1e-7)
+    assert decisions.differences == {torch.float32: 0}
+    with decisions.taken():
+        choose(FIRST / 0)
+    assert decisions.differences == {torch.float32: float('inf')}
+
+
+def test_numbers_that_python_takes_are_decisions():
+    """The second network goes on with the first one's; both are compared."""
+    decisions = Decisions()
+    with decisions.recorded():
+        assert FIRST.sum().item() == 6
+    with decisions.taken():
+        assert (2 * FIRST).sum().item() == 6
+    assert decisions.differences == {torch.float32: 1}
+
+
+def test_places_of_pooling_are_no_decisions():
+    """The values at these places are handed on themselves."""
+    decisions = Decisions()
+    with decisions.recorded():
+        torch.nn.functional.max_pool1d(FIRST, 2, return_indices=True)
+    with decisions.taken():
+        torch.nn.functional.max_pool1d(SECOND, 2, return_indices=True)
+    assert not decisions.differences
+
+
 def test_after_another_sequence_of_operations_it_is_on_its_own():
     """Decisions are never handed to an operation that did not make them."""
     decisions = Decisions()
