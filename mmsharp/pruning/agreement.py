@@ -6,7 +6,9 @@ input, and its outputs are compared with those of a masked copy. Where it fails 
 groups to blame.
 
 What is handed back as right has been shown to be: all groups at once in float64, where the model runs in it, and every
-second of them, and the others, in float32, where float64 decides what is not obvious. The order is that of the cost: a
+second of them, and the others, in float32, where float64 decides what is not obvious. The latter and all at once run on
+other inputs too: a model whose structure depends on the content of its input would agree on one and fail on the next.
+It is refused, as no trial can say what it does on a third. The order is that of the cost: a
 slim copy that fails shows it in part of a forward in float32, so most groups that are wrong are found by such.
 """
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.few_proposals import few_proposals
-from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
+from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.precision import float64_throughout, full_float32
@@ -57,7 +59,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         Name of each such group to the reason; a set without these groups agrees.
 
     Raises:
-        MmsharpError: Two copies of the model itself disagree.
+        MmsharpError: Two copies of the model itself disagree, or a slim copy fails or differs on other inputs only.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -85,18 +87,36 @@ def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int],
     """The first trial that fails, and how: of all groups, of every second, of the others.
 
     Code may need two groups to shrink together, or an even number of channels.
+
+    Raises:
+        MmsharpError: One fails on another input only.
     """
-    trials: list[tuple[Probe, list[int], int]] = [
-        (trial.crashes, numbers, 1),
-        (trial.crashes, numbers[::2], 0),
-        (trial.crashes, numbers[1::2], 1),
-        (trial.obviously_differs, numbers[::2], 0),
-        (trial.obviously_differs, numbers[1::2], 1),
-        (trial.differs, numbers, 1),
+    low, high = trial.elsewhere
+    trials: list[tuple[_Trial, str, list[int], int]] = [
+        (high, 'crashes', numbers, 1),
+        (low, 'crashes', numbers[::2], 0),
+        (low, 'crashes', numbers[1::2], 1),
+        (low, 'obviously_differs', numbers[::2], 0),
+        (low, 'obviously_differs', numbers[1::2], 1),
+        (high, 'obviously_differs' if high is not trial else 'differs', numbers, 1),
+        (trial, 'differs', numbers, 1),
     ]
-    for probe, chosen, parity in trials:
-        if chosen and (reason := probe(chosen, parity)) is not None:
-            return probe, chosen, parity, reason
+    for tried, name, chosen, parity in trials:
+        if not chosen or (reason := getattr(tried, name)(chosen, parity)) is None:
+            continue
+        probe = getattr(trial, name)
+        if tried is not trial:
+            elsewhere, reason = reason, probe(chosen, parity)
+            if reason is None and getattr(tried, name)([], 1) is None:
+                raise MmsharpError(
+                    f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of '
+                    f'its input: a slim copy is right on the given one, and on another one it {elsewhere}. Name the '
+                    'layers concerned in ignore=[...], or do without the branch in its code'
+                )
+            if reason is None:  # the model itself does not take such an input
+                trial.elsewhere = trial, trial
+                return _first_failure(trial, numbers)
+        return probe, chosen, parity, reason
     return None
 
 
@@ -136,6 +156,10 @@ class _Trial:
         self.has_double = True
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
         self._slim: dict[tuple[tuple[int, ...], int], tuple[list[Tensor], Decisions]] = {}
+        others = forward.elsewhere() if isinstance(forward, TensorForward) else None
+        self.elsewhere: tuple[_Trial, _Trial] = (
+            (self, self) if others is None else (self._on(others[0]), self._on(others[1]))
+        )
 
     def _part(self, channels: int, parity: int) -> Tensor:
         """A third to two thirds of the channels, at random, an odd or an even number where there are enough."""
@@ -161,6 +185,12 @@ class _Trial:
                 tensor += noise / (tensor.numel() / len(tensor)) ** 0.5
             else:
                 tensor += 0.1 * noise.clamp(-3, 3)
+
+    def _on(self, forward: Forward) -> _Trial:
+        """Trials of the same copies on another input."""
+        other = copy.copy(self)
+        other.forward, other._slim = forward, {}
+        return other
 
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""

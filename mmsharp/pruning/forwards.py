@@ -68,10 +68,37 @@ class TensorForward:
             raise TypeError('no annotations were given')
         return model(self._placed(model, self.inputs), self._placed(model, self.data_samples), mode='loss')
 
+    def elsewhere(self) -> tuple[TensorForward, TensorForward] | None:
+        """The same on negative and on positive images, far from zero; ``None`` where the inputs are no images.
+
+        Only the content is another: what a model computes has the same structure, unless that depends on the content.
+
+        Example:
+            >>> import torch
+            >>> low, high = tensor_forward(torch.tensor([[-1.0, 2.0]])).elsewhere()
+            >>> low.inputs, high.inputs
+            (tensor([[ -3., -12.]]), tensor([[ 3., 12.]]))
+        """
+        images = self.inputs if isinstance(self.inputs, (list, tuple)) else [self.inputs]
+        if not all(isinstance(image, Tensor) and image.is_floating_point() and image.numel() for image in images):
+            return None
+        low, high = copy.copy(self), copy.copy(self)
+        low.inputs = _each(self.inputs, lambda image: -3 * image - 3 * _scale(image))
+        high.inputs = _each(self.inputs, lambda image: 3 * image + 3 * _scale(image))
+        return low, high
+
     def _placed(self, model: nn.Module, value: Any) -> Any:
         """A copy on the model's device; models write into data samples."""
         parameter = next(model.parameters(), None)
         return value if parameter is None else _follow(copy.deepcopy(value), parameter)
+
+
+def _each(images: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return type(images)(map(change, images)) if isinstance(images, (list, tuple)) else change(images)
+
+
+def _scale(image: Tensor) -> float:
+    return float(image.abs().max()) or 1.0
 
 
 def run_losses(forward: Forward, model: nn.Module) -> str | None:

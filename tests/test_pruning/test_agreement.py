@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmsharp.errors import MmsharpError
 from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.pruning.agreement import OBVIOUS
 
@@ -76,6 +77,53 @@ def test_decisions_do_not_hide_what_they_are_taken_from(name: str) -> None:
     groups, dense = reasons(between)
     assert groups == ['a']
     assert dense['b'].startswith('a slim copy decides on numbers that differ from those of the masked model by')
+
+
+class Content(nn.Module):
+    """Two layers, between which another thing happens to other inputs."""
+
+    def __init__(self, is_other: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 12), nn.Linear(12, 12), nn.Linear(12, 2)
+        self.is_other, self.other = is_other, other
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        return self.c(self.b(self.other(y) if self.is_other(x) else y).relu())
+
+
+@pytest.mark.parametrize(
+    'other', [lambda x: x.flip(1), lambda x: x * x.shape[1], lambda x: x.view(-1, 3, 4).flatten(1)]
+)
+@pytest.mark.parametrize('start', [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize('limit', [-2, 0.5, 2])
+def test_structure_that_depends_on_the_content_is_refused(other, start, limit) -> None:
+    """On one side of a limit all is well, on the other channels are coupled otherwise; the model stays as it was."""
+    images = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)) + start
+    given = bool(images.mean() > limit)
+    model = Content(lambda x: bool(x.mean() > limit) != given, other)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(MmsharpError, match='depends on the content of its input'):
+        find_groups(model, tensor_forward(images))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_branches_that_couple_alike_are_taken() -> None:
+    """Numbers may well decide what is computed, as long as channels stay what they are."""
+    model = Content(lambda x: x.mean() > 0, lambda x: 2 * x)
+    found = find_groups(model, tensor_forward(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))))
+    assert [group.name for group in found.groups] == ['a', 'b']
+
+
+def test_a_model_that_takes_no_other_input_is_not_refused() -> None:
+    """Its own failure says nothing about slim copies."""
+
+    def refuse(x: Tensor) -> Tensor:
+        raise ValueError('not an image')
+
+    model = Content(lambda x: x.mean().abs() > 2, refuse)
+    found = find_groups(model, tensor_forward(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))))
+    assert [group.name for group in found.groups] == ['a', 'b']
 
 
 def test_failure_names_the_error() -> None:
