@@ -8,7 +8,8 @@ groups to blame.
 What is handed back as right has been shown to be: all groups at once in float64, where the model runs in it, and every
 second of them, and the others, in float32, where float64 decides what is not obvious. The latter and all at once run on
 other inputs too: a model whose structure depends on the content of its input would agree on one and fail on the next.
-It is refused, as no trial can say what it does on a third. The order is that of the cost: a
+It is refused, as no trial can say what it does on a third. Losses have to run in the slim copy if they do in the masked
+one; their values are random in part, and not compared. The order is that of the cost: a
 slim copy that fails shows it in part of a forward in float32, so most groups that are wrong are found by such.
 """
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.few_proposals import few_proposals
-from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors
+from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors, run_losses
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.precision import float64_throughout, full_float32
@@ -100,6 +101,7 @@ def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int],
         (low, 'obviously_differs', numbers[1::2], 1),
         (high, 'obviously_differs' if high is not trial else 'differs', numbers, 1),
         (trial, 'differs', numbers, 1),
+        (trial, 'fails_to_train', numbers, 1),
     ]
     for tried, name, chosen, parity in trials:
         if not chosen or (reason := getattr(tried, name)(chosen, parity)) is None:
@@ -242,6 +244,21 @@ class _Trial:
         return _difference(
             expected, outputs, TOLERANCES[torch.float64 if self.has_double else torch.float32]
         ) or _other_grounds(decisions)
+
+    def fails_to_train(self, chosen: Sequence[int], parity: int) -> str | None:
+        """How the losses of a slim copy fail where those of the masked model run; ``None`` if they do not."""
+        masks = self._masks(chosen, parity)
+        slim = copy.deepcopy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
+        apply_recipe(slim, masks.recipe(slim))
+        if (reason := self._losses(slim)) is None:
+            return None
+        masked = copy.deepcopy(self.single)
+        masks.apply_(masked)
+        return f'fails in its losses: {reason}' if self._losses(masked) is None else None
+
+    def _losses(self, model: nn.Module) -> str | None:
+        with looked_at(model), few_proposals(model), full_float32():
+            return run_losses(self.forward, model)
 
     def _masks(self, chosen: Sequence[int], parity: int) -> ChannelMasks:
         part = set(chosen)

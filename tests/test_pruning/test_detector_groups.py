@@ -95,6 +95,25 @@ class Attention(nn.Module):
         return self.output(MultiScaleDeformableAttnFunction.apply(value, shapes, starts, places, weights, 64))
 
 
+class WithStoredAuxiliary(nn.Module):
+    """A layer that only the loss runs, whose code stores what it takes of its channels."""
+
+    def __init__(self, runs=True):
+        super().__init__()
+        self.backbone, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.auxiliary, self.scores = nn.Conv2d(8, 16, 1), nn.Linear(4, 2)
+        self.runs = runs
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        features = self.backbone(inputs)
+        if mode == 'tensor':
+            return self.head(features)
+        scores = self.scores(self.auxiliary(features).mean((2, 3)).view(-1, 4, 4).sum(1))
+        if not self.runs and (self.auxiliary.weight.detach().numpy() == 0).any():
+            raise KeyError('epoch')
+        return dict(loss=scores.square().mean())
+
+
 class WithAuxiliary(nn.Module):
     """A model of MMEngine's kind, a layer of which only its loss runs."""
 
@@ -252,3 +271,12 @@ def test_annotations_follow_to_float64():
     outputs = tensor_forward(torch.ones(1, 3, 4, 4), samples)(Seen(3, 2, 1).double())
     assert [tensor.dtype for tensor in outputs] == [torch.float64] * 3 + [torch.int64]
     assert given.scores.dtype == given.boxes.tensor.dtype == torch.float32
+
+
+@pytest.mark.parametrize(('runs', 'groups'), [(True, {'backbone'}), (False, {'backbone', 'auxiliary'})])
+def test_groups_without_which_losses_fail_stay_whole(runs, groups):
+    """Those to blame and no others, unless the masked model's losses fail as well."""
+    found = find_groups(WithStoredAuxiliary(runs), tensor_forward(IMAGE, [0]))
+    assert {group.name for group in found.groups} - {'scores'} == groups
+    reasons = {layer.module: layer.reason for layer in found.dense}
+    assert not runs or reasons['auxiliary'].startswith('a slim copy fails in its losses: RuntimeError')
