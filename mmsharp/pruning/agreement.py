@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.copies import double_copy, slim_copy
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors, run_losses
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.precision import float64_throughout, full_float32
-from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
 
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -198,7 +198,7 @@ class _Trial:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""
         decisions = Decisions()
         try:
-            slim = _slim_copy(self.single, self._masks(chosen, parity).recipe(self.single))
+            slim = slim_copy(self.single, self._masks(chosen, parity).recipe(self.single))
             with decisions.recorded():
                 outputs = self._outputs(slim, double=False)
         except Exception as error:  # whatever the model's own code raises for a width that it does not expect
@@ -225,7 +225,7 @@ class _Trial:
     def differs(self, chosen: Sequence[int], parity: int) -> str | None:
         """What goes wrong in float64, or in float32 where the model has no other; ``None`` if nothing does."""
         masks, decisions = self._masks(chosen, parity), Decisions()
-        trial = _double_copy(self.single) if self.has_double else copy.deepcopy(self.single)
+        trial = double_copy(self.single) if self.has_double else copy.deepcopy(self.single)
         masks.apply_(trial)
         try:
             with decisions.recorded():
@@ -274,28 +274,6 @@ class _Trial:
 def _opened(gate: Tensor) -> Tensor:
     """Of the same sign and about the same size, but neither near zero nor exactly one."""
     return torch.where(gate.abs() < 0.1, torch.where(gate < 0, -0.5, 0.5), gate * 1.1)
-
-
-def _slim_copy(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """A slim copy of a model; parameters that stay whole share its memory."""
-    slim = _copy_with(model, lambda stored: stored)
-    apply_recipe(slim, recipe)
-    return slim
-
-
-def _double_copy(model: nn.Module) -> nn.Module:
-    """A copy of a model in float64."""
-    return _copy_with(model, lambda stored: stored.double() if stored.is_floating_point() else stored.clone()).double()
-
-
-def _copy_with(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A copy of a model with other numbers in its parameters, which are not copied before."""
-    memo: dict[int, Any] = {
-        id(parameter): nn.Parameter(change(parameter.data), parameter.requires_grad)
-        for parameter in model.parameters()
-        if type(parameter) is nn.Parameter
-    }
-    return copy.deepcopy(model, memo)
 
 
 def _failure(error: Exception) -> str:
