@@ -99,26 +99,31 @@ def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int],
         (low, 'crashes', numbers[1::2], 1),
         (low, 'obviously_differs', numbers[::2], 0),
         (low, 'obviously_differs', numbers[1::2], 1),
-        (high, 'obviously_differs' if high is not trial else 'differs', numbers, 1),
+        (high, 'obviously_differs', numbers if high is not trial else [], 1),
         (trial, 'differs', numbers, 1),
         (trial, 'fails_to_train', numbers, 1),
     ]
     for tried, name, chosen, parity in trials:
         if not chosen or (reason := getattr(tried, name)(chosen, parity)) is None:
             continue
-        probe = getattr(trial, name)
-        if tried is not trial:
-            elsewhere, reason = reason, probe(chosen, parity)
-            if reason is None and getattr(tried, name)([], 1) is None:
-                raise MmsharpError(
-                    f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of '
-                    f'its input: a slim copy is right on the given one, and on another one it {elsewhere}. Name the '
-                    'layers concerned in ignore=[...], or do without the branch in its code'
-                )
-            if reason is None:  # the model itself does not take such an input
-                trial.elsewhere = trial, trial
-                return _first_failure(trial, numbers)
-        return probe, chosen, parity, reason
+        if tried is trial:
+            return getattr(trial, name), chosen, parity, reason
+        asked: list[tuple[Probe, list[int], int]] = [
+            (getattr(trial, name), chosen, parity),
+            (trial.differs, chosen, parity),
+            (trial.differs, numbers, 1),
+        ]
+        for probe, again, which in asked:
+            if (here := probe(again, which)) is not None:
+                return probe, again, which, here
+        if getattr(tried, name)([], 1) is None:
+            raise MmsharpError(
+                f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of its '
+                f'input: a slim copy is right on the given one, and on another one it {reason}. Name the layers '
+                'concerned in ignore=[...], or do without the branch in its code'
+            )
+        trial.elsewhere = trial, trial  # the model itself does not take such an input
+        return _first_failure(trial, numbers)
     return None
 
 

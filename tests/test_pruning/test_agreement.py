@@ -108,6 +108,14 @@ def test_structure_that_depends_on_the_content_is_refused(other, start, limit) -
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_what_is_wrong_by_little_on_the_given_input_is_no_branch() -> None:
+    """Float64 shows it there, float32 on other inputs only: the layer stays dense, and the model is taken."""
+    model = Content(lambda x: x.mean() < 1e9, lambda y: y * (1 + y.shape[1] * 1e-7 * model.size))
+    model.a.register_forward_pre_hook(lambda module, given: setattr(model, 'size', float(given[0].abs().max()) ** 4))
+    images = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert [group.name for group in find_groups(model, tensor_forward(images)).groups] == ['b']
+
+
 def test_branches_that_couple_alike_are_taken() -> None:
     """Numbers may well decide what is computed, as long as channels stay what they are."""
     model = Content(lambda x: x.mean() > 0, lambda x: 2 * x)
