@@ -26,7 +26,8 @@ class RNGStateHook(Hook):
     interrupted. With this hook both end bitwise alike: from epoch boundaries in epoch loops and from any iteration in
     iteration loops, as long as data is loaded in the main process or without random transforms (worker processes have
     random states of their own, which nobody can save), and a checkpoint does not fall between two micro-batches of an
-    accumulated step. For that, validation does not move the random states of training either.
+    accumulated step (of which our wrappers, in one process, keep the gradients). For that, validation does not move the
+    random states of training either.
 
     Switched on by one line: ``default_hooks = dict(rng_state=dict(type='mmsharp.RNGStateHook'))``.
     """

@@ -140,6 +140,14 @@ class FirstGradients:
             all_reduce_params(list(first.values()), op='mean')
         return first
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is kept now."""
+        return dict(self._sums)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from there."""
+        self._sums = {name: value.clone() for name, value in state.items()}
+
     def clear(self) -> None:
         """Forget them, which a step that was abandoned may have left."""
         self._sums = {}

@@ -32,6 +32,7 @@ from mmsharp.engine.optim_wrappers.loss_check import LossCheck, total_loss
 from mmsharp.engine.optim_wrappers.moved_parameters import MovedParameters
 from mmsharp.engine.optim_wrappers.parts import build_ascent, build_policy
 from mmsharp.engine.optim_wrappers.step_plan import Plan, plan_step
+from mmsharp.engine.optim_wrappers.unfinished_step import go_on_with, gradients_so_far
 from mmsharp.engine.optim_wrappers.unfit_models import refuse_static_graph, refuse_unfit
 from mmsharp.engine.optim_wrappers.watched_forward import WatchedForward
 from mmsharp.errors import MmsharpError
@@ -230,12 +231,15 @@ class SharpnessAware:
         super().step(**kwargs)  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
-        """The parent's, and what the policy and the ascent's criterion have to remember."""
+        """The parent's, what policy and criterion have to remember, and the gradients of an unfinished step."""
         state = super().state_dict()  # type: ignore[misc]
         parts = dict(
             policy=self._policy.state_dict(),
             scores=self._loaded_scores if self._scores is None else self._scores.state_dict(),
         )
+        if not self.should_update():  # type: ignore[attr-defined]
+            parts['gradients'] = gradients_so_far(self.optimizer)  # type: ignore[attr-defined]
+            parts['first_gradients'] = self._first.state_dict() if parts['gradients'] else {}
         remembered = {name: part for name, part in parts.items() if part}
         if remembered:
             state[STATE_KEY] = remembered
@@ -249,6 +253,8 @@ class SharpnessAware:
             self._policy.load_state_dict(remembered['policy'])
         self._loaded_scores = remembered.get('scores', {})
         super().load_state_dict(state_dict)  # type: ignore[misc]
+        go_on_with(self.optimizer, remembered.get('gradients', {}))  # type: ignore[attr-defined]
+        self._first.load_state_dict(remembered.get('first_gradients', {}))
 
     def _make_plan(self, model: nn.Module) -> Plan:
         step, micro_batch = divmod(self._inner_count, self._accumulative_counts)  # type: ignore[attr-defined]
