@@ -40,7 +40,7 @@ class MomentumSAM(Ascent):
 
     Args:
         ascent: The formula that turns ``v`` into ``-eps``; ``None`` stands for the paper's formula as ``SAM(rho=0.3)``,
-            the default of the authors' optimizer. ``dict(type='ASAM')`` is what the paper tries in section 3.3;
+            a radius of our choice: the authors' is not confirmed. ``dict(type='ASAM')`` is what the paper tries in section 3.3;
             ``dict(type='AdaSAP')`` is a combination of ours.
 
     Raises:
