@@ -26,7 +26,7 @@ CHUNKS = 32
 ROUNDS = 12
 """Knapsacks of other capacities that are tried, because costs of chunks depend on which others stay."""
 GAP = 1e-3
-"""Relative distance to the best knapsack at which the search for it ends; a smaller one takes long and changes little."""
+"""Relative distance to the best knapsack at which the search for it ends: a smaller one takes long."""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class MomentumSAM(Ascent):
 
     Args:
         ascent: The formula that turns ``v`` into ``-eps``; ``None`` stands for the paper's formula as ``SAM(rho=0.3)``,
-            a radius of our choice: the authors' is not confirmed. ``dict(type='ASAM')`` is what the paper tries in section 3.3;
-            ``dict(type='AdaSAP')`` is a combination of ours.
+            a radius of our choice: the authors' is not confirmed. ``dict(type='ASAM')`` is what the paper tries in
+            section 3.3; ``dict(type='AdaSAP')`` is a combination of ours.
 
     Raises:
         MmsharpError: ``ascent`` is no ascent, or one that follows the momentum itself.
