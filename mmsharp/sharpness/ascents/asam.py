@@ -70,14 +70,22 @@ def norm_and_scale_twice_(
         ``||g||_2`` over all of them before, and ``||T g||_2`` of each, 0-d float32.
     """
     if all(gradient.device.type == 'cpu' for gradient in gradients):
-        pairs = [scale_twice_(gradient, parameter, eta) for gradient, parameter in zip(gradients, parameters)]
+        # One piece of memory for all: what is allocated anew for each piece costs more than what is computed in it.
+        scratch = gradients[0].new_empty(min(PIECE, max(gradient.numel() for gradient in gradients)))
+        pairs = [
+            scale_twice_(gradient, parameter, eta, scratch=scratch) for gradient, parameter in zip(gradients, parameters)
+        ]
         return torch.linalg.vector_norm(torch.stack([norm for norm, _ in pairs])), [scaled for _, scaled in pairs]
     norm = gradient_norm(gradients)
     return norm, [scale_twice_(gradient, parameter, eta, norm)[1] for gradient, parameter in zip(gradients, parameters)]
 
 
 def scale_twice_(
-    gradient: Tensor, parameter: AscentParameter, eta: float, norm: Tensor | None = None
+    gradient: Tensor,
+    parameter: AscentParameter,
+    eta: float,
+    norm: Tensor | None = None,
+    scratch: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``g <- T^2 g`` in place, with ``T = |w| + eta`` for weights and the identity for other parameters.
 
@@ -88,6 +96,7 @@ def scale_twice_(
         parameter: What it is the gradient of.
         eta: Floor of ``T``.
         norm: Anything, where ``||g||_2`` is known already and need not be computed.
+        scratch: Memory for ``T`` of a piece, overwritten; used where it is large enough and of the weights' dtype.
 
     Returns:
         ``||g||_2`` before (or ``norm``) and ``||T g||_2``, 0-d float32.
@@ -106,7 +115,7 @@ def scale_twice_(
         return whole, whole
     norms, scaled_norms = [], []
     for piece, weight in _pieces(gradient, parameter.tensor.detach()):
-        scale = operator(weight, eta)
+        scale = operator(weight, eta, scratch)
         if norm is None:
             norms.append(torch.linalg.vector_norm(piece).float())
         scaled_norms.append(torch.linalg.vector_norm(piece.mul_(scale)).float())
@@ -115,9 +124,11 @@ def scale_twice_(
     return before, torch.linalg.vector_norm(torch.stack(scaled_norms))
 
 
-def operator(weight: Tensor, eta: float) -> Tensor:
-    """``T = |w| + eta``, a new tensor."""
-    return weight.abs().add_(eta)
+def operator(weight: Tensor, eta: float, scratch: Tensor | None = None) -> Tensor:
+    """``T = |w| + eta``, in the scratch memory where it fits, else a new tensor."""
+    if scratch is None or scratch.dtype != weight.dtype or scratch.numel() < weight.numel():
+        return weight.abs().add_(eta)
+    return torch.abs(weight, out=scratch[: weight.numel()].view(weight.shape)).add_(eta)
 
 
 def _pieces(gradient: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
