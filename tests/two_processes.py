@@ -21,6 +21,8 @@ import torch.distributed
 import torch.multiprocessing
 from torch.multiprocessing.spawn import ProcessException
 
+from mmsharp.engine.config_printer import import_config_printer
+
 SECONDS = 180
 """The limit; a test takes a few seconds on an idle machine, most of it for imports."""
 
@@ -67,6 +69,7 @@ def _work(rank, where, folder, arguments):
     folder = Path(folder)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
     torch.set_num_threads(1)
+    import_config_printer()
     with (folder / f'{rank}.stack').open('w') as stack:
         faulthandler.register(signal.SIGUSR1, file=stack)
         rendezvous = f'file://{folder / "rendezvous"}'

@@ -15,6 +15,7 @@ import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmsharp.engine.config_printer import import_config_printer
 from mmsharp.engine.process_group import join, leave
 from mmsharp.engine.resumable import newest_resumable
 from mmsharp.errors import MmsharpError, one_line
@@ -112,7 +113,10 @@ def settle_launcher(config: Config, launcher: str) -> None:
         MmsharpError: The launcher's environment is missing, or it needs a GPU.
     """
     config.launcher = launcher
-    if launcher == 'none' or torch.cuda.is_available():
+    if launcher == 'none':
+        return
+    import_config_printer()
+    if torch.cuda.is_available():
         return
     if not torch.distributed.is_initialized():
         join(launcher)

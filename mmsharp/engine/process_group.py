@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed
 
+from mmsharp.engine.config_printer import import_config_printer
 from mmsharp.errors import MmsharpError
 
 
@@ -54,6 +55,7 @@ def process_group(launcher: str) -> Iterator[None]:
     if launcher == 'none':
         yield
         return
+    import_config_printer()
     join(launcher)
     try:
         yield
