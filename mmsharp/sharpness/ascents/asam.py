@@ -73,7 +73,8 @@ def norm_and_scale_twice_(
         # One piece of memory for all: what is allocated anew for each piece costs more than what is computed in it.
         scratch = gradients[0].new_empty(min(PIECE, max(gradient.numel() for gradient in gradients)))
         pairs = [
-            scale_twice_(gradient, parameter, eta, scratch=scratch) for gradient, parameter in zip(gradients, parameters)
+            scale_twice_(gradient, parameter, eta, scratch=scratch)
+            for gradient, parameter in zip(gradients, parameters)
         ]
         return torch.linalg.vector_norm(torch.stack([norm for norm, _ in pairs])), [scaled for _, scaled in pairs]
     norm = gradient_norm(gradients)
