@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmsharp.engine.raw_outputs import RawOutputs
+from mmsharp.engine.traceable_windows import traceable_windows
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import appearing_whole
 
@@ -72,7 +73,7 @@ def export_onnx(
     with appearing_whole(path) as part:
         for name, write in EXPORTERS.items():
             try:
-                with _quiet(), torch.no_grad():
+                with _quiet(), traceable_windows(raw), torch.no_grad():
                     write(raw, images, str(part), names, opset)
                 difference, outputs = _check(raw, part, shape, names)
             except Exception as error:  # exporters fail in every way
