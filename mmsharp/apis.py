@@ -12,25 +12,34 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from torch import nn
 
-from mmsharp.datasets.transforms.corrupt import ChannelOrder
 from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config, merge_options
-from mmsharp.engine.corruption_placement import Position
 from mmsharp.engine.deployment import build_model, deploy
-from mmsharp.engine.imagenet import is_imagenet
 from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs, preprocessed_inputs
 from mmsharp.engine.onnx_export import export_onnx
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.raw_outputs import preprocessing
-from mmsharp.engine.robust_evaluation import RobustEvaluation, RobustSettings
-from mmsharp.engine.robust_identity import file_sha256
+from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
+from mmsharp.engine.robustness.identity import file_sha256
+from mmsharp.engine.robustness.imagenet import is_imagenet
+from mmsharp.engine.robustness.sample_pictures import take_samples
+from mmsharp.engine.robustness.sources import Position
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.engine.sample_pictures import take_samples
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
 from mmsharp.pruning import apply_recipe
-from mmsharp.robustness import Backend, Constants, Grid, ResultStore, compare_runs, summarize
+from mmsharp.robustness import (
+    Backend,
+    ChannelOrder,
+    Constants,
+    Grid,
+    OnBadImage,
+    OnTheFly,
+    ResultStore,
+    compare_runs,
+    summarize,
+)
 from mmsharp.visualization import write_report, write_tables
 
 
@@ -147,11 +156,15 @@ def evaluate_robustness(
     cfg_options: Mapping[str, Any] | None = None,
     channel_order: ChannelOrder = 'rgb',
     image_order: ChannelOrder | Literal['auto'] = 'auto',
-    position: Position = 'auto',
+    position: Position | Literal['auto'] = 'auto',
     launcher: str = 'none',
     samples: int = 2,
     backend: Backend = 'mmsharp',
     constants: Constants = 'auto',
+    corrupted: str | os.PathLike[str] | None = None,
+    on_bad_image: OnBadImage = 'stop',
+    classwise: bool = False,
+    tta: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model of MMDetection or MMPretrain over a corruption grid and write what was found.
 
@@ -177,6 +190,14 @@ def evaluate_robustness(
         backend: Whose pixel functions, ``'mmsharp'`` or ``'imagecorruptions'``; see :func:`mmsharp.robustness.corrupt`.
         constants: What the severities mean, ``'imagenet'``, ``'cifar'`` or ``'auto'``, which is ``'cifar'`` for images
             of 32x32 pixels and ``'imagenet'`` for all others.
+        corrupted: A folder of corrupted images, which are read instead of computed: ImageNet-C as it is released
+            (``<corruption>/<severity>/<class>/*.JPEG``), the ``.npy`` files of CIFAR-10-C, or a tree that
+            ``tools/dataset_converters/corrupt_dataset.py`` wrote. The clean pass reads the test set itself. With a
+            tree, ``position='after_crop'`` leaves resize and crop out, since its pictures have been through them.
+        on_bad_image: ``'stop'`` ends at the first image that cannot be read. ``'skip'`` reads all of them before the
+            first cell, leaves those that cannot be read out of every cell, and lists them in the summary.
+        classwise: Whether to keep the values of every class, of ``CocoMetric``, ``VOCMetric`` or ``Accuracy``.
+        tta: Whether to test with the augmentation that the config describes in ``tta_model`` and ``tta_pipeline``.
 
     Returns:
         The content of ``summary.json``; in processes other than the first an empty dictionary.
@@ -186,12 +207,14 @@ def evaluate_robustness(
             with other results, an unreadable image (named, with its cell; finished cells are kept), and the like.
     """
     grid = Grid.of(corruptions, severities)
-    settings = RobustSettings(seed, metric, channel_order, image_order, position, backend, constants)
+    on_the_fly = OnTheFly(seed, channel_order, backend, constants)
+    settings = RobustSettings(metric, image_order, position, corrupted, on_the_fly, on_bad_image, classwise, tta)
     cfg = _as_config(config, cfg_options)
     folder = Path(work_dir)
     with process_group(launcher):
         evaluation = RobustEvaluation(cfg, checkpoint, folder, settings)
         try:
+            evaluation.prepare(grid)
             if not is_main_process():
                 evaluation.run(grid, None)
                 return {}
@@ -199,6 +222,7 @@ def evaluate_robustness(
                 evaluation.run(grid, store)
                 finished = dict(store.finished)
                 summary = summarize(store.finished, grid, store.identity, metric, is_imagenet(evaluation.dataset))
+            summary['left_out'] = [bad.to_dict() for bad in evaluation.left_out]
             summary['config'] = cfg.filename and os.path.basename(cfg.filename)
             summary['checkpoint'] = Path(checkpoint).name
             summary['source'] = _source(cfg, checkpoint, cfg_options)

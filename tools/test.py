@@ -30,6 +30,7 @@ from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
+from mmsharp.engine.tta import augment_tests
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 
@@ -68,7 +69,7 @@ def main() -> None:
     config.model = without_downloads(config.model)
     config.load_from, config.resume = args.checkpoint, False
     if args.tta:
-        _augment(config)
+        augment_tests(config)
     check_data(config, ('test_dataloader',))
     if args.show or args.show_dir:
         _paint(config, args)
@@ -80,16 +81,6 @@ def main() -> None:
         runner.test_evaluator.metrics.append(_dump(config.get('default_scope'), args.out))
     with naming_unreadable_images(config.work_dir):
         runner.test()
-
-
-def _augment(config: ConfigDict) -> None:
-    if config.get('tta_model') is None or config.get('tta_pipeline') is None:
-        raise MmsharpError('--tta needs `tta_model` and `tta_pipeline` in the config; test without --tta')
-    config.model = ConfigDict(**config.tta_model, module=config.model)
-    dataset = config.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = config.tta_pipeline
 
 
 def _paint(config: ConfigDict, args: argparse.Namespace) -> None:

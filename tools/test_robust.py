@@ -14,9 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.command_line import Options, run
-from mmsharp.robustness import BACKENDS, CONSTANTS, GROUPS, NAMES
+from mmsharp.robustness import BACKENDS, CHANNEL_ORDERS, CONSTANTS, GROUPS, NAMES, ON_BAD_IMAGE
 
-DEFAULT_SEVERITIES = (0, 1, 2, 3, 4, 5)
+SETTINGS = (
+    'corruptions',
+    'severities',
+    'corrupted',
+    'work_dir',
+    'seed',
+    'metric',
+    'classwise',
+    'on_bad_image',
+    'tta',
+    'channel_order',
+    'image_order',
+    'position',
+    'backend',
+    'constants',
+    'samples',
+    'cfg_options',
+    'launcher',
+)
+"""The options that are arguments of :func:`mmsharp.apis.evaluate_robustness`, by their names there."""
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,7 +46,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--corruptions',
         nargs='+',
-        default=['benchmark'],
         metavar='NAME',
         help=f'names and groups, several combine (default: benchmark). Groups: {", ".join(GROUPS)}. '
         f'Names: {", ".join(NAMES)}',
@@ -36,44 +54,53 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--severities',
         nargs='+',
         type=int,
-        default=list(DEFAULT_SEVERITIES),
         metavar='N',
         help='severities from 0 (clean, needed for rPC) to 5 (default: 0 1 2 3 4 5)',
     )
+    parser.add_argument(
+        '--corrupted',
+        metavar='DIR',
+        help='read corrupted images instead of computing them: ImageNet-C or CIFAR-10-C (.npy) as released, or a tree '
+        'that tools/dataset_converters/corrupt_dataset.py wrote',
+    )
     parser.add_argument('--work-dir', help='folder for the results (default: work_dirs/<config>/robustness)')
-    parser.add_argument('--seed', type=int, default=0, help="seed of the corruptions' random numbers (default: 0)")
+    parser.add_argument('--seed', type=int, help="seed of the corruptions' random numbers (default: 0)")
     parser.add_argument('--metric', help='metric that is averaged (default: mAP, bbox_mAP or accuracy/top1)')
+    parser.add_argument('--classwise', action='store_true', default=None, help='keep the values of every class too')
+    parser.add_argument(
+        '--on-bad-image',
+        choices=ON_BAD_IMAGE,
+        help='stop at an image that cannot be read (default), or leave it out of every cell and list it',
+    )
+    parser.add_argument(
+        '--tta', action='store_true', default=None, help='test-time augmentation, as the config describes it'
+    )
     parser.add_argument(
         '--channel-order',
-        choices=['rgb', 'bgr'],
-        default='rgb',
+        choices=CHANNEL_ORDERS,
         help="what the corruption functions get (default: rgb); bgr reproduces MMDetection's old tool",
     )
     parser.add_argument(
         '--image-order',
-        choices=['auto', 'rgb', 'bgr'],
-        default='auto',
+        choices=['auto', *CHANNEL_ORDERS],
         help='how the pipeline holds images (default: auto, BGR behind a loading transform, RGB for arrays)',
     )
     parser.add_argument(
         '--position',
         choices=['auto', 'after_loading', 'after_crop'],
-        default='auto',
         help='where to corrupt (default: auto, after loading for detectors, after resize and crop for classifiers)',
     )
     parser.add_argument(
         '--backend',
         choices=BACKENDS,
-        default='mmsharp',
         help='whose pixel functions (default: mmsharp); imagecorruptions is the slower reference',
     )
     parser.add_argument(
         '--constants',
         choices=CONSTANTS,
-        default='auto',
         help='what the severities mean (default: auto, cifar for images of 32x32 pixels and imagenet for all others)',
     )
-    parser.add_argument('--show-samples', type=int, default=2, metavar='N', help='images in the report (default: 2)')
+    parser.add_argument('--samples', '--show-samples', type=int, metavar='N', help='images in the report (default: 2)')
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='changes of the config, as key=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch under torchrun')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -87,33 +114,25 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('give CONFIG and CHECKPOINT, or --compare with at least two folders')
     if args.compare is not None and (args.config is not None or len(args.compare) < 2):
         parser.error('--compare needs at least two folders and takes no CONFIG')
-    if args.show_samples < 0:
-        parser.error('--show-samples must not be negative')
+    if args.samples is not None and args.samples < 0:
+        parser.error('--samples must not be negative')
     return args
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate one model and print its scores."""
-    from mmsharp.apis import evaluate_robustness
+    """Evaluate one model and print its scores.
 
-    work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem / 'robustness'
-    summary = evaluate_robustness(
-        args.config,
-        args.checkpoint,
-        work_dir,
-        corruptions=args.corruptions,
-        severities=args.severities,
-        seed=args.seed,
-        metric=args.metric,
-        cfg_options=args.cfg_options,
-        channel_order=args.channel_order,
-        image_order=args.image_order,
-        position=args.position,
-        launcher=args.launcher,
-        samples=args.show_samples,
-        backend=args.backend,
-        constants=args.constants,
-    )
+    What the command line leaves open, ``robustness.evaluation`` of the config decides, and then the defaults.
+    """
+    from mmsharp.apis import evaluate_robustness
+    from mmsharp.engine.config import load_config
+    from mmsharp.engine.robustness.from_config import evaluation_settings
+
+    config = load_config(args.config, args.cfg_options)
+    settings = evaluation_settings(config, evaluate_robustness)
+    settings |= {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
+    work_dir = settings.pop('work_dir', None) or Path('work_dirs') / Path(args.config).stem / 'robustness'
+    summary = evaluate_robustness(args.config, args.checkpoint, work_dir, **settings)
     if summary:
         print_scores(summary)
         print(f'\nwritten to {work_dir}: results.jsonl, summary.json, summary.md, cells.csv, report.html')
@@ -140,6 +159,12 @@ def print_scores(summary: dict[str, Any]) -> None:
             f'  {"mCE":<12}{percent_text(relative["mce"]):>8}   relative mCE {percent_text(relative["relative_mce"])}'
         )
         print(f'    to {relative["reference"]}, which has 100 %')
+    by_class = summary.get('by_class')
+    if by_class:
+        mean = percent_text(by_class['mean_class_rpc'])
+        print(f'  mean of per-class rPC {mean} over {by_class["over"]} classes')
+    for bad in summary.get('left_out', []):
+        print(f'  left out: {bad["reason"]}', file=sys.stderr)
     if scores['missing']:
         print(f'  missing cells: {", ".join(scores["missing"])}', file=sys.stderr)
 

@@ -30,6 +30,7 @@ from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.lost_precision import warn_of_lost_precision
+from mmsharp.engine.robustness.from_config import add_robustness_hook
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints, plain_checkpoints
 
 
@@ -73,6 +74,7 @@ def main() -> None:
         settle_auto_scale_lr(config)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    add_robustness_hook(config)
     check_data(config, ('train_dataloader', 'val_dataloader'))
     check_config_checkpoints(config.get('load_from'), config.get('resume', False), config.work_dir, config.model)
     with naming_broken_config(args.config):

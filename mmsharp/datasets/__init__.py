@@ -1,5 +1,6 @@
 """Data sets and transforms that configs of the toolboxes name as ``mmsharp.<Name>``."""
 
+from mmsharp.datasets.imagenet_v2 import ImageNetV2
 from mmsharp.datasets.transforms import Corrupt
 
-__all__ = ['Corrupt']
+__all__ = ['Corrupt', 'ImageNetV2']

@@ -13,7 +13,7 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
 from mmsharp.engine.config import check_data, settle_dataloaders
-from mmsharp.engine.corruption_placement import guard_loading
+from mmsharp.engine.pipelines import guard_loading
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import RandomState
 

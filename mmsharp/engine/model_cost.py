@@ -13,9 +13,15 @@ from mmsharp.pruning import Forward, count_macs, count_parameters, measure_laten
 
 
 def preprocessed_inputs(model: Any, dataset: Any, collate: Any) -> tuple[torch.Tensor, list[Any] | None]:
-    """The first item of a dataset as the network gets it, shape (1, C, H, W), and its data sample."""
+    """The first item of a dataset as the network gets it, shape (1, C, H, W), and its data sample.
+
+    Of an item for test-time augmentation, which holds several views, the first.
+    """
+    item = dataset[0]
+    if isinstance(item['inputs'], list):
+        item = {key: views[0] for key, views in item.items()}
     with torch.no_grad():
-        data = model.data_preprocessor(collate([dataset[0]]), False)
+        data = model.data_preprocessor(collate([item]), False)
     samples = data.get('data_samples')
     return data['inputs'][:1], None if samples is None else samples[:1]
 

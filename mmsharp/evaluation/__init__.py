@@ -1,1 +1,10 @@
-"""MMEngine metrics of mmsharp's own; none yet, the robust scores are computed from the toolboxes' metrics."""
+"""MMEngine metrics that configs name as ``mmsharp.<Name>``; the robust scores are computed from the toolboxes' own."""
+
+from contextlib import suppress
+
+__all__ = []
+
+with suppress(ImportError):  # classifiers need no MMDetection
+    from mmsharp.evaluation.voc_metric_by_class import VOCMetricByClass
+
+    __all__ += ['VOCMetricByClass']

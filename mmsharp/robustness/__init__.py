@@ -1,7 +1,10 @@
 """Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
 
+from mmsharp.robustness.class_scores import CLASS_PREFIX, ClassScore, ClassScores, class_scores
 from mmsharp.robustness.comparison import compare_runs
 from mmsharp.robustness.constants import CONSTANTS, Constants
+from mmsharp.robustness.corrupted_arrays import CorruptedArrays, is_folder_of_arrays
+from mmsharp.robustness.corrupted_tree import TREE_MANIFEST, CorruptedTree, check_cells
 from mmsharp.robustness.corruption_errors import ALEXNET, CorruptionErrors, corruption_errors, is_accuracy
 from mmsharp.robustness.corruptions import (
     BENCHMARK,
@@ -27,8 +30,9 @@ from mmsharp.robustness.functions import (
     settle_constants,
 )
 from mmsharp.robustness.grid import CLEAN, Cell, Grid
-from mmsharp.robustness.image_files import describe_truncation
-from mmsharp.robustness.results import CellResult, ResultStore, load_results
+from mmsharp.robustness.image_files import ON_BAD_IMAGE, OnBadImage, describe_truncation
+from mmsharp.robustness.on_the_fly import CHANNEL_ORDERS, ChannelOrder, OnTheFly, check_order
+from mmsharp.robustness.results import CellResult, ResultStore, describe_differences, load_results
 from mmsharp.robustness.scores import Scores, score
 from mmsharp.robustness.seeds import cell_seed, image_id
 from mmsharp.robustness.summary import PREFERRED_METRICS, choose_metric, summarize
@@ -37,6 +41,8 @@ __all__ = [
     'ALEXNET',
     'BACKENDS',
     'BENCHMARK',
+    'CHANNEL_ORDERS',
+    'CLASS_PREFIX',
     'CLEAN',
     'CONSTANTS',
     'CORRUPTIONS',
@@ -45,29 +51,43 @@ __all__ = [
     'GROUPS',
     'HOLDOUT',
     'NAMES',
+    'ON_BAD_IMAGE',
     'PREFERRED_METRICS',
     'SEVERITIES',
     'SMALLEST_SIDE',
+    'TREE_MANIFEST',
     'Backend',
     'Cell',
     'CellResult',
+    'ChannelOrder',
+    'ClassScore',
+    'ClassScores',
     'Constants',
+    'CorruptedArrays',
+    'CorruptedTree',
     'Corruption',
     'CorruptionErrors',
     'Grid',
+    'OnBadImage',
+    'OnTheFly',
     'ResultStore',
     'Scores',
     'cell_seed',
+    'check_cells',
     'check_image',
     'check_name',
+    'check_order',
     'check_severity',
     'choose_metric',
+    'class_scores',
     'compare_runs',
     'corrupt',
     'corruption_errors',
+    'describe_differences',
     'describe_truncation',
     'image_id',
     'is_accuracy',
+    'is_folder_of_arrays',
     'load_results',
     'prepare',
     'score',

@@ -1,5 +1,11 @@
 """Is the end of an image file missing? Many decoders do not say and give a half-grey picture."""
 
+from typing import Literal
+
+OnBadImage = Literal['stop', 'skip']
+ON_BAD_IMAGE: tuple[OnBadImage, ...] = ('stop', 'skip')
+"""What an evaluation does about an image that cannot be read."""
+
 
 def describe_truncation(content: bytes) -> str | None:
     r"""Say what is missing at the end of an image file, or ``None`` where it ends as it should.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmsharp.errors import MmsharpError
+from mmsharp.robustness.class_scores import CLASS_PREFIX, class_scores
 from mmsharp.robustness.corruption_errors import ALEXNET, corruption_errors, errors_from_accuracies
 from mmsharp.robustness.grid import Cell, Grid
 from mmsharp.robustness.results import CellResult
@@ -42,7 +43,7 @@ def choose_metric(available: Iterable[str], wanted: str | None = None) -> str:
         >>> choose_metric(['accuracy/top1', 'accuracy/top5'], 'accuracy/top5')
         'accuracy/top5'
     """
-    names = list(available)
+    names = [name for name in available if not name.startswith(CLASS_PREFIX)]
     if wanted is not None:
         if wanted in names:
             return wanted
@@ -77,7 +78,8 @@ def summarize(
 
     Returns:
         ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``corruption_errors`` (relative to AlexNet's,
-        see :class:`mmsharp.robustness.CorruptionErrors`; ``None`` for other data and metrics than top-1), ``grid``,
+        see :class:`mmsharp.robustness.CorruptionErrors`; ``None`` for other data and metrics than top-1), ``by_class``
+        (see :class:`mmsharp.robustness.ClassScores`; ``None`` where the cells have no values per class), ``grid``,
         ``cells`` (a value per cell of the grid, ``None`` where missing), ``images``, ``seconds`` and ``identity``.
 
     Raises:
@@ -92,6 +94,7 @@ def summarize(
     results = [finished[cell] for cell in grid.cells if cell in finished]
     name = choose_metric(dict.fromkeys(key for result in results for key in result.metrics), metric)
     values = {result.cell: result.metrics.get(name) for result in results}
+    by_class = class_scores(results, grid)
     relative = None
     if is_imagenet and name.endswith('accuracy/top1') and identity.get('constants') != 'cifar':
         relative = corruption_errors(errors_from_accuracies(values, name), ALEXNET, grid, 'AlexNet').to_dict()
@@ -99,6 +102,7 @@ def summarize(
         'metric': name,
         'scores': score(values, grid).to_dict(),
         'corruption_errors': relative,
+        'by_class': None if by_class is None else by_class.to_dict(),
         'grid': {'corruptions': list(grid.corruptions), 'severities': list(grid.severities), 'clean': grid.clean},
         'cells': [
             {'corruption': cell.corruption, 'severity': cell.severity, 'value': values.get(cell)} for cell in grid.cells

@@ -13,6 +13,13 @@ from mmsharp.visualization.numbers import count_text, milliseconds_text, percent
 from mmsharp.visualization.page import card, escape, page, table
 from mmsharp.visualization.pictures import SamplePicture, data_uri
 
+ORIGINS = {
+    'computed': 'Every corrupted pixel depends on seed, image, corruption and severity alone.',
+    'tree': 'The corrupted images were read from a tree of pictures.',
+    'arrays': 'The corrupted images were read from arrays.',
+}
+"""By the source of the corrupted images, in the identity."""
+
 
 def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequence[SamplePicture] = ()) -> None:
     """Write the report of one evaluation: identity, scores, heat map, families, curves and sample pictures.
@@ -40,7 +47,7 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
         f'at severities {escape(", ".join(map(str, grid["severities"])) or "none")}</p>'
     )
     yield _cards(summary)
-    yield from _notes(scores)
+    yield from _notes(summary)
     if grid['severities']:
         top = max((value for value in values.values() if value is not None), default=1.0)
         yield '<div class="two"><div><h2>Every corruption at every severity</h2>'
@@ -51,6 +58,8 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
         yield '<h2>Over severity</h2>'
         yield _curves(values, scores, grid)
         yield '</div></div>'
+    if summary.get('by_class'):
+        yield from _class_table(summary['by_class'])
     if pictures:
         yield '<h2>What the model sees and says</h2>'
         yield '<p class="soft">Test images as the model got them, with its own predictions.</p>'
@@ -62,8 +71,7 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
     yield (
         '<p>P is the metric on clean images. mPC is its mean over the corruptions and severities, clean not included; '
         'rPC = mPC / P (Michaelis et al. 2019, arXiv 1907.07484). Corruptions are those of ImageNet-C (Hendrycks and '
-        'Dietterich 2019, arXiv 1903.12261). Every corrupted pixel depends on seed, image, corruption and severity '
-        'alone.</p>'
+        f'Dietterich 2019, arXiv 1903.12261). {ORIGINS[summary["identity"].get("source", "computed")]}</p>'
     )
     yield _identity(summary)
 
@@ -87,7 +95,8 @@ def _cards(summary: Mapping[str, Any]) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _notes(scores: Mapping[str, Any]) -> Iterable[str]:
+def _notes(summary: Mapping[str, Any]) -> Iterable[str]:
+    scores = summary['scores']
     if scores['subset']:
         names = ', '.join(scores['over'])
         yield (
@@ -98,6 +107,23 @@ def _notes(scores: Mapping[str, Any]) -> Iterable[str]:
     if scores['missing']:
         cells = escape(', '.join(scores['missing']))
         yield f'<p class="note">Missing cells, left out of no average but making it undefined: {cells}.</p>'
+    left_out = summary.get('left_out')
+    if left_out:
+        reasons = ''.join(f'<li>{escape(bad["reason"])}</li>' for bad in left_out)
+        yield f'<p class="note">Left out of every cell, {len(left_out)} images:</p><ul>{reasons}</ul>'
+
+
+def _class_table(by_class: Mapping[str, Any]) -> Iterable[str]:
+    rows = [
+        (escape(name), value_text(found['clean']), value_text(found['mpc']), percent_text(found['rpc']))
+        for name, found in by_class['classes'].items()
+    ]
+    yield '<h2>Classes</h2>'
+    yield table(('class', 'clean P', 'mPC', 'rPC'), rows)
+    yield (
+        f'<p>Mean of per-class rPC over {by_class["over"]} classes: {percent_text(by_class["mean_class_rpc"])}. '
+        'The rPC above is the ratio of means, another number.</p>'
+    )
 
 
 def _family_table(scores: Mapping[str, Any]) -> str:

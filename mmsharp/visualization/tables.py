@@ -44,6 +44,18 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
         row = [name, *cells, value_text(scores['corruptions'].get(name))]
         rows.append([*row, percent_text(relative['ce'].get(name))] if relative else row)
     lines += ['', *_table([*columns, 'CE'] if relative else columns, rows)]
+    by_class = summary.get('by_class')
+    if by_class:
+        rows = [
+            [name, value_text(found['clean']), value_text(found['mpc']), percent_text(found['rpc'])]
+            for name, found in by_class['classes'].items()
+        ]
+        mean = f'mean of per-class rPC, over {by_class["over"]} classes'
+        lines += ['', *_table(['class', 'clean P', 'mPC', 'rPC'], rows)]
+        lines += ['', f'{mean}: {percent_text(by_class["mean_class_rpc"])}']
+    if summary.get('left_out'):
+        lines += ['', f'Images left out of every cell: {len(summary["left_out"])}', '']
+        lines += [f'- {bad["reason"]}' for bad in summary['left_out']]
     if scores['missing']:
         lines += ['', f'Missing cells: {", ".join(scores["missing"])}']
     return '\n'.join(lines) + '\n'

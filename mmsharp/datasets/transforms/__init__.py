@@ -1,7 +1,19 @@
 """Pipeline transforms."""
 
 from mmsharp.datasets.transforms.corrupt import Corrupt
-from mmsharp.datasets.transforms.corrupt_current_cell import CorruptCurrentCell, CurrentCell
+from mmsharp.datasets.transforms.corrupt_current_cell import CorruptCurrentCell
+from mmsharp.datasets.transforms.current_cell import CurrentCell
 from mmsharp.datasets.transforms.guarded_loading import GuardedLoading, UnreadableImageError
+from mmsharp.datasets.transforms.read_current_cell import CleanOnly, ReadCurrentCell
+from mmsharp.datasets.transforms.take_current_cell import TakeCurrentCell
 
-__all__ = ['Corrupt', 'CorruptCurrentCell', 'CurrentCell', 'GuardedLoading', 'UnreadableImageError']
+__all__ = [
+    'CleanOnly',
+    'Corrupt',
+    'CorruptCurrentCell',
+    'CurrentCell',
+    'GuardedLoading',
+    'ReadCurrentCell',
+    'TakeCurrentCell',
+    'UnreadableImageError',
+]

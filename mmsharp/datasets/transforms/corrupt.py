@@ -1,6 +1,6 @@
 """The pipeline transform that spoils each image with one corruption, reproducibly."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -11,17 +11,15 @@ from mmsharp.robustness import (
     CLEAN,
     Backend,
     Cell,
+    ChannelOrder,
     Constants,
-    cell_seed,
+    OnTheFly,
     check_name,
+    check_order,
     check_severity,
-    corrupt,
     image_id,
     prepare,
-    settle_constants,
 )
-
-ChannelOrder = Literal['rgb', 'bgr']
 
 
 @TRANSFORMS.register_module()
@@ -71,16 +69,12 @@ class Corrupt(BaseTransform):
         check_severity(severity)
         if not (corruption == CLEAN and severity == 0):
             check_name(corruption)
-        check_orders(seed, channel_order, image_order)
-        settle_constants(backend, constants)
+        check_order('image_order', image_order)
+        self.settings = OnTheFly(seed, channel_order, backend, constants)
         self.corruption = corruption
         self.severity = severity
-        self.seed = seed
-        self.channel_order = channel_order
         self.image_order = image_order
         self.data_root = data_root
-        self.backend = backend
-        self.constants = constants
         if severity > 0:
             prepare([corruption], backend)
 
@@ -88,35 +82,18 @@ class Corrupt(BaseTransform):
         """Corrupt the image of ``results``; at severity 0 nothing is touched."""
         if self.severity > 0:
             cell = Cell(self.corruption, self.severity)
-            results['img'] = corrupt_image(
-                results,
-                cell,
-                self.seed,
-                self.channel_order,
-                self.image_order,
-                self.data_root,
-                self.backend,
-                self.constants,
-            )
+            results['img'] = corrupt_image(results, cell, self.settings, self.image_order, self.data_root)
         return results
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, seed={self.seed}, '
-            f'channel_order={self.channel_order!r}, image_order={self.image_order!r}, data_root={self.data_root!r}, '
-            f'backend={self.backend!r}, constants={self.constants!r})'
+            f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, '
+            f'image_order={self.image_order!r}, data_root={self.data_root!r}, {self.settings})'
         )
 
 
 def corrupt_image(
-    results: dict[str, Any],
-    cell: Cell,
-    seed: int,
-    channel_order: ChannelOrder,
-    image_order: ChannelOrder,
-    data_root: str | None,
-    backend: Backend,
-    constants: Constants,
+    results: dict[str, Any], cell: Cell, settings: OnTheFly, image_order: ChannelOrder, data_root: str | None
 ) -> np.ndarray:
     """Return the corrupted image of a pipeline's ``results``, in the order and dtype in which the pipeline holds it.
 
@@ -125,28 +102,11 @@ def corrupt_image(
     """
     name = image_id(results, data_root)
     image = results['img']
-    swap = slice(None, None, -1 if channel_order != image_order else None)
     try:
-        pixels = _to_uint8(image)
-        given = pixels[..., swap] if pixels.ndim == 3 else pixels
-        drawn = cell_seed(seed, name, cell.corruption, cell.severity)
-        corrupted = corrupt(given, cell.corruption, cell.severity, drawn, backend, constants)
+        corrupted = settings.image(_to_uint8(image), image_order, name, cell)
     except MmsharpError as error:
         raise MmsharpError(f'image {results.get("img_path", name)}, cell {cell}: {error}') from error
-    return np.ascontiguousarray(corrupted[..., swap]).astype(image.dtype, copy=False)
-
-
-def check_orders(seed: int, channel_order: str, image_order: str) -> None:
-    """Refuse a seed or a channel order that cannot be meant.
-
-    Raises:
-        MmsharpError: Naming the argument, its value and what is accepted.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise MmsharpError(f'seed {seed!r} is not a non-negative integer')
-    for name, order in (('channel_order', channel_order), ('image_order', image_order)):
-        if order not in ('rgb', 'bgr'):
-            raise MmsharpError(f"{name} {order!r} is neither 'rgb' nor 'bgr'")
+    return corrupted.astype(image.dtype, copy=False)
 
 
 def _to_uint8(image: Any) -> Any:

@@ -1,5 +1,6 @@
 """Scores robustness during training: after validation, the same validation set again, corrupted."""
 
+import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -9,12 +10,22 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from mmengine.runner.amp import autocast
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.datasets.transforms.corrupt import ChannelOrder, check_orders
-from mmsharp.engine.cell_metrics import fill_empty, numbers
-from mmsharp.engine.corruption_placement import Position, place_corruption
+from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
+from mmsharp.engine.robustness.placement import place_corruption
+from mmsharp.engine.robustness.sources import CorruptionSource, Position, choose_source
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.registry import HOOKS
-from mmsharp.robustness import Backend, Cell, Constants, Grid, choose_metric, prepare, score, settle_constants
+from mmsharp.robustness import (
+    Backend,
+    Cell,
+    ChannelOrder,
+    Constants,
+    Grid,
+    OnTheFly,
+    check_order,
+    choose_metric,
+    score,
+)
 
 
 @HOOKS.register_module()
@@ -35,10 +46,12 @@ class CorruptionEvalHook(Hook):
         seed: Of the corruptions' random numbers, the same at each validation.
         metric: The metric that is averaged; by default as in :func:`mmsharp.robustness.choose_metric`.
         channel_order: See :class:`mmsharp.Corrupt`.
-        image_order: See :func:`mmsharp.engine.corruption_placement.place_corruption`.
+        image_order: See :func:`mmsharp.engine.robustness.placement.place_corruption`.
         position: See there.
         backend: See :class:`mmsharp.Corrupt`.
         constants: See :class:`mmsharp.Corrupt`.
+        corrupted: A folder of corrupted images of the validation set, which are read instead of computed; see
+            :func:`mmsharp.apis.evaluate_robustness`.
 
     Raises:
         MmsharpError: If an argument is out of range, or the run has no validation.
@@ -61,25 +74,23 @@ class CorruptionEvalHook(Hook):
         metric: str | None = None,
         channel_order: ChannelOrder = 'rgb',
         image_order: ChannelOrder | Literal['auto'] = 'auto',
-        position: Position = 'auto',
+        position: Position | Literal['auto'] = 'auto',
         backend: Backend = 'mmsharp',
         constants: Constants = 'auto',
+        corrupted: str | os.PathLike[str] | None = None,
     ) -> None:
         self.grid = Grid.of(corruptions, {0, *severities})
         if not self.grid.severities:
             raise MmsharpError('CorruptionEvalHook needs at least one severity from 1 to 5')
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
             raise MmsharpError(f'interval {interval!r} of CorruptionEvalHook is not a positive integer')
-        check_orders(seed, channel_order, 'rgb' if image_order == 'auto' else image_order)
-        settle_constants(backend, constants)
+        if image_order != 'auto':
+            check_order('image_order', image_order)
+        self.source: CorruptionSource = choose_source(corrupted, OnTheFly(seed, channel_order, backend, constants))
         self.interval = interval
-        self.seed = seed
         self.metric = metric
-        self.channel_order = channel_order
         self.image_order = image_order
         self.position = position
-        self.backend = backend
-        self.constants = constants
         self.current = CurrentCell()
         self._placed = False
 
@@ -87,17 +98,8 @@ class CorruptionEvalHook(Hook):
         """Put the corruption into the validation pipeline, where it does nothing until a cell is switched on."""
         if not self._placed:
             dataset = runner.val_dataloader.dataset
-            place_corruption(
-                dataset,
-                self.current,
-                self.seed,
-                self.channel_order,
-                self.image_order,
-                self.position,
-                self.backend,
-                self.constants,
-            )
-            prepare(self.grid.corruptions, self.backend)  # before the data loader forks its workers
+            place_corruption(dataset, self.current, self.source, self.image_order, self.position)
+            self.source.prepare(self.grid, dataset, self.current)  # before the data loader forks its workers
             self._placed = True
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 import mmsharp.datasets  # noqa: F401, registers the transform
 from mmsharp.datasets.transforms import Corrupt, CorruptCurrentCell, CurrentCell
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import NAMES, Cell, cell_seed, corrupt
+from mmsharp.robustness import NAMES, Cell, OnTheFly, cell_seed, corrupt
 
 
 def _image(number, size=(40, 48)):
@@ -70,7 +70,7 @@ def test_backend_and_constants_are_handed_on():
     seen = set()
     for chosen in ({}, {'constants': 'imagenet'}, {'backend': 'imagecorruptions'}):
         expected = corrupt(bgr[..., ::-1], 'contrast', 2, seed, **chosen)[..., ::-1]
-        grid = CorruptCurrentCell(current, 0, 'rgb', 'bgr', **chosen)
+        grid = CorruptCurrentCell(current, OnTheFly(**chosen), 'bgr')
         for transform in (Corrupt('contrast', 2, **chosen), grid):
             assert np.array_equal(transform({'img': bgr, 'img_id': 1})['img'], expected)
         seen.add(expected.tobytes())
@@ -102,7 +102,7 @@ def test_same_pixels_whatever_workers_and_batches(name):
 def test_persistent_workers_see_the_switched_cell():
     """One loader with living workers gives, after each switch, what a fresh Corrupt of that cell gives."""
     current = CurrentCell()
-    transform = CorruptCurrentCell(current, seed=0, channel_order='rgb', image_order='bgr')
+    transform = CorruptCurrentCell(current, OnTheFly(), 'bgr')
     loader = DataLoader(Images(transform), collate_fn=list, batch_size=2, num_workers=2, persistent_workers=True)
     for cell in (Cell.clean(), Cell('gaussian_noise', 1), Cell('fog', 5), Cell('gaussian_noise', 1), Cell.clean()):
         current.set(cell)

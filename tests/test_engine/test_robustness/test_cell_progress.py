@@ -2,7 +2,7 @@
 
 import io
 
-from mmsharp.engine.cell_progress import CellProgress
+from mmsharp.engine.robustness.cell_progress import CellProgress
 from mmsharp.robustness import Cell
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmsharp.engine.config import settle_dataloaders, without_training
+from mmsharp.engine.tta import augment_tests
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 
@@ -15,11 +16,11 @@ STANDARD_HOOKS = ('timer', 'logger', 'param_scheduler', 'checkpoint')
 _RUNS = itertools.count()
 
 
-def prepare_config(cfg: Config, work_dir: str | os.PathLike[str]) -> Config:
+def prepare_config(cfg: Config, work_dir: str | os.PathLike[str], tta: bool = False) -> Config:
     """Return a copy of a config that builds the model and its test loop, writes little and downloads nothing.
 
     Raises:
-        MmsharpError: If the config has no test data, evaluator or loop.
+        MmsharpError: If the config has no test data, evaluator or loop, or no test-time augmentation that is asked for.
     """
     cfg = without_training(cfg)
     for key in ('test_dataloader', 'test_evaluator'):
@@ -28,6 +29,8 @@ def prepare_config(cfg: Config, work_dir: str | os.PathLike[str]) -> Config:
     if cfg.get('test_cfg') is None:
         cfg.test_cfg = ConfigDict()
     settle_dataloaders(cfg)
+    if tta:
+        augment_tests(cfg)
     loader = cfg.test_dataloader
     if loader.get('num_workers', 0) > 0:
         loader.persistent_workers = True

@@ -11,57 +11,64 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.datasets.transforms.corrupt import ChannelOrder
 from mmsharp.engine.annotation_errors import naming_broken_annotations
-from mmsharp.engine.cell_metrics import fill_empty, numbers
-from mmsharp.engine.cell_progress import CellProgress
 from mmsharp.engine.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.config import check_data
 from mmsharp.engine.config_errors import naming_broken_config
-from mmsharp.engine.corruption_placement import Placement, Position, place_corruption
 from mmsharp.engine.inner_model import inner_model
-from mmsharp.engine.robust_config import prepare_config
-from mmsharp.engine.robust_identity import build_identity
+from mmsharp.engine.robustness.bad_images import BadImage, find_bad_images, leave_out
+from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
+from mmsharp.engine.robustness.cell_progress import CellProgress
+from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
+from mmsharp.engine.robustness.config import prepare_config
+from mmsharp.engine.robustness.data_digest import data_sha256
+from mmsharp.engine.robustness.identity import config_sha256, file_sha256, versions
+from mmsharp.engine.robustness.placement import place_corruption
+from mmsharp.engine.robustness.sources import Placement, Position, choose_source
 from mmsharp.engine.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.robustness import (
-    Backend,
+    ON_BAD_IMAGE,
     Cell,
     CellResult,
-    Constants,
+    ChannelOrder,
     Grid,
+    OnBadImage,
+    OnTheFly,
     ResultStore,
     choose_metric,
-    prepare,
-    settle_constants,
 )
+
+Item = TypeVar('Item')
 
 
 @dataclass(frozen=True)
 class RobustSettings:
     """What a user chooses beside the grid; see :func:`mmsharp.apis.evaluate_robustness`."""
 
-    seed: int = 0
     metric: str | None = None
-    channel_order: ChannelOrder = 'rgb'
     image_order: ChannelOrder | Literal['auto'] = 'auto'
-    position: Position = 'auto'
-    backend: Backend = 'mmsharp'
-    constants: Constants = 'auto'
+    position: Position | Literal['auto'] = 'auto'
+    corrupted: str | os.PathLike[str] | None = None
+    on_the_fly: OnTheFly = field(default_factory=OnTheFly)
+    on_bad_image: OnBadImage = 'stop'
+    classwise: bool = False
+    tta: bool = False
 
     def __post_init__(self) -> None:
-        settle_constants(self.backend, self.constants)
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise MmsharpError(f'on_bad_image {self.on_bad_image!r} is none of {", ".join(ON_BAD_IMAGE)}')
 
 
 class RobustEvaluation:
@@ -88,8 +95,13 @@ class RobustEvaluation:
         self.checkpoint = Path(checkpoint)
         self.settings = settings
         self.current = CurrentCell()
+        self.source = choose_source(settings.corrupted, settings.on_the_fly)
         check_checkpoint(self.checkpoint)
-        self.cfg = prepare_config(cfg, work_dir)
+        self.cfg = prepare_config(cfg, work_dir, settings.tta)
+        self.config_sha256 = config_sha256(self.cfg)
+        if settings.classwise:
+            ask_for_classes(self.cfg)
+        self.left_out: list[BadImage] = []
         self.cfg.load_from = str(self.checkpoint)
         check_data(self.cfg, ('test_dataloader',))
         with naming_broken_config(cfg.filename):
@@ -102,14 +114,7 @@ class RobustEvaluation:
                 'the test set has no image; look at data_root, ann_file and data_prefix in test_dataloader'
             )
         self.placement: Placement = place_corruption(
-            self.dataset,
-            self.current,
-            settings.seed,
-            settings.channel_order,
-            settings.image_order,
-            settings.position,
-            settings.backend,
-            settings.constants,
+            self.dataset, self.current, self.source, settings.image_order, settings.position
         )
         self.runner.call_hook('before_run')
         self.runner.load_or_resume()
@@ -121,17 +126,28 @@ class RobustEvaluation:
 
     def identity(self) -> dict[str, Any]:
         """What the values depend on."""
-        settings = self.settings
-        return build_identity(
-            self.cfg,
-            self.checkpoint,
-            settings.seed,
-            settings.channel_order,
-            self.placement,
-            self.dataset,
-            settings.backend,
-            settle_constants(settings.backend, settings.constants),
-        )
+        known = {'classwise': self.settings.classwise, 'left_out': [bad.image for bad in self.left_out]}
+        data = {'images': len(self.dataset), 'data_sha256': data_sha256(self.dataset)}
+        return {
+            'checkpoint_sha256': file_sha256(self.checkpoint),
+            'config_sha256': self.config_sha256,
+            **self.source.identity(),
+            'image_order': self.placement.image_order,
+            'position': self.placement.position,
+            **data,
+            **known,
+            'versions': versions(self.cfg.get('default_scope')),
+        }
+
+    def prepare(self, grid: Grid) -> None:
+        """Be ready for the cells of a grid; with ``on_bad_image='skip'``, find and leave out what cannot be read.
+
+        Raises:
+            MmsharpError: The source of the corrupted images lacks cells or images, or nothing can be read.
+        """
+        if self.settings.on_bad_image == 'skip':
+            self._leave_out_bad_images(grid)
+        self.source.prepare(grid, self.dataset, self.current)  # before the first pass forks its workers
 
     def run(self, grid: Grid, store: ResultStore | None) -> None:
         """Evaluate the cells of ``grid`` that ``store`` lacks, and append each to it as soon as it is finished.
@@ -144,7 +160,6 @@ class RobustEvaluation:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
                 metric is not computed. Finished cells are kept.
         """
-        prepare(grid.corruptions, self.settings.backend)  # before the first pass forks its workers
         pending = _shared([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
         self.runner.register_hook(progress)
@@ -154,7 +169,7 @@ class RobustEvaluation:
         for cell in pending:
             progress.begin(cell, len(self.loop.dataloader))
             began = time.monotonic()
-            values = self._evaluate(cell)
+            values = self.evaluate(cell)
             fill_empty(values, self.loop.evaluator.metrics, sorted(known))
             known.update(values)
             if store is not None:
@@ -171,11 +186,16 @@ class RobustEvaluation:
             iterator._shutdown_workers()
             loader._iterator = None
 
-    def _evaluate(self, cell: Cell) -> dict[str, float | None]:
+    def evaluate(self, cell: Cell) -> dict[str, float | None]:
+        """One pass over the images of a cell, and its metrics.
+
+        Raises:
+            MmsharpError: An image cannot be read or corrupted; the message names it and the cell.
+        """
         self.current.set(cell)
         try:
             with _quiet(self.runner.work_dir):
-                return numbers(self.loop.run())
+                metrics = self.loop.run()
         except Exception as error:
             message = deliberate_refusal(error)
             if message is None:
@@ -183,6 +203,20 @@ class RobustEvaluation:
             raise MmsharpError(
                 f'cell {cell} stopped: {message}. Finished cells are kept; mend the cause and start again'
             ) from error
+        classes = (self.dataset.metainfo or {}).get('classes') if self.settings.classwise else None
+        return {**numbers(metrics), **class_values(metrics, classes or ())}
+
+    def _leave_out_bad_images(self, grid: Grid) -> None:
+        """The first process reads, all leave out."""
+        cells = self.source.cells_to_read(grid)
+        workers = int(self.cfg.test_dataloader.get('num_workers', 0))
+        first = is_main_process()
+        bad = find_bad_images(self.dataset, self.current, cells, workers) if first else []
+        self.left_out = _shared(bad)
+        if self.left_out:
+            sampler = self.cfg.test_dataloader.sampler
+            metrics = self.loop.evaluator.metrics
+            leave_out(self.dataset, self.loop.dataloader, sampler, metrics, [found.index for found in self.left_out])
 
     def _build_loop(self) -> Any:
         try:
@@ -220,8 +254,8 @@ def _without_empty_result_errors() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-def _shared(cells: list[Cell]) -> list[Cell]:
+def _shared(items: list[Item]) -> list[Item]:
     """The first process's list, in every process."""
-    holder = [cells]
+    holder = [items]
     broadcast_object_list(holder, src=0)
     return holder[0]

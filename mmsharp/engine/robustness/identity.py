@@ -12,44 +12,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmsharp.engine.corruption_placement import Placement
-from mmsharp.engine.data_digest import data_sha256
 from mmsharp.version import __version__
 
 DECISIVE_KEYS = ('model', 'data_preprocessor', 'test_dataloader', 'test_evaluator', 'test_cfg', 'default_scope')
 LOADER_KEYS_WITHOUT_EFFECT = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 DISTRIBUTIONS = ('imagecorruptions-imaug', 'imagecorruptions')
 MODULES = ('torch', 'numpy', 'scipy', 'PIL', 'cv2', 'skimage', 'numba', 'mmengine', 'mmcv')
-
-
-def build_identity(
-    cfg: Config,
-    checkpoint: str | os.PathLike[str],
-    seed: int,
-    channel_order: str,
-    placement: Placement,
-    dataset: Any,
-    backend: str,
-    constants: str,
-) -> dict[str, Any]:
-    """Collect the identity, in JSON types.
-
-    The corruptions, severities and the metric are no part of it: every line names its cell and holds all metrics, so a
-    grid can be extended in the same folder.
-    """
-    return {
-        'checkpoint_sha256': file_sha256(checkpoint),
-        'config_sha256': config_sha256(cfg),
-        'seed': seed,
-        'channel_order': channel_order,
-        'image_order': placement.image_order,
-        'position': placement.position,
-        'backend': backend,
-        'constants': constants,
-        'images': len(dataset),
-        'data_sha256': data_sha256(dataset),
-        'versions': versions(cfg.get('default_scope')),
-    }
 
 
 def config_sha256(cfg: Config) -> str:

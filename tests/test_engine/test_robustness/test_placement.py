@@ -8,8 +8,13 @@ from mmcv.transforms import CenterCrop, Compose, LoadImageFromFile, RandomChoice
 from mmcv.transforms.base import BaseTransform
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell, GuardedLoading
-from mmsharp.engine.corruption_placement import Placement, base_datasets, place_corruption
+from mmsharp.engine.pipelines import base_datasets
+from mmsharp.engine.robustness.placement import place_corruption
+from mmsharp.engine.robustness.sources import Computed, Placement
 from mmsharp.errors import MmsharpError
+from mmsharp.robustness import OnTheFly
+
+COMPUTED = Computed(OnTheFly())
 
 
 class Pass(BaseTransform):
@@ -68,7 +73,7 @@ def _names(steps):
 def test_detectors_right_after_the_loading_transform(loading):
     """Wherever it stands, whatever kind it is; it gets its guard, and the image is BGR."""
     dataset = _dataset(Pass(), loading(), Resize(scale=(8, 8)), PackDetInputs())
-    placement = place_corruption(dataset, CurrentCell())
+    placement = place_corruption(dataset, CurrentCell(), COMPUTED)
     steps = dataset.pipeline.transforms
     assert _names(steps) == ['Pass', 'GuardedLoading', 'CorruptCurrentCell', 'Resize', 'PackDetInputs']
     assert type(steps[1].loading) is loading
@@ -79,7 +84,7 @@ def test_detectors_right_after_the_loading_transform(loading):
 def test_classifiers_after_the_last_resize_or_crop():
     """ImageNet-C was made from 224x224 crops."""
     dataset = _dataset(LoadImageFromFile(), Resize(scale=(8, 8)), CenterCrop(4), PackInputs())
-    assert place_corruption(dataset, CurrentCell()) == Placement('after_crop', 'bgr')
+    assert place_corruption(dataset, CurrentCell(), COMPUTED) == Placement('after_crop', 'bgr')
     names = ['GuardedLoading', 'Resize', 'CenterCrop', 'CorruptCurrentCell', 'PackInputs']
     assert _names(dataset.pipeline.transforms) == names
 
@@ -87,21 +92,21 @@ def test_classifiers_after_the_last_resize_or_crop():
 def test_classifiers_without_resize_right_after_loading_or_first():
     """A file pipeline without crop gets it after loading; a dataset of arrays gets it first, and its images are RGB."""
     files = _dataset(LoadImageFromFile(), PackInputs())
-    place_corruption(files, CurrentCell())
+    place_corruption(files, CurrentCell(), COMPUTED)
     assert _names(files.pipeline.transforms) == ['GuardedLoading', 'CorruptCurrentCell', 'PackInputs']
     arrays = _dataset(PackInputs())
-    assert place_corruption(arrays, CurrentCell()) == Placement('after_crop', 'rgb')
+    assert place_corruption(arrays, CurrentCell(), COMPUTED) == Placement('after_crop', 'rgb')
     assert _names(arrays.pipeline.transforms) == ['CorruptCurrentCell', 'PackInputs']
 
 
 def test_the_user_can_say_otherwise():
     """Position and order of channels are arguments."""
     dataset = _dataset(LoadImageFromFile(), CenterCrop(4), PackInputs())
-    placement = place_corruption(dataset, CurrentCell(), image_order='rgb', position='after_loading')
+    placement = place_corruption(dataset, CurrentCell(), COMPUTED, image_order='rgb', position='after_loading')
     assert placement == Placement('after_loading', 'rgb')
     assert _names(dataset.pipeline.transforms)[1] == 'CorruptCurrentCell'
     with pytest.raises(MmsharpError, match="position 'first'"):
-        place_corruption(dataset, CurrentCell(), position='first')
+        place_corruption(dataset, CurrentCell(), COMPUTED, position='first')
 
 
 def test_wrapped_datasets_are_all_reached_once():
@@ -110,7 +115,7 @@ def test_wrapped_datasets_are_all_reached_once():
     wrapped = SimpleNamespace(datasets=[first, SimpleNamespace(dataset=second)])
     assert list(base_datasets(wrapped)) == [first, second]
     current = CurrentCell()
-    place_corruption(wrapped, current)
+    place_corruption(wrapped, current, COMPUTED)
     for dataset in (first, second):
         corrupts = [step for step in dataset.pipeline.transforms if isinstance(step, CorruptCurrentCell)]
         assert [step.current for step in corrupts] == [current]
@@ -120,17 +125,30 @@ def test_test_time_augmentation_shares_one_corrupted_image():
     """What is loaded before the branches is corrupted before them, once."""
     branches = Augmented([Resize(scale=(8, 8)), PackDetInputs()], [Resize(scale=(4, 4)), PackDetInputs()])
     dataset = _dataset(LoadImageFromFile(), branches)
-    place_corruption(dataset, CurrentCell())
+    place_corruption(dataset, CurrentCell(), COMPUTED)
     assert _names(dataset.pipeline.transforms) == ['GuardedLoading', 'CorruptCurrentCell', 'Augmented']
     assert all('CorruptCurrentCell' not in _names(branch.transforms) for branch in branches.subroutines)
 
 
-@pytest.mark.parametrize('wrapper', [Views, Augmented, lambda *branches: RandomChoice(transforms=list(branches))])
+class Branches(Pass):
+    """Keeps its branches by name, as MMDetection's MultiBranch."""
+
+    def __init__(self, *branches):
+        self.branch_pipelines = {str(number): Compose(branch) for number, branch in enumerate(branches)}
+
+    @property
+    def pipelines(self):
+        return list(self.branch_pipelines.values())
+
+
+@pytest.mark.parametrize(
+    'wrapper', [Views, Branches, Augmented, lambda *branches: RandomChoice(transforms=list(branches))]
+)
 def test_every_branch_that_loads_is_corrupted_once(wrapper):
     """Branches with loading transforms of their own get it each, though a wrapper may hold a branch twice."""
     branches = wrapper([LoadImageFromFile(), Pass()], [Pass(), LoadImageFromFile()])
     dataset = _dataset(branches, PackDetInputs())
-    place_corruption(dataset, CurrentCell())
+    place_corruption(dataset, CurrentCell(), COMPUTED)
     inner = getattr(branches, 'pipelines', None) or getattr(branches, 'subroutines', None) or branches.transforms
     assert _names(inner[0].transforms) == ['GuardedLoading', 'CorruptCurrentCell', 'Pass']
     assert _names(inner[1].transforms) == ['Pass', 'GuardedLoading', 'CorruptCurrentCell']
@@ -139,16 +157,16 @@ def test_every_branch_that_loads_is_corrupted_once(wrapper):
 def test_a_detector_without_loading_transform_is_refused():
     """The message lists the pipeline and says what is missing."""
     with pytest.raises(MmsharpError, match=r'no loading transform.*\(Pass, PackDetInputs\).*LoadImageFromFile'):
-        place_corruption(_dataset(Pass(), PackDetInputs()), CurrentCell())
+        place_corruption(_dataset(Pass(), PackDetInputs()), CurrentCell(), COMPUTED)
     with pytest.raises(MmsharpError, match='SimpleNamespace has no pipeline'):
-        place_corruption(SimpleNamespace(), CurrentCell())
+        place_corruption(SimpleNamespace(), CurrentCell(), COMPUTED)
 
 
 def test_guarded_loading_is_not_guarded_twice():
     """Placing again, as for another evaluation of the same dataset, wraps nothing anew."""
     dataset = _dataset(LoadImageFromFile(), PackDetInputs())
-    place_corruption(dataset, CurrentCell())
-    place_corruption(dataset, CurrentCell())
+    place_corruption(dataset, CurrentCell(), COMPUTED)
+    place_corruption(dataset, CurrentCell(), COMPUTED)
     loading = dataset.pipeline.transforms[0]
     assert isinstance(loading, GuardedLoading)
     assert isinstance(loading.loading, LoadImageFromFile)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from mmsharp.engine.cell_metrics import fill_empty, numbers
+from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
 from mmsharp.errors import MmsharpError, deliberate_refusal
 
 

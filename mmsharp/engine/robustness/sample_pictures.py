@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmsharp.engine.robust_evaluation import RobustEvaluation
+from mmsharp.engine.robustness.evaluation import RobustEvaluation
 from mmsharp.robustness import Cell, Grid, image_id
 from mmsharp.visualization import Detection, SamplePicture, paint_boxes, paint_label
 

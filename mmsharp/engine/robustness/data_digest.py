@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mmsharp.engine.corruption_placement import base_datasets
+from mmsharp.engine.pipelines import base_datasets
 
 ANNOTATIONS = ('instances', 'gt_label')
 

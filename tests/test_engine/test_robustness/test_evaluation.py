@@ -1,13 +1,11 @@
 """An evaluation over a grid gives the values of plain test runs, survives kills, and refuses what does not belong."""
 
-import importlib.util
 import json
 import multiprocessing
 import os
 import signal
 import socket
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,28 +16,7 @@ from mmsharp.apis import evaluate_robustness
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, compare_runs, load_results
 
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location('robust_data', ROOT / 'tests' / 'robust_data.py')
-robust_data = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(robust_data)
-
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
-
-
-@pytest.fixture(scope='module')
-def detector(tmp_path_factory):
-    """A detector that finds the shapes of four synthetic images, its config and its data."""
-    folder = tmp_path_factory.mktemp('detector')
-    config = robust_data.detector_config(robust_data.write_voc(folder / 'voc'))
-    return config, robust_data.write_checkpoint(config, folder / 'detector.pth', steps=30)
-
-
-@pytest.fixture(scope='module')
-def classifier(tmp_path_factory):
-    """A classifier that tells twelve synthetic images apart, its config and its data."""
-    folder = tmp_path_factory.mktemp('classifier')
-    config = robust_data.classifier_config(robust_data.write_class_folders(folder / 'images'))
-    return config, robust_data.write_checkpoint(config, folder / 'classifier.pth', steps=20)
 
 
 def _values(folder):
@@ -168,7 +145,7 @@ def test_two_processes_give_the_values_of_one(classifier, tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_a_truncated_image_stops_the_run_by_name_and_keeps_finished_cells(classifier, tmp_path, workers):
+def test_a_truncated_image_stops_the_run_by_name_and_keeps_finished_cells(robust_data, classifier, tmp_path, workers):
     """The message names file and cell, in the main process and in workers; mended, the run goes on."""
     _, checkpoint = classifier
     config = robust_data.classifier_config(robust_data.write_class_folders(tmp_path / 'images'), workers)
@@ -185,7 +162,7 @@ def test_a_truncated_image_stops_the_run_by_name_and_keeps_finished_cells(classi
     assert list(_values(tmp_path / 'run')) == [Cell.clean(), Cell('fog', 1)]
 
 
-def test_another_seed_or_checkpoint_in_the_same_folder_is_refused(classifier, tmp_path):
+def test_another_seed_or_checkpoint_in_the_same_folder_is_refused(robust_data, classifier, tmp_path):
     """The difference is named and the way out is said."""
     config, checkpoint = classifier
     evaluate_robustness(config, checkpoint, tmp_path / 'run', 'fog', [0], samples=0)
@@ -279,7 +256,7 @@ def test_report_and_summary_lie_beside_the_results(detector, tmp_path):
     assert '<script' not in report
 
 
-def test_other_data_under_the_same_name_is_noticed(tmp_path):
+def test_other_data_under_the_same_name_is_noticed(robust_data, tmp_path):
     """The same count of images, two of them with other labels: old cells are not mixed with new ones."""
     images = robust_data.write_class_folders(tmp_path / 'images')
     config = robust_data.classifier_config(images)

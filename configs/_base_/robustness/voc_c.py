@@ -1,0 +1,18 @@
+# Robustness of a detector on Pascal VOC: all 15 corruptions at 5 severities of the test images, scored by AP50, which
+# is what VOCMetric calls mAP (Michaelis et al. 2019, Pascal-C). One line of inheritance:
+#
+#     _base_ = ['my_detector.py', 'path/to/configs/_base_/robustness/voc_c.py']
+#
+# tools/test_robust.py takes its settings from here, where the command line does not say otherwise, and tools/train.py
+# scores a small part of the grid every few validations. `corrupted='data/VOC-C'` reads a tree of corrupted images
+# instead of computing them.
+robustness = dict(
+    evaluation=dict(
+        corruptions='benchmark',
+        severities=(0, 1, 2, 3, 4, 5),
+        metric='pascal_voc/mAP',
+        constants='imagenet',
+        position='after_loading',
+    ),
+    hook=dict(interval=4),
+)

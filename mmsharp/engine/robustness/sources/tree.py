@@ -1,0 +1,88 @@
+"""Corrupted images read from a tree, as ImageNet-C is released and our converter writes them."""
+
+import os
+from typing import Any
+
+from mmsharp.datasets.transforms import CleanOnly, CurrentCell, ReadCurrentCell, UnreadableImageError
+from mmsharp.engine.pipelines import is_a, is_loading, replace, walk
+from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import Cell, CorruptedTree, Grid, check_cells
+
+
+class FromTree:
+    """The loading transform reads the picture of the cell in place of the clean one.
+
+    At the position ``'after_crop'`` the pictures are taken to have the model's size already: resize and crop are left
+    out. At ``'after_loading'`` they go through the whole pipeline.
+
+    Args:
+        root: The tree; see :class:`mmsharp.robustness.CorruptedTree`.
+
+    Raises:
+        MmsharpError: It holds no corrupted images.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.tree = CorruptedTree(root)
+        self._ready = False
+
+    @property
+    def position(self) -> Position | None:
+        """The position at which our converter corrupted; released trees do not say."""
+        return self.tree.manifest.get('position')
+
+    def identity(self) -> dict[str, Any]:
+        """The names of the pictures and how they were made, wherever the folder stands."""
+        made = {key: self.tree.manifest.get(key) for key in ('seed', 'channel_order', 'backend', 'constants')}
+        return {'source': 'tree', **made, 'tree_sha256': self.tree.digest()}
+
+    def cells_to_read(self, grid: Grid) -> tuple[Cell, ...]:
+        """All of the grid."""
+        return grid.cells
+
+    def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
+        """Refuse cells that are not there, and pictures of another size than the model takes.
+
+        The first image is compared. Where the clean one cannot be read there is nothing to compare with.
+        """
+        check_cells(grid.cells, self.tree.cells, self.tree.root)
+        corrupted = [cell for cell in grid.cells if not cell.is_clean]
+        if not self._ready or not corrupted:
+            return
+        try:
+            wanted = _shape(dataset[0])
+            current.set(corrupted[0])
+            found = _shape(dataset[0])
+        except UnreadableImageError:
+            return
+        finally:
+            current.set(Cell.clean())
+        if found != wanted:
+            raise MmsharpError(
+                f'the pictures in {str(self.tree.root)!r} have the shape {found} and the pipeline makes images of '
+                f'{wanted}: give position after_loading, and they go through its resize and crop too'
+            )
+
+    def insert(self, dataset: Any, transforms: list[Any], current: CurrentCell, placement: Placement) -> None:
+        """Let the pipeline begin with the path of the cell's picture.
+
+        Raises:
+            MmsharpError: The dataset has no files, or they are not in the tree.
+        """
+        if not any(is_loading(transform) for transform in walk(transforms)):
+            raise MmsharpError(
+                f'{type(dataset).__name__} does not read files, so a tree of pictures cannot take their place; give '
+                'a folder of arrays (<corruption>.npy and labels.npy), or compute the corruptions'
+            )
+        paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        self._ready = placement.position == 'after_crop'
+        if self._ready:
+            replace(transforms, lambda item: is_a(item, GEOMETRIC), lambda item: CleanOnly(item, current))
+        transforms.insert(0, ReadCurrentCell(current, self.tree, self.tree.match(paths)))
+
+
+def _shape(item: Any) -> tuple[int, ...] | None:
+    """The shape of what a pipeline packs."""
+    shape = getattr(item.get('inputs'), 'shape', None) if isinstance(item, dict) else None
+    return None if shape is None else tuple(shape)

@@ -1,0 +1,184 @@
+"""A folder of pictures that were corrupted before: ``<corruption>/<severity>/<path of the image>``.
+
+ImageNet-C is released like that, and ``tools/dataset_converters/corrupt_dataset.py`` writes such trees.
+"""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from mmsharp.errors import MmsharpError
+from mmsharp.files import read_json
+from mmsharp.robustness.corruptions import NAMES
+from mmsharp.robustness.grid import Cell
+
+TREE_MANIFEST = 'corruptions.json'
+"""How the pictures of a tree were made; written by our converter, absent from released trees."""
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
+SHOWN = 3
+
+
+class CorruptedTree:
+    """The cells of a tree, and where an image of a data set lies in them.
+
+    The folders of the corruptions may stand one level deeper, in the five parts (``noise``, ``blur`` ...) in which
+    ImageNet-C is downloaded. All cells are taken to hold the same images under the same paths.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        MmsharpError: The folder does not exist, holds no corruption, or its manifest is broken.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> (root / 'fog' / '3' / 'n01440764').mkdir(parents=True)
+        >>> (root / 'fog' / '3' / 'n01440764' / 'one.JPEG').touch()
+        >>> tree = CorruptedTree(root)
+        >>> [str(cell) for cell in tree.cells]
+        ['fog/3']
+        >>> tree.match(['val/n01440764/one.png'])
+        {'val/n01440764/one.png': 'n01440764/one.JPEG'}
+        >>> tree.path(Cell('fog', 3), 'n01440764/one.JPEG').endswith('fog/3/n01440764/one.JPEG')
+        True
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise MmsharpError(f'the folder of corrupted images {str(self.root)!r} does not exist')
+        self._folders = _cell_folders(self.root)
+        if not self._folders:
+            raise MmsharpError(
+                f'{str(self.root)!r} holds no corrupted images; expected <corruption>/<severity>/... with corruptions '
+                f'such as {", ".join(NAMES[:3])} and severities 1 to 5'
+            )
+        path = self.root / TREE_MANIFEST
+        self.manifest: dict[str, Any] = read_json(path, 'make the tree again') if path.is_file() else {}
+        self._files: list[str] | None = None
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that the tree holds, in the order of the benchmark."""
+        return tuple(self._folders)
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of the images in a cell, found in the first one."""
+        if self._files is None:
+            self._files = _image_files(next(iter(self._folders.values())))
+        return self._files
+
+    def path(self, cell: Cell, file: str) -> str:
+        """Where the picture of a cell lies."""
+        return str(self._folders[cell] / file)
+
+    def digest(self) -> str:
+        """A hash of the paths of the images and of the manifest; what is in the pictures does not count."""
+        content = json.dumps([self.files, self.manifest], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def match(self, images: Sequence[str]) -> dict[str, str]:
+        """Find the images of a data set in the tree.
+
+        The one is taken that has the same name, whatever its suffix, and as many of the same folders above it as any.
+
+        Args:
+            images: Paths of a data set, absolute or not.
+
+        Returns:
+            The path in a cell per path of the data set.
+
+        Raises:
+            MmsharpError: Images are missing in the tree, or cannot be told apart; some are named.
+        """
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            by_name[PurePath(file).stem].append(file)
+        found: dict[str, str] = {}
+        missing: list[str] = []
+        ambiguous: list[str] = []
+        for image in images:
+            candidates = by_name.get(PurePath(image).stem, [])
+            shared = [_shared_parts(image, candidate) for candidate in candidates]
+            best = [candidate for candidate, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
+            if len(best) == 1:
+                found[image] = best[0]
+            else:
+                (ambiguous if best else missing).append(image)
+        if missing:
+            raise MmsharpError(
+                f'{len(missing)} of {len(images)} test images are not in {str(self.root)!r}, for example '
+                f'{", ".join(missing[:SHOWN])}; is it a tree of another data set, or not complete?'
+            )
+        if ambiguous or len(set(found.values())) < len(found):
+            raise MmsharpError(
+                f'images of the same name cannot be told apart in {str(self.root)!r}, for example '
+                f'{", ".join((ambiguous or _doubled(found))[:SHOWN])}; their folders have to have the same names there'
+            )
+        return found
+
+
+def check_cells(wanted: Iterable[Cell], there: Iterable[Cell], root: str | os.PathLike[str]) -> None:
+    """Refuse a grid with cells that a source does not hold.
+
+    Raises:
+        MmsharpError: Naming the cells that are missing.
+
+    Example:
+        >>> check_cells([Cell.clean(), Cell('fog', 3)], [Cell('fog', 1)], 'tree')
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: 'tree' does not hold fog/3; choose other --corruptions and --severities, or ...
+    """
+    held = set(there)
+    missing = [str(cell) for cell in wanted if not cell.is_clean and cell not in held]
+    if missing:
+        more = f' and {len(missing) - SHOWN} more' if len(missing) > SHOWN else ''
+        raise MmsharpError(
+            f'{os.fspath(root)!r} does not hold {", ".join(missing[:SHOWN])}{more}; choose other --corruptions and '
+            '--severities, or complete it'
+        )
+
+
+def _cell_folders(root: Path) -> dict[Cell, Path]:
+    parts = [root, *sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name not in NAMES)]
+    folders: dict[Cell, Path] = {}
+    for name in NAMES:
+        for severity in range(1, 6):
+            for part in parts:
+                folder = part / name / str(severity)
+                if folder.is_dir():
+                    folders.setdefault(Cell(name, severity), folder)
+    return folders
+
+
+def _image_files(folder: Path) -> list[str]:
+    return sorted(
+        os.path.relpath(os.path.join(where, name), folder).replace(os.sep, '/')
+        for where, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES)
+    )
+
+
+def _shared_parts(first: str, second: str) -> int:
+    """How many folders above two files of the same name are the same, from the file upward."""
+    pairs = zip(reversed(PurePath(first).parts[:-1]), reversed(PurePath(second).parts[:-1]), strict=False)
+    shared = 0
+    for one, other in pairs:
+        if one != other:
+            break
+        shared += 1
+    return shared
+
+
+def _doubled(found: dict[str, str]) -> list[str]:
+    images = defaultdict(list)
+    for image, file in found.items():
+        images[file].append(image)
+    return [image for group in images.values() if len(group) > 1 for image in group]

@@ -1,0 +1,130 @@
+"""Images that cannot be read are left out of every cell, and the values are those of the set without them."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+
+from mmsharp.apis import evaluate_robustness
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import load_results
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+GRID = ['gaussian_noise'], [0, 3]
+
+
+def _values(folder):
+    return {cell: (result.metrics, result.images) for cell, result in load_results(folder)[1].items()}
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:300])
+    return path
+
+
+def _coco(config, root, names):
+    """The config with the annotations of some of its images in one COCO file, read by data set and metric."""
+    from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    infos = [info for info in DATASETS.build(config.test_dataloader.dataset)]
+    images, annotations = [], []
+    for number, item in enumerate(infos, start=1):
+        sample = item['data_samples']
+        if sample.img_id in names:
+            name = f'VOC2007/JPEGImages/{sample.img_id}.jpg'
+            images.append({'id': number, 'file_name': name, 'width': 80, 'height': 64})
+            for box, label in zip(
+                sample.gt_instances.bboxes.tensor.tolist(), sample.gt_instances.labels.tolist(), strict=True
+            ):
+                size = [box[2] - box[0], box[3] - box[1]]
+                annotations.append(
+                    {'id': len(annotations) + 1, 'image_id': number, 'category_id': label + 1, 'iscrowd': 0}
+                    | {'bbox': [*box[:2], *size], 'area': size[0] * size[1]}
+                )
+    categories = [{'id': label + 1, 'name': name} for label, name in enumerate(('square', 'disc'))]
+    path = root / f'{len(names)}.json'
+    path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
+    changed = Config(config.to_dict())
+    dataset = changed.test_dataloader.dataset
+    dataset.update(type='CocoDataset', ann_file=str(path), data_prefix={'img': ''})
+    changed.test_evaluator = {'type': 'CocoMetric', 'ann_file': str(path), 'metric': 'bbox'}
+    return changed
+
+
+@pytest.mark.parametrize('kind', ['voc', 'coco'])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_the_values_are_those_of_the_set_without_the_image(robust_data, tmp_path, kind, workers):
+    """Also for a metric that reads its ground truth from a file of its own."""
+    root = robust_data.write_voc(tmp_path / 'voc')
+    config = robust_data.detector_config(root, workers)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'detector.pth', steps=30)
+    names = ['000001', '000003', '000004']
+    if kind == 'coco':
+        whole, fewer = _coco(config, tmp_path, ['000002', *names]), _coco(config, tmp_path, names)
+    else:
+        (root / 'VOC2007/ImageSets/Main/fewer.txt').write_text('\n'.join(names) + '\n')
+        whole, fewer = config, Config(config.to_dict())
+        fewer.test_dataloader.dataset.ann_file = 'VOC2007/ImageSets/Main/fewer.txt'
+    victim = _cut(root / 'VOC2007/JPEGImages/000002.jpg')
+    summary = evaluate_robustness(whole, checkpoint, tmp_path / 'skipped', *GRID, samples=1, on_bad_image='skip')
+    evaluate_robustness(fewer, checkpoint, tmp_path / 'fewer', *GRID, samples=0)
+    if kind == 'coco':
+        # Names of images are numbers of the annotation file here, and these seed the noise: they are the same.
+        assert len(_values(tmp_path / 'fewer')) == 2
+    assert _values(tmp_path / 'skipped') == _values(tmp_path / 'fewer')
+    assert summary['images'] == 3
+    assert [bad['image'] for bad in summary['left_out']] == [str(victim)]
+    assert 'truncated' in summary['left_out'][0]['reason']
+    for name in ('summary.md', 'report.html'):
+        assert '000002.jpg' in (tmp_path / 'skipped' / name).read_text()
+
+
+def test_a_mended_image_is_not_mixed_with_the_cells_without_it(robust_data, tmp_path):
+    """The folder holds an evaluation of fewer images, which is said."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    config = robust_data.classifier_config(images)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth')
+    victim = images / 'disc/3.png'
+    whole = victim.read_bytes()
+    _cut(victim)
+    skipping = {'samples': 0, 'on_bad_image': 'skip'}
+    evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **skipping)
+    lines = (tmp_path / 'run/results.jsonl').read_bytes()
+    evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **skipping)
+    assert (tmp_path / 'run/results.jsonl').read_bytes() == lines
+    victim.write_bytes(whole)
+    with pytest.raises(MmsharpError, match=r'images: was 11, is 12.*left_out'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **skipping)
+
+
+def test_concatenated_sets_count_anew(robust_data, tmp_path):
+    """The images of the second part stay where they are."""
+    roots = [robust_data.write_class_folders(tmp_path / name) for name in ('first', 'second')]
+    config = robust_data.classifier_config(roots[0])
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth')
+    parts = [Config(config.to_dict()).test_dataloader.dataset.to_dict() | {'data_root': str(root)} for root in roots]
+    config.test_dataloader.dataset = {'type': 'ConcatDataset', 'datasets': parts}
+    for root, name in zip(roots, ('square/0.png', 'disc/5.png'), strict=True):
+        _cut(root / name)
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, samples=0, on_bad_image='skip')
+    assert summary['images'] == 22
+    assert [bad['image'] for bad in summary['left_out']] == [
+        str(roots[0] / 'square/0.png'),
+        str(roots[1] / 'disc/5.png'),
+    ]
+
+
+def test_nothing_left_and_nothing_known_are_refused(robust_data, tmp_path):
+    """Every image torn; and another word than stop and skip."""
+    images = robust_data.write_class_folders(tmp_path / 'images', images=2)
+    config = robust_data.classifier_config(images)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth')
+    with pytest.raises(MmsharpError, match="on_bad_image 'ignore' is none of stop, skip"):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='ignore')
+    for path in images.rglob('*.png'):
+        path.write_bytes(b'')
+    with pytest.raises(MmsharpError, match='none of the 4 test images can be read'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='skip')

@@ -1,0 +1,134 @@
+"""Corrupted images from a disk give the values that computing them gives."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from mmpretrain.datasets import BaseDataset as PretrainDataset
+from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
+
+from mmsharp.apis import evaluate_robustness
+from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import SEVERITIES, Grid, OnTheFly, load_results
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+GRID = ['gaussian_noise', 'glass_blur'], [0, 2, 5]
+
+
+@PRETRAIN_DATASETS.register_module()
+class ColouredArrays(PretrainDataset):
+    """Pictures in memory, as mmpretrain's CIFAR10 holds them."""
+
+    METAINFO = {'classes': ('square', 'disc')}  # noqa: RUF012 - as MMEngine declares it
+
+    def load_data_list(self):
+        random = np.random.RandomState(2)
+        images = random.randint(0, 120, (10, 32, 32, 3), dtype=np.uint8)
+        for number, image in enumerate(images):
+            image[..., number % 2 * 2] += 100
+        return [{'img': image, 'gt_label': number % 2} for number, image in enumerate(images)]
+
+
+def _values(folder):
+    return {cell: result.metrics for cell, result in load_results(folder)[1].items()}
+
+
+def _write(config, folder, **settings):
+    done, total = list(write_tree(config, folder, Grid.of(*GRID), TreeSettings(**settings)))[-1]
+    assert done == total == 4 * len(DATASETS.build(config.test_dataloader.dataset))
+    return folder
+
+
+@pytest.mark.parametrize('model', ['detector', 'classifier'])
+def test_a_tree_of_png_files_gives_the_values_of_the_fly(request, tmp_path, model):
+    """In every cell, with workers, for pictures of the full size and for those behind the crop."""
+    config, checkpoint = request.getfixturevalue(model)
+    init_default_scope(config.default_scope)
+    tree = _write(config, tmp_path / 'tree', on_the_fly=OnTheFly(seed=3))
+    working = Config(config.to_dict())
+    working.test_dataloader.num_workers = 2
+    summary = evaluate_robustness(working, checkpoint, tmp_path / 'read', *GRID, corrupted=tree, samples=1)
+    evaluate_robustness(config, checkpoint, tmp_path / 'computed', *GRID, seed=3, samples=0)
+    assert _values(tmp_path / 'read') == _values(tmp_path / 'computed')
+    identity = summary['identity']
+    assert identity['source'] == 'tree'
+    assert identity['seed'] == 3
+    assert identity['position'] == ('after_crop' if model == 'classifier' else 'after_loading')
+    with pytest.raises(MmsharpError, match='source: was tree, is computed'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'read', *GRID, seed=3, samples=0)
+
+
+def test_a_released_tree_is_read_without_resizing_again(classifier, tmp_path):
+    """Pictures of the model's size in folders of their classes; nobody says how they were made."""
+    config, checkpoint = classifier
+    init_default_scope('mmpretrain')
+    tree = _write(config, tmp_path / 'tree', form='jpg', quality=100)
+    (tree / 'corruptions.json').unlink()
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'ready', *GRID, corrupted=tree, samples=0)
+    assert summary['identity']['position'] == 'after_crop'
+    assert summary['identity']['seed'] is None
+    for picture in tree.rglob('*.jpg'):
+        cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(picture)), (48, 40)))
+    with pytest.raises(MmsharpError, match=r'have the shape \(3, 40, 48\).*\(3, 32, 32\): give position after_loading'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'large', *GRID, corrupted=tree, samples=0)
+    placed = {'corrupted': tree, 'position': 'after_loading', 'samples': 0}
+    assert evaluate_robustness(config, checkpoint, tmp_path / 'large', *GRID, **placed)['scores']['mpc'] is not None
+
+
+def test_arrays_give_the_values_of_the_fly(classifier, tmp_path):
+    """Written with the pixel functions of the fly; other labels, and a tree for a set without files, are refused."""
+    config = Config(classifier[0].to_dict())
+    config.test_dataloader.dataset = {'type': 'ColouredArrays', 'ann_file': '', 'pipeline': [{'type': 'PackInputs'}]}
+    init_default_scope('mmpretrain')
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    images = [dataset.get_data_info(index)['img'] for index in range(len(dataset))]
+    labels = [dataset.get_data_info(index)['gt_label'] for index in range(len(dataset))]
+    np.save(tmp_path / 'labels.npy', np.tile(labels, 5))
+    grid = Grid.of(*GRID)
+    for name in grid.corruptions:
+        cells = [cell for cell in Grid.of(name, SEVERITIES).cells]
+        pictures = [
+            OnTheFly(constants='cifar').image(image, 'rgb', f'#{index}', cell)
+            for cell in cells
+            for index, image in enumerate(images)
+        ]
+        np.save(tmp_path / f'{name}.npy', np.stack(pictures))
+    arguments = config, classifier[1]
+    summary = evaluate_robustness(*arguments, tmp_path / 'read', *GRID, corrupted=tmp_path, samples=0)
+    evaluate_robustness(*arguments, tmp_path / 'computed', *GRID, constants='cifar', samples=0)
+    assert _values(tmp_path / 'read') == _values(tmp_path / 'computed')
+    assert summary['identity']['source'] == 'arrays'
+    with pytest.raises(MmsharpError, match='does not hold fog/2'):
+        evaluate_robustness(*arguments, tmp_path / 'more', 'fog', [2], corrupted=tmp_path, samples=0)
+    with pytest.raises(MmsharpError, match='go through the whole pipeline'):
+        evaluate_robustness(*arguments, tmp_path / 'more', *GRID, corrupted=tmp_path, position='after_crop')
+    np.save(tmp_path / 'labels.npy', 1 - np.tile(labels, 5))
+    with pytest.raises(MmsharpError, match='official order'):
+        evaluate_robustness(*arguments, tmp_path / 'more', *GRID, corrupted=tmp_path)
+    (tmp_path / 'tree/fog/1').mkdir(parents=True)
+    with pytest.raises(MmsharpError, match='ColouredArrays does not read files'):
+        evaluate_robustness(*arguments, tmp_path / 'more', 'fog', [1], corrupted=tmp_path / 'tree')
+
+
+def test_a_picture_that_is_missing_or_torn_stops_by_name(detector, tmp_path):
+    """In the cell where it is; the cells before are kept."""
+    config, checkpoint = detector
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    victim = tree / 'glass_blur/5/VOC2007/JPEGImages/000002.png'
+    victim.write_bytes(victim.read_bytes()[:200])
+    with pytest.raises(MmsharpError, match=rf'cell glass_blur/5 stopped: cannot read image {victim}.*truncated'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, corrupted=tree, samples=0)
+    assert len(_values(tmp_path / 'run')) == 4
+    skipping = {'corrupted': tree, 'samples': 0, 'on_bad_image': 'skip'}
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'skipping', *GRID, **skipping)
+    assert [(bad['image'], bad['cell']) for bad in summary['left_out']] == [
+        (config.test_dataloader.dataset.data_root + 'VOC2007/JPEGImages/000002.jpg', 'glass_blur/5')
+    ]
+    assert str(victim) in summary['left_out'][0]['reason']
+    victim.unlink()
+    with pytest.raises(MmsharpError, match=rf'cannot read image {victim}: no such file'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, corrupted=tree, samples=0)

@@ -1,0 +1,51 @@
+"""Test-time augmentation sees one corrupted picture in all of its views."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmsharp.apis import evaluate_robustness
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import Cell, load_results
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+
+def _augmented(config, corrupt=None):
+    packing = config.test_dataloader.dataset.pipeline[-1].to_dict()
+    packing['meta_keys'] = (*packing['meta_keys'], 'flip', 'flip_direction')
+    steps = [
+        [{'type': 'Resize', 'scale': scale, 'keep_ratio': True} for scale in ((80, 64), (96, 80))],
+        [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'RandomFlip', 'prob': 0.0}],
+        [{'type': 'LoadAnnotations', 'with_bbox': True}],
+        [packing],
+    ]
+    first = [{'type': 'LoadImageFromFile'}, *([corrupt] if corrupt else [])]
+    changed = Config(config.to_dict())
+    changed.tta_model = {
+        'type': 'DetTTAModel',
+        'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 9},
+    }
+    changed.tta_pipeline = [*first, {'type': 'TestTimeAug', 'transforms': steps}]
+    return changed
+
+
+def test_a_cell_is_what_the_augmented_pipeline_with_the_corruption_gives(detector, tmp_path):
+    """Against MMEngine's own test run of the config with mmsharp.Corrupt in its tta_pipeline."""
+    config, checkpoint = detector
+    evaluate_robustness(_augmented(config), checkpoint, tmp_path / 'run', ['fog'], [0, 3], samples=0, tta=True)
+    found = {cell: result.metrics for cell, result in load_results(tmp_path / 'run')[1].items()}
+    corrupt = {'type': 'mmsharp.Corrupt', 'corruption': 'fog', 'severity': 3}
+    for cell, step in ((Cell.clean(), None), (Cell('fog', 3), corrupt)):
+        plain = _augmented(config, step)
+        plain.model = {**plain.tta_model, 'module': plain.model}
+        plain.test_dataloader.dataset.pipeline = plain.tta_pipeline
+        plain.merge_from_dict({'work_dir': str(tmp_path / 'plain'), 'load_from': str(checkpoint), 'log_level': 'ERROR'})
+        plain.experiment_name = f'tta_{cell.corruption}_{tmp_path.name}'
+        assert found[cell] == Runner.from_cfg(plain).test()
+
+
+def test_a_config_without_augmentation_is_refused(detector, tmp_path):
+    """As by tools/test.py."""
+    with pytest.raises(MmsharpError, match='--tta needs `tta_model`'):
+        evaluate_robustness(*detector, tmp_path, 'fog', [0], tta=True)
