@@ -20,6 +20,7 @@ from mmsharp.engine.onnx_export import export_onnx
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.raw_outputs import preprocessing
+from mmsharp.engine.robustness.built_model import same_mode
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.engine.robustness.imagenet import is_imagenet
@@ -147,7 +148,7 @@ def export(
 @plain_checkpoints()
 def evaluate_robustness(
     config: str | os.PathLike[str] | Config,
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | nn.Module,
     work_dir: str | os.PathLike[str],
     corruptions: str | Iterable[str] = 'benchmark',
     severities: Iterable[int] = (0, 1, 2, 3, 4, 5),
@@ -173,7 +174,8 @@ def evaluate_robustness(
 
     Args:
         config: The config of the model, unchanged: its test data, test pipeline and test evaluator are used.
-        checkpoint: Its weights. They are opened as plain data only and have to fit the model.
+        checkpoint: Its weights, opened as plain data only; they have to fit. Or a built model, as from
+            :func:`init_model`, which is tested as it is and left in its mode; the config gives data and evaluator then.
         work_dir: Where ``results.jsonl``, ``identity.json``, ``summary.json``, ``summary.md``, ``cells.csv`` and
             ``report.html`` go.
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
@@ -211,7 +213,7 @@ def evaluate_robustness(
     settings = RobustSettings(metric, image_order, position, corrupted, on_the_fly, on_bad_image, classwise, tta)
     cfg = _as_config(config, cfg_options)
     folder = Path(work_dir)
-    with process_group(launcher):
+    with process_group(launcher), same_mode(checkpoint):
         evaluation = RobustEvaluation(cfg, checkpoint, folder, settings)
         try:
             evaluation.prepare(grid)
@@ -224,7 +226,8 @@ def evaluate_robustness(
                 summary = summarize(store.finished, grid, store.identity, metric, is_imagenet(evaluation.dataset))
             summary['left_out'] = [bad.to_dict() for bad in evaluation.left_out]
             summary['config'] = cfg.filename and os.path.basename(cfg.filename)
-            summary['checkpoint'] = Path(checkpoint).name
+            built = isinstance(checkpoint, nn.Module)
+            summary['checkpoint'] = type(checkpoint).__name__ if built else Path(checkpoint).name  # type: ignore[arg-type]
             summary['source'] = _source(cfg, checkpoint, cfg_options)
             collate = evaluation.loop.dataloader.collate_fn
             inputs, image_samples = preprocessed_inputs(evaluation.model, evaluation.dataset, collate)
@@ -273,10 +276,13 @@ def compare_robustness(
     return comparison
 
 
-def _source(cfg: Config, checkpoint: str | os.PathLike[str], options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _source(
+    cfg: Config, checkpoint: str | os.PathLike[str] | nn.Module, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Where a model came from, for :func:`compare_robustness`."""
     config = cfg.filename and os.path.abspath(cfg.filename)
-    return {'config': config, 'checkpoint': os.path.abspath(checkpoint), 'cfg_options': repr(dict(options or {}))}
+    path = None if isinstance(checkpoint, nn.Module) else os.path.abspath(checkpoint)
+    return {'config': config, 'checkpoint': path, 'cfg_options': repr(dict(options or {}))}
 
 
 def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[Any]]:
@@ -284,6 +290,8 @@ def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[
     source, shape = run['source'], run['model'].get('input_shape')
     if not source.get('config') or not shape:
         raise MmsharpError(f'run {run["name"]!r} does not say which config it used, or for which input')
+    if not source.get('checkpoint'):
+        raise MmsharpError(f'run {run["name"]!r} was of a model in memory')
     if file_sha256(source['checkpoint']) != run['identity'].get('checkpoint_sha256'):
         raise MmsharpError(f'{source["checkpoint"]!r} is another checkpoint by now')
     device = torch.device(run['model'].get('device') or 'cpu')

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.annotation_errors import naming_broken_annotations
@@ -28,6 +28,7 @@ from mmsharp.engine.config import check_data
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.robustness.bad_images import BadImage, find_bad_images, leave_out
+from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
 from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
 from mmsharp.engine.robustness.cell_progress import CellProgress
 from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
@@ -76,7 +77,7 @@ class RobustEvaluation:
 
     Args:
         cfg: A config of MMDetection or MMPretrain, or any MMEngine config with a test loop; it is not changed.
-        checkpoint: The weights; they have to fit.
+        checkpoint: The weights, which have to fit, or a built model, which is tested as it is.
         work_dir: For the runner's log.
         settings: Seed, metric and the handling of channels and pipeline.
 
@@ -88,25 +89,33 @@ class RobustEvaluation:
     def __init__(
         self,
         cfg: Config,
-        checkpoint: str | os.PathLike[str],
+        checkpoint: str | os.PathLike[str] | nn.Module,
         work_dir: str | os.PathLike[str],
         settings: RobustSettings,
     ) -> None:
-        self.checkpoint = Path(checkpoint)
         self.settings = settings
         self.current = CurrentCell()
         self.source = choose_source(settings.corrupted, settings.on_the_fly)
-        check_checkpoint(self.checkpoint)
+        if not isinstance(checkpoint, nn.Module):
+            check_checkpoint(checkpoint)
         self.cfg = prepare_config(cfg, work_dir, settings.tta)
         self.config_sha256 = config_sha256(self.cfg)
         if settings.classwise:
             ask_for_classes(self.cfg)
         self.left_out: list[BadImage] = []
-        self.cfg.load_from = str(self.checkpoint)
+        if isinstance(checkpoint, nn.Module):
+            without_hooks(self.cfg)
+            self.weights_sha256 = model_sha256(checkpoint)
+        else:
+            self.cfg.load_from = os.fspath(checkpoint)
+            self.weights_sha256 = file_sha256(checkpoint)
         check_data(self.cfg, ('test_dataloader',))
         with naming_broken_config(cfg.filename):
             self.runner = Runner.from_cfg(self.cfg)
-        guard_checkpoint(self.runner, str(self.checkpoint))
+        if isinstance(checkpoint, nn.Module):
+            use_model(self.runner, checkpoint)
+        else:
+            guard_checkpoint(self.runner, os.fspath(checkpoint))
         self.loop: Any = self._build_loop()
         self.dataset = self.loop.dataloader.dataset
         if len(self.dataset) == 0:
@@ -117,10 +126,11 @@ class RobustEvaluation:
             self.dataset, self.current, self.source, settings.image_order, settings.position
         )
         self.runner.call_hook('before_run')
-        self.runner.load_or_resume()
+        if not isinstance(checkpoint, nn.Module):
+            self.runner.load_or_resume()
 
     @property
-    def model(self) -> torch.nn.Module:
+    def model(self) -> nn.Module:
         """The model without the wrapper of distributed training."""
         return inner_model(self.runner.model)
 
@@ -129,7 +139,7 @@ class RobustEvaluation:
         known = {'classwise': self.settings.classwise, 'left_out': [bad.image for bad in self.left_out]}
         data = {'images': len(self.dataset), 'data_sha256': data_sha256(self.dataset)}
         return {
-            'checkpoint_sha256': file_sha256(self.checkpoint),
+            'checkpoint_sha256': self.weights_sha256,
             'config_sha256': self.config_sha256,
             **self.source.identity(),
             'image_order': self.placement.image_order,

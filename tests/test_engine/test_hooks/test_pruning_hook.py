@@ -5,7 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mmcv.cnn import ConvWS2d
 from mmengine.hooks import EMAHook, Hook
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import nn
 
 from mmsharp.engine.hooks import PruningHook
 from mmsharp.engine.pruning_state import PruningState
@@ -263,3 +267,43 @@ def test_a_budget_of_latency_by_config(make_runner, tmp_path):
     runner.train()
     assert count_parameters(runner.model) < dense
     assert 0 < runner.message_hub.get_scalar('train/pruning/latency_kept').current() <= 0.8
+
+
+@MODELS.register_module(force=True)
+class StandardisedBlocks(BaseModel):
+    """Convolutions that standardise their weights, as the toolboxes' GN+WS configs have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(ConvWS2d(3, 12, 3, padding=1), nn.GroupNorm(2, 12), nn.ReLU())
+        self.second = nn.Sequential(ConvWS2d(12, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        inputs = inputs if isinstance(inputs, torch.Tensor) else torch.stack(list(inputs))
+        scores = self.head(self.second(self.first(inputs)).mean(dim=(2, 3)))
+        if mode == 'tensor':
+            return scores
+        return dict(loss=nn.functional.cross_entropy(scores, torch.as_tensor(data_samples)))
+
+
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS)
+def test_masked_filters_that_are_standardised_do_not_spoil_the_others(make_runner, hook, ascent):
+    """Their own gradient is 0 / 0; clipping by the norm of all gradients would carry it everywhere."""
+    wrapper = dict(type='OptimWrapper') if ascent is None else dict(type='mmsharp.SAMOptimWrapper', ascent=ascent)
+    wrapper.update(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), clip_grad=dict(max_norm=1.0))
+    runner = make_runner(dict(hook, interval=1), model=dict(type='StandardisedBlocks'), optim_wrapper=wrapper)
+    phases = []
+
+    def look(runner):
+        phases.append(hook_of(runner)._state.kind)
+        assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
+        state = runner.optim_wrapper.optimizer.state.values()
+        assert all(
+            held['momentum_buffer'].isfinite().all() for held in state if held.get('momentum_buffer') is not None
+        )
+
+    runner.register_hook(Watch(look))
+    runner.train()
+    assert {'masked', 'slim'} <= set(phases)
+    assert runner.model.first[0].out_channels < 12
