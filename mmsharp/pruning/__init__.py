@@ -9,7 +9,6 @@ from mmsharp.pruning.channel_pruner import ChannelPruner
 from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.criteria import BatchNormScale, GeometricMedian, Magnitude, Random, Taylor
-from mmsharp.pruning.dead_gradients import DeadGradients
 from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
@@ -27,7 +26,6 @@ __all__ = [
     'ChannelPruner',
     'CostModel',
     'Cubic',
-    'DeadGradients',
     'DenseLayer',
     'Forward',
     'GeometricMedian',

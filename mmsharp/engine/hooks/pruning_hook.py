@@ -18,7 +18,7 @@ from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import DeadGradients, Recipe, apply_recipe, tensor_forward
+from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
 from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
 
@@ -86,7 +86,6 @@ class PruningHook(Hook):
         self._state = PruningState()
         self._forward: Callable[[nn.Module], Any] | None = None
         self._progress = 0.0
-        self._dead_gradients = DeadGradients()
 
     def before_run(self, runner: Any) -> None:
         """Refuse unsafe checkpoints before MMEngine's loader sees them."""
@@ -230,10 +229,8 @@ class PruningHook(Hook):
     def _spread_masks(self, runner: Any) -> None:
         for model in self._copies(runner):
             self.pruner.apply_(model)
-        masks = self.pruner.parameter_masks()
-        self._dead_gradients.hold(inner_model(runner.model), masks)
         if hasattr(runner.optim_wrapper, 'set_masks'):
-            runner.optim_wrapper.set_masks(masks)
+            runner.optim_wrapper.set_masks(self.pruner.parameter_masks())
 
     def _slim(self, runner: Any) -> None:
         model = inner_model(runner.model)
@@ -247,7 +244,6 @@ class PruningHook(Hook):
                 'model is as it was; name the layers concerned in `pruner=dict(ignore=[...])`. With slim=False '
                 'training ends with a masked model, which tools/slim.py refuses for the same reason'
             )
-        self._dead_gradients.release()
         apply_recipe(model, recipe, runner.optim_wrapper.optimizer)
         for shadow in self._shadows(runner):
             apply_recipe(shadow, recipe)

@@ -289,7 +289,7 @@ class StandardisedBlocks(BaseModel):
 
 @pytest.mark.parametrize(('hook', 'ascent'), METHODS)
 def test_masked_filters_that_are_standardised_do_not_spoil_the_others(make_runner, hook, ascent):
-    """Their own gradient is 0 / 0; clipping by the norm of all gradients would carry it everywhere."""
+    """Their deviation is zero; were their gradient 0 / 0, clipping by the norm of all would carry it everywhere."""
     wrapper = dict(type='OptimWrapper') if ascent is None else dict(type='mmsharp.SAMOptimWrapper', ascent=ascent)
     wrapper.update(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), clip_grad=dict(max_norm=1.0))
     runner = make_runner(dict(hook, interval=1), model=dict(type='StandardisedBlocks'), optim_wrapper=wrapper)
