@@ -288,10 +288,10 @@ def _source(
 def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[Any]]:
     """The model of a finished run with an image of the size that it was measured on."""
     source, shape = run['source'], run['model'].get('input_shape')
+    if 'checkpoint' in source and source['checkpoint'] is None:
+        raise MmsharpError(f'run {run["name"]!r} was of a model in memory')
     if not source.get('config') or not shape:
         raise MmsharpError(f'run {run["name"]!r} does not say which config it used, or for which input')
-    if not source.get('checkpoint'):
-        raise MmsharpError(f'run {run["name"]!r} was of a model in memory')
     if file_sha256(source['checkpoint']) != run['identity'].get('checkpoint_sha256'):
         raise MmsharpError(f'{source["checkpoint"]!r} is another checkpoint by now')
     device = torch.device(run['model'].get('device') or 'cpu')
