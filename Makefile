@@ -13,9 +13,10 @@ SEVERITIES ?= 0 1 3 5
 
 CONFIG = configs/$(1)/$(DETECTOR)_digits-voc.py
 LAST = "$$(cat work_dirs/$(1)/last_checkpoint)"
+EXPERIMENTS = $(addprefix benchmarks/,experiments.py bccd_robustness.py adasap_cifar10.py adasap_bccd.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
-.PHONY: help setup demo test lint types contracts tests bench docs clean distclean
+.PHONY: help setup demo test lint types contracts tests bench experiments docs clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -52,9 +53,14 @@ contracts: setup ## the layering of the imports
 tests: setup ## tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS)
 
-bench: setup ## all benchmarks; each prints a table and writes a record
+bench: setup ## all benchmarks; each prints a table and writes a record with --record
 	.venv/bin/python -m pip install --quiet --constraint requirements/constraints.txt --requirement requirements/benchmarks.txt
-	for script in $(sort $(wildcard benchmarks/*.py)); do .venv/bin/python "$$script" || exit 1; done
+	for script in $(sort $(filter-out $(EXPERIMENTS),$(wildcard benchmarks/*.py))); do .venv/bin/python "$$script" || exit 1; done
+
+experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA names the data
+	.venv/bin/python benchmarks/bccd_robustness.py
+	.venv/bin/python benchmarks/adasap_cifar10.py
+	.venv/bin/python benchmarks/adasap_bccd.py
 
 docs: setup ## check that the links between the documents lead somewhere
 	.venv/bin/python scripts/check_links.py README.md CONTRIBUTING.md CHANGELOG.md docs

@@ -2,7 +2,7 @@
 
     MMSHARP_DATA=... python benchmarks/bccd_robustness.py [--work-dir work_dirs/bccd_robustness] [--record NAME]
 
-Trains benchmarks/configs/rtmdet_tiny_bccd.py, takes the checkpoint that was best on the validation images, and
+Trains configs/dense/rtmdet_tiny_bccd.py, takes the checkpoint that was best on the validation images, and
 evaluates the test images clean and under 15 corruptions at 5 severities, per class. Then some cells again with other
 batch sizes: the pixels are the same, so what differs is rounding. Killed and started again, it goes on where it was.
 ``--record`` writes benchmarks/results/bccd_robustness_NAME.json and its tables into docs/robustness.md.
@@ -11,11 +11,12 @@ batch sizes: the pixels are the same, so what differs is rounding. Killed and st
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from experiments import data_folder
 
 from mmsharp.apis import evaluate_robustness
 from mmsharp.command_line import run
@@ -27,24 +28,24 @@ from mmsharp.robustness import load_results
 from mmsharp.visualization.tables import summary_markdown
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / 'benchmarks' / 'configs' / 'rtmdet_tiny_bccd.py'
+CONFIG = ROOT / 'configs' / 'dense' / 'rtmdet_tiny_bccd.py'
 DOCUMENT = ROOT / 'docs' / 'robustness.md'
 BATCHES = (1, 3, 8)
 CELLS = (('gaussian_noise', 'fog', 'jpeg_compression'), (0, 3, 5))
+
+
+def data_options() -> dict[str, Any]:
+    """The options that say where the images are."""
+    root = f'{data_folder()}/bccd/BCCD/'
+    return {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
 
 
 def train(work_dir: Path) -> Path:
     """Train unless that is done, and give the checkpoint that was best on the validation images."""
     last = load_config(CONFIG).train_cfg.max_epochs
     if not (work_dir / f'epoch_{last}.pth').is_file():
-        command = [
-            sys.executable,
-            str(ROOT / 'tools' / 'train.py'),
-            str(CONFIG),
-            '--work-dir',
-            str(work_dir),
-            '--resume',
-        ]
+        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir', str(work_dir)]
+        command += ['--resume', '--cfg-options', *(f'{name}={value}' for name, value in data_options().items())]
         if subprocess.run(command, check=False).returncode:
             raise MmsharpError('training stopped; see above, then start again')
     [best] = work_dir.glob('best_pascal_voc_mAP_epoch_*.pth')
@@ -55,7 +56,7 @@ def batch_differences(checkpoint: Path, work_dir: Path) -> dict[str, dict[str, f
     """Largest absolute difference of the metric over some cells, to batches of one image."""
     found = {}
     for batch in BATCHES:
-        options = {'test_dataloader.batch_size': batch}
+        options = {**data_options(), 'test_dataloader.batch_size': batch}
         folder = work_dir / f'batch_{batch}'
         evaluate_robustness(CONFIG, checkpoint, folder, *CELLS, cfg_options=options, samples=0, metric='pascal_voc/mAP')
         found[batch] = {str(cell): result.metrics['pascal_voc/mAP'] for cell, result in load_results(folder)[1].items()}
@@ -92,10 +93,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train, evaluate and print; write where asked."""
     args = parse_args()
-    if not os.environ.get('MMSHARP_DATA'):
-        raise MmsharpError('MMSHARP_DATA is not set; it names the folder that holds bccd/')
     checkpoint = train(args.work_dir / 'train')
-    summary = evaluate_robustness(CONFIG, checkpoint, args.work_dir / 'robustness', classwise=True)
+    options = data_options()
+    summary = evaluate_robustness(CONFIG, checkpoint, args.work_dir / 'robustness', cfg_options=options, classwise=True)
     summary.pop('source')
     record = dict(
         machine=machine(),

@@ -6,6 +6,9 @@
 #     optim_wrapper = {{_base_.adasap_optim_wrapper}}
 #     default_hooks = {{_base_.adasap_hooks}}
 #
+# A config with `custom_imports` of its own cannot have this base beside it, by the same rule: add 'mmsharp' to its
+# imports and write the two dictionaries into it.
+#
 # Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
 custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
 adasap_optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.2))

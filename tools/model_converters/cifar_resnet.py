@@ -9,6 +9,7 @@ mean (0.485, 0.456, 0.406) and deviation (0.229, 0.224, 0.225): in a config, tim
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 
@@ -37,17 +38,26 @@ def convert(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return converted
 
 
+def convert_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
+    """Convert a file; gives the number of tensors.
+
+    Raises:
+        MmsharpError: It cannot be read, or holds other weights.
+    """
+    content = check_checkpoint(source)
+    weights = convert(content.get('state_dict', content))
+    with appearing_whole(target) as part:
+        torch.save({'state_dict': weights, 'meta': {}}, part)
+    return len(weights)
+
+
 def main() -> None:
     """Read, rename, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', help='published weights, .th')
     parser.add_argument('target', help='checkpoint to write, .pth')
     args = parser.parse_args()
-    content = check_checkpoint(args.source)
-    weights = convert(content.get('state_dict', content))
-    with appearing_whole(args.target) as part:
-        torch.save({'state_dict': weights, 'meta': {}}, part)
-    print(f'{args.target}: {len(weights)} tensors')
+    print(f'{args.target}: {convert_file(args.source, args.target)} tensors')
 
 
 if __name__ == '__main__':

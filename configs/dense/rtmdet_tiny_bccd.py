@@ -1,6 +1,7 @@
 # RTMDet-tiny as mmdet ships it, on the blood cells of BCCD: only data, classes, input size, schedule and initialisation
-# differ, so that it trains from scratch on two cores. MMSHARP_DATA names the folder that holds bccd/.
-_base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../../configs/_base_/robustness/voc_c.py']
+# differ, so that it trains from scratch on two cores.
+#     ln -s "$MMSHARP_DATA/bccd" data/bccd
+_base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../_base_/robustness/voc_c.py']
 
 classes = ('RBC', 'WBC', 'Platelets')
 image_size = (320, 240)
@@ -31,7 +32,7 @@ test_pipeline = [
 ]
 dataset = dict(
     type='VOCDataset',
-    data_root='{{$MMSHARP_DATA:data}}/bccd/BCCD/',
+    data_root='data/bccd/BCCD/',
     data_prefix=dict(sub_data_root=''),
     metainfo=dict(classes=classes),
 )

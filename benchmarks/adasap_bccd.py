@@ -1,0 +1,58 @@
+"""What sharpness-aware pruning does to a detector on corrupted images: RTMDet-tiny on the blood cells of BCCD.
+
+    MMSHARP_DATA=... python benchmarks/adasap_bccd.py [--methods SGD AdaSAP] [--budgets 0.4] [--seeds 0] [--record NAME]
+        [--render]
+
+The dense detector is the one that benchmarks/bccd_robustness.py trains, once; every method prunes it with the same
+schedule, epochs and learning rate (AdamW is the plain optimizer here and is called SGD in the table of methods). Runs
+are lines of benchmarks/results/adasap_bccd_NAME.jsonl; a killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bccd_robustness import data_options, train
+from experiments import METHODS, grid, read_record, run_all, table
+
+from mmsharp.command_line import run
+from mmsharp.files import replace_marked
+
+ROOT = Path(__file__).parents[1]
+BASE = ROOT / 'configs' / 'magnitude' / 'rtmdet_tiny_bccd.py'
+DOCUMENT = ROOT / 'docs' / 'results.md'
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=['SGD', 'AdaSAP'], metavar='METHOD')
+    parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
+    parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(default: 0)')
+    parser.add_argument(
+        '--dense', type=Path, default=ROOT / 'work_dirs' / 'bccd_robustness' / 'train', help='dense run'
+    )
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'adasap_bccd', help='where to work')
+    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
+    parser.add_argument('--render', action='store_true', help='only write the tables from the record')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Perform what is missing, and write the tables."""
+    args = parse_args()
+    record = ROOT / 'benchmarks' / 'results' / f'adasap_bccd_{args.record}.jsonl'
+    if args.render:
+        found = read_record(record)
+    else:
+        options = {**data_options(), 'load_from': str(train(args.dense))}
+        runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
+        found = run_all(BASE, runs, options, args.work_dir, record, 'pascal_voc/mAP')
+    print(table(found))
+    replace_marked(DOCUMENT, record.stem, table(found))
+
+
+if __name__ == '__main__':
+    run(main)

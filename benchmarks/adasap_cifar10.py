@@ -1,0 +1,80 @@
+"""What sharpness-aware pruning does to corrupted accuracy: ResNet-20 on CIFAR-10.
+
+    MMSHARP_DATA=... python benchmarks/adasap_cifar10.py [--methods SGD AdaSAP ...] [--budgets 0.4] [--seeds 0 1 2]
+        [--train 15000] [--test 2000] [--record NAME] [--render]
+
+All methods prune the published ResNet-20 with the same schedule, epochs and learning rate; they differ in the optimizer
+wrapper alone, and ``SGD, twice the epochs`` has the compute that a second pass costs. The slim networks are evaluated
+clean and under 15 corruptions at 5 severities of CIFAR-10-C's constants, computed on the fly. Runs are lines of
+benchmarks/results/adasap_cifar10_NAME.jsonl; a killed experiment goes on where it was. ``--render`` only writes the
+tables of docs/results.md from the record. ``--train 45000 --test 10000`` is everything, for a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments import METHODS, data_folder, grid, read_record, run_all, table
+
+from mmsharp.command_line import run
+from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
+from mmsharp.files import replace_marked
+
+ROOT = Path(__file__).parents[1]
+BASE = ROOT / 'configs' / 'magnitude' / 'resnet20_cifar10.py'
+DOCUMENT = ROOT / 'docs' / 'results.md'
+DEFAULT = ('SGD', 'SGD, twice the epochs', 'SAM', 'AdaSAP', 'MomentumSAM')
+VALIDATION = 2000
+
+
+def prepare(work_dir: Path, train: int, test: int) -> dict[str, object]:
+    """The data and the published weights, and the options that name them."""
+    source = data_folder()
+    folder = work_dir / f'data_{train}_{test}'
+    for _ in write_cifar10_folder(source / 'cifar10', folder, CIFAR10Folder(train=train, val=VALIDATION, test=test)):
+        pass
+    weights = work_dir / 'resnet20.pth'
+    if not weights.is_file():
+        sys.path.insert(0, str(ROOT / 'tools' / 'model_converters'))
+        from cifar_resnet import convert_file
+
+        convert_file(source / 'weights' / 'resnet20-12fca82f.th', weights)
+    options: dict[str, object] = {
+        f'{split}_dataloader.dataset.data_root': str(folder / split) for split in ('train', 'val', 'test')
+    }
+    return {**options, 'load_from': str(weights)}
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(DEFAULT), metavar='METHOD')
+    parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
+    parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
+    parser.add_argument('--train', type=int, default=15_000, help='training images (default: 15000)')
+    parser.add_argument('--test', type=int, default=2_000, help='test images (default: 2000)')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'adasap_cifar10', help='where to work')
+    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
+    parser.add_argument('--render', action='store_true', help='only write the tables from the record')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Perform what is missing, and write the tables."""
+    args = parse_args()
+    record = ROOT / 'benchmarks' / 'results' / f'adasap_cifar10_{args.record}.jsonl'
+    if args.render:
+        found = read_record(record)
+    else:
+        options = prepare(args.work_dir, args.train, args.test)
+        runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
+        found = run_all(BASE, runs, options, args.work_dir, record, 'accuracy/top1')
+    print(table(found))
+    replace_marked(DOCUMENT, record.stem, table(found))
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,237 @@
+"""Experiments over methods, budgets and seeds that go on where they were killed, and what they found as tables.
+
+One run trains a config with the options of a method, slims the end, and evaluates the slim model clean and under all
+corruptions. A finished run is a line of a record; a run whose line is there is not repeated, one that was killed goes
+on from its last checkpoint and its last finished cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsharp.apis import evaluate_robustness, slim
+from mmsharp.engine.machine import machine, versions
+from mmsharp.errors import MmsharpError
+from mmsharp.files import write_text
+
+ROOT = Path(__file__).parents[1]
+SAM = 'mmsharp.SAMOptimWrapper'
+PACKAGES = ('torch', 'onedl-mmengine', 'onedl-mmdetection', 'onedl-mmpretrain', 'mmsharp')
+ADASAP = {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='AdaSAP')}
+METHODS: dict[str, dict[str, Any]] = {
+    'SGD': {},
+    'SGD, twice the epochs': {},
+    'SAM': {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='SAM')},
+    'ASAM': {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='ASAM')},
+    'AdaSAP': {**ADASAP, 'default_hooks.pruning.type': 'mmsharp.AdaSAPHook'},
+    'MomentumSAM': {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='MomentumSAM')},
+    'AdaSAP, every 5th step': {
+        **ADASAP,
+        'optim_wrapper.policy': dict(type='Periodic', interval=5),
+        'default_hooks.pruning.type': 'mmsharp.AdaSAPHook',
+    },
+    'AdaSAP, LookSAM(5)': {
+        **ADASAP,
+        'optim_wrapper.policy': dict(type='LookSAM', interval=5),
+        'default_hooks.pruning.type': 'mmsharp.AdaSAPHook',
+    },
+}
+"""What a method changes in the config of the baseline, which prunes and trains with SGD."""
+LONGER = 'SGD, twice the epochs'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of an experiment."""
+
+    method: str
+    criterion: str
+    budget: float
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """A name for its folder."""
+        method = ''.join(letter if letter.isalnum() else '_' for letter in self.method)
+        return f'{method}-{self.criterion}-{self.budget}-{self.seed}'
+
+
+def grid(methods: Iterable[str], criteria: Iterable[str], budgets: Iterable[float], seeds: Iterable[int]) -> list[Run]:
+    """All combinations, seed by seed, so that a record that was cut off compares what it has.
+
+    Example:
+        >>> [run.method for run in grid(['SGD', 'SAM'], ['Magnitude'], [0.4], [0])]
+        ['SGD', 'SAM']
+    """
+    methods, criteria, budgets = list(methods), list(criteria), list(budgets)
+    return [
+        Run(method, criterion, budget, seed)
+        for seed in seeds
+        for budget in budgets
+        for criterion in criteria
+        for method in methods
+    ]
+
+
+def configure(base: Path, run: Run, options: Mapping[str, Any]) -> Config:
+    """The config of a run: the baseline's, the options of everybody, those of the method, the budget and the seed."""
+    config = Config.fromfile(base)
+    config.merge_from_dict(dict(options))
+    config.merge_from_dict(METHODS[run.method])
+    hook = config.default_hooks.pruning
+    hook.budget = dict(params=run.budget)
+    hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
+    config.randomness = dict(seed=run.seed)
+    config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
+    if run.method == LONGER:
+        lengthen(config)
+    return config
+
+
+def lengthen(config: Config) -> None:
+    """Twice the epochs, every phase and the decay of the learning rate with them, in place."""
+    config.train_cfg.max_epochs *= 2
+    for name in ('warmup', 'pruning'):
+        if isinstance(config.default_hooks.pruning.get(name), int):
+            config.default_hooks.pruning[name] *= 2
+    for scheduler in config.param_scheduler:
+        for key in ('T_max', 'begin', 'end'):
+            if scheduler.get('by_epoch', True) and key in scheduler:
+                scheduler[key] *= 2
+        if 'milestones' in scheduler:
+            scheduler['milestones'] = [2 * epoch for epoch in scheduler['milestones']]
+
+
+def perform(config: Config, run: Run, work_dir: Path, metric: str) -> dict[str, Any]:
+    """Train, slim and evaluate one run.
+
+    Returns:
+        The line of the record.
+
+    Raises:
+        MmsharpError: The training failed.
+    """
+    folder = work_dir / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / 'config.py'
+    write_text(path, config.pretty_text)
+    last = folder / f'epoch_{config.train_cfg.max_epochs}.pth'
+    clock = folder / 'seconds.json'
+    if not last.is_file():
+        began = time.monotonic()
+        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
+        with open(folder / 'train.log', 'a', encoding='utf-8') as log:
+            failed = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
+        spent = json.loads(clock.read_text()) if clock.is_file() else 0.0
+        write_text(clock, json.dumps(spent + time.monotonic() - began))
+        if failed:
+            raise MmsharpError(f'training of {run} stopped; see {folder / "train.log"}, then start again')
+    report = slim(path, last, folder / 'slim', repeats=5)
+    summary = evaluate_robustness(
+        folder / 'slim' / 'config.py', folder / 'slim' / 'slim.pth', folder / 'robustness', metric=metric, samples=0
+    )
+    scores = summary['scores']
+    return dict(
+        asdict(run),
+        clean=scores['clean'],
+        mpc=scores['mpc'],
+        rpc=scores['rpc'],
+        families=scores['families'],
+        images=summary['images'],
+        parameters=report['slim']['parameters'] / report['dense']['parameters'],
+        macs=report['slim']['macs'] / report['dense']['macs'],
+        train_seconds=json.loads(clock.read_text()),
+        epochs=config.train_cfg.max_epochs,
+        cells=summary['cells'],
+        constants=summary['identity']['constants'],
+        machine=machine(),
+        versions=versions(PACKAGES),
+    )
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The finished runs of a record.
+
+    Raises:
+        MmsharpError: A line is damaged.
+    """
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise MmsharpError(f'{path} has a damaged line ({error}); remove it to repeat its run') from error
+
+
+def run_all(
+    base: Path, runs: Sequence[Run], options: Mapping[str, Any], work_dir: Path, record: Path, metric: str
+) -> list[dict[str, Any]]:
+    """Perform what the record lacks, one after the other, and append each to it."""
+    found = read_record(record)
+    done = {(line['method'], line['criterion'], line['budget'], line['seed']) for line in found}
+    missing = [run for run in runs if (run.method, run.criterion, run.budget, run.seed) not in done]
+    for number, run in enumerate(missing, start=1):
+        print(f'[{number}/{len(missing)}] {run.method}, {run.criterion}, {run.budget}, seed {run.seed}', flush=True)
+        line = perform(configure(base, run, options), run, work_dir, metric)
+        found.append(line)
+        write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
+        print(f'    clean {line["clean"]:.2f}, mPC {line["mpc"]:.2f}, {line["train_seconds"] / 60:.1f} min', flush=True)
+    return found
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Mean and standard deviation over the seeds, per budget, criterion and method, as Markdown."""
+    lines = [
+        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | training time |',
+        '|---|---|---|---:|---:|---:|---:|---:|',
+    ]
+    keys = sorted({(line['budget'], line['criterion']) for line in found}, reverse=True)
+    for budget, criterion in keys:
+        here = [line for line in found if (line['budget'], line['criterion']) == (budget, criterion)]
+        plain = [line['train_seconds'] for line in here if line['method'] == 'SGD']
+        for method in METHODS:
+            lots = [line for line in here if line['method'] == method]
+            if not lots:
+                continue
+            cost = mean(line['train_seconds'] for line in lots) / mean(plain) if plain else None
+            lines.append(
+                f'| {budget:.0%} | {criterion} | {method} | {len(lots)} | {spread(lots, "clean")} | '
+                f'{spread(lots, "mpc")} | {100 * mean(line["rpc"] for line in lots):.1f} % | '
+                f'{"" if cost is None else f"{cost:.2f}x"} |'
+            )
+    return '\n'.join(lines)
+
+
+def spread(lines: Sequence[Mapping[str, Any]], key: str) -> str:
+    """Mean, with the standard deviation where there are several; per cent with two digits, fractions with three.
+
+    Example:
+        >>> spread([dict(mpc=70.0), dict(mpc=72.0)], 'mpc')
+        '71.00 ± 1.41'
+    """
+    values = [float(line[key]) for line in lines]
+    digits = 3 if max(values) <= 1 else 2
+    text = f'{mean(values):.{digits}f}'
+    return f'{text} ± {stdev(values):.{digits}f}' if len(values) > 1 else text
+
+
+def data_folder() -> Path:
+    """What ``MMSHARP_DATA`` names.
+
+    Raises:
+        MmsharpError: It is not set, or no folder.
+    """
+    value = os.environ.get('MMSHARP_DATA')
+    if not value or not os.path.isdir(value):
+        raise MmsharpError(f'MMSHARP_DATA={value!r} names no folder; it holds cifar10/, bccd/ and weights/')
+    return Path(value)

@@ -1,0 +1,118 @@
+"""CIFAR-10 as one folder of pictures per class, with a validation split and, on request, fewer training images."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mmsharp.datasets.complete_folder import appearing_at_once, holds_complete_set
+from mmsharp.errors import MmsharpError
+
+MANIFEST = 'cifar10_folder.json'
+VERSION = 1
+CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+ARCHIVES = ('train_a.zip', 'train_b.zip', 'test.zip')
+
+
+@dataclass(frozen=True)
+class CIFAR10Folder:
+    """What to take, the same number of every class; the images are drawn without replacement.
+
+    Args:
+        train: Training images.
+        val: Validation images, out of the training images too and none of those.
+        test: Test images.
+        seed: Which are drawn.
+
+    Raises:
+        MmsharpError: A number is no multiple of ten, or more than there are.
+    """
+
+    train: int = 45_000
+    val: int = 5_000
+    test: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('train', 'val', 'test'):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < len(CLASSES) or value % len(CLASSES):
+                raise MmsharpError(f'{name}={value!r} is no positive multiple of {len(CLASSES)}')
+        if self.train + self.val > 50_000 or self.test > 10_000:
+            raise MmsharpError(
+                f'train={self.train} and val={self.val}, test={self.test}: CIFAR-10 has 50000 training and 10000 test '
+                'images'
+            )
+
+
+def write_cifar10_folder(
+    source: str | os.PathLike[str], folder: str | os.PathLike[str], settings: CIFAR10Folder
+) -> Iterator[tuple[int, int]]:
+    """Write ``folder/{train,val,test}/<class>/<name>.png``, and yield ``(done, all)`` after every image.
+
+    The pictures are copied byte by byte. The set appears in one step when it is complete.
+
+    Args:
+        source: The folder with ``train_a.zip``, ``train_b.zip`` and ``test.zip``, which hold
+            ``{train,test}/<class>/<name>.png`` (the layout of cyizhuo/CIFAR-10-dataset).
+        folder: Where; must not exist, or hold such a set.
+        settings: What.
+
+    Raises:
+        MmsharpError: An archive is missing or damaged or holds fewer images, or the folder holds something else.
+    """
+    target = Path(folder)
+    manifest = dict(version=VERSION, **asdict(settings))
+    total = settings.train + settings.val + settings.test
+    if holds_complete_set(target, MANIFEST, manifest):
+        yield total, total
+        return
+    archives = [_open(Path(source) / name) for name in ARCHIVES]
+    chosen = _choose(archives, settings)
+    done = 0
+    with appearing_at_once(target, MANIFEST, manifest) as part:
+        for split, images in chosen.items():
+            for archive, name in images:
+                path = part / split / PurePosixPath(name).parent.name / PurePosixPath(name).name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(name))
+                done += 1
+                yield done, total
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MmsharpError(f'archive {str(path)!r} cannot be read: {error}; it comes from CIFAR-10 as PNG') from error
+
+
+def _choose(archives: list[zipfile.ZipFile], settings: CIFAR10Folder) -> dict[str, list[tuple[zipfile.ZipFile, str]]]:
+    """The images of each split, drawn class by class."""
+    found: dict[tuple[str, str], list[tuple[zipfile.ZipFile, str]]] = {}
+    for archive in archives:
+        for name in archive.namelist():
+            parts = PurePosixPath(name).parts
+            if len(parts) == 3 and name.endswith('.png'):
+                found.setdefault((parts[0], parts[1]), []).append((archive, name))
+    generator = np.random.default_rng(settings.seed)
+    chosen: dict[str, list[tuple[zipfile.ZipFile, str]]] = {'train': [], 'val': [], 'test': []}
+    wanted = {'train': (('train', settings.train), ('val', settings.val)), 'test': (('test', settings.test),)}
+    for kind in CLASSES:
+        for part, splits in wanted.items():
+            images = sorted(found.get((part, kind), []), key=lambda item: item[1])
+            order = generator.permutation(len(images))
+            needed = sum(count for _, count in splits) // len(CLASSES)
+            if needed > len(images):
+                raise MmsharpError(f'the archives hold {len(images)} images {part}/{kind}, and {needed} are asked for')
+            start = 0
+            for split, count in splits:
+                share = count // len(CLASSES)
+                chosen[split] += [images[index] for index in sorted(order[start : start + share].tolist())]
+                start += share
+    return chosen

@@ -1,0 +1,94 @@
+"""Experiments compare methods that differ in what they say, and repeat nothing."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import HOOKS
+
+from mmsharp.errors import MmsharpError
+from mmsharp.registry import ASCENTS, POLICIES, build_part
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / 'configs/magnitude/resnet20_cifar10.py'
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+
+@pytest.fixture
+def experiments(monkeypatch):
+    """The module, which stands beside the benchmarks."""
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    yield importlib.import_module('experiments')
+    sys.modules.pop('experiments', None)
+
+
+def _line(run, **values):
+    known = {'clean': 80.0, 'mpc': 60.0, 'rpc': 0.75, 'train_seconds': 100.0}
+    return {**vars(run), **known, **values}
+
+
+def test_every_method_is_the_baseline_but_for_what_it_names(experiments):
+    """Same model, data, optimizer, schedule and phases; parts that can be built; the longer one twice as long."""
+    base = experiments.configure(BASE, experiments.Run('SGD', 'Magnitude', 0.4, 0), {})
+    assert 'ascent' not in base.optim_wrapper
+    for method in experiments.METHODS:
+        config = experiments.configure(BASE, experiments.Run(method, 'Taylor', 0.2, 5), {'load_from': 'weights.pth'})
+        for key in ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator', 'data_preprocessor'):
+            assert config[key] == base[key], (method, key)
+        assert config.optim_wrapper.optimizer == base.optim_wrapper.optimizer
+        assert (config.load_from, config.randomness.seed) == ('weights.pth', 5)
+        hook = config.default_hooks.pruning
+        assert (hook.budget, hook.pruner.criterion.type) == ({'params': 0.2}, 'Taylor')
+        HOOKS.build(hook.copy())
+        factor = 2 if method == experiments.LONGER else 1
+        assert config.train_cfg.max_epochs == factor * base.train_cfg.max_epochs
+        assert hook.warmup == factor * base.default_hooks.pruning.warmup
+        assert config.param_scheduler[0].T_max == config.train_cfg.max_epochs
+        if method.startswith('SGD'):
+            assert 'ascent' not in config.optim_wrapper
+        else:
+            build_part(ASCENTS, config.optim_wrapper.ascent)
+            if 'policy' in config.optim_wrapper:
+                build_part(POLICIES, config.optim_wrapper.policy)
+
+
+def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tmp_path, monkeypatch):
+    """Stopped in the third run, the record has two; started again, two more runs are made."""
+    runs = experiments.grid(['SGD', 'SAM'], ['Magnitude'], [0.4], [0, 1])
+    made = []
+
+    def perform(config, run, work_dir, metric):
+        if len(made) == 2 and 'stopped' not in made:
+            made.append('stopped')
+            raise KeyboardInterrupt
+        made.append(run)
+        return _line(run)
+
+    monkeypatch.setattr(experiments, 'perform', perform)
+    arguments = BASE, runs, {}, tmp_path, tmp_path / 'record.jsonl', 'accuracy/top1'
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run_all(*arguments)
+    assert len(experiments.read_record(tmp_path / 'record.jsonl')) == 2
+    assert len(experiments.run_all(*arguments)) == 4
+    assert [run for run in made if run != 'stopped'] == runs
+
+
+def test_the_table_has_means_spreads_and_the_cost(experiments):
+    """Longhand: 60 and 62 are 61 +- 1.41; 210 seconds are 2.10 times 100."""
+    runs = experiments.grid(['SGD', 'AdaSAP'], ['Magnitude'], [0.4], [0, 1])
+    seconds = {'SGD': 100.0, 'AdaSAP': 210.0}
+    found = [_line(run, mpc=60.0 + 2 * run.seed, train_seconds=seconds[run.method]) for run in runs]
+    rows = experiments.table(found).splitlines()
+    assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 1.00x |'
+    assert rows[3] == '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 2.10x |'
+
+
+def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):
+    """Half a line, named."""
+    path = tmp_path / 'record.jsonl'
+    path.write_text(json.dumps({'method': 'SGD'})[:-3] + '\n')
+    with pytest.raises(MmsharpError, match='damaged line'):
+        experiments.read_record(path)
