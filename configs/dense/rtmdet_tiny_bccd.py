@@ -5,7 +5,7 @@ _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../_base_/robustness/
 
 classes = ('RBC', 'WBC', 'Platelets')
 image_size = (320, 240)
-max_epochs = 40
+max_epochs = 24
 base_lr = 0.002
 
 model = dict(
@@ -60,13 +60,13 @@ test_dataloader = dict(
 val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='area')
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=5, dynamic_intervals=None)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4, dynamic_intervals=None)
 optim_wrapper = dict(optimizer=dict(lr=base_lr), clip_grad=dict(max_norm=35.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=20, end=40, T_max=20, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=12, end=24, T_max=12, convert_to_iter_based=True),
 ]
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=2, save_best='pascal_voc/mAP', rule='greater'))
+default_hooks = dict(checkpoint=dict(interval=4, max_keep_ckpts=2, save_best='pascal_voc/mAP', rule='greater'))
 custom_hooks = [
     dict(
         type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0002, update_buffers=True, priority=49, strict_load=False
