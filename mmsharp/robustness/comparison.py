@@ -83,7 +83,9 @@ def _run(
     grid: Grid,
     metric: str,
 ) -> dict[str, Any]:
-    fresh = summarize(finished, grid, identity, metric)
+    known = summary.get('corruption_errors')
+    is_imagenet = isinstance(known, dict) and known.get('reference') == 'AlexNet'
+    fresh = summarize(finished, grid, identity, metric, is_imagenet)
     return {
         'name': name,
         'folder': str(folder),
@@ -92,6 +94,7 @@ def _run(
         'identity': identity,
         'model': summary.get('model') or {},
         'scores': fresh['scores'],
+        'corruption_errors': fresh['corruption_errors'],
         'cells': fresh['cells'],
     }
 

@@ -32,8 +32,8 @@ def image_id(info: Mapping[str, Any], data_root: str | None = None) -> str:
     """Name an image so that the name is the same on every machine.
 
     ``img_id`` where the dataset has one (VOC, COCO and what follows them), else the file's path relative to
-    ``data_root`` with forward slashes (the bare file name where it does not lie there), else, for datasets that hold
-    arrays, ``sample_idx`` as ``#17``.
+    ``data_root`` with forward slashes (where it does not lie there, its name and that of its folder, which may be its
+    class), else, for datasets that hold arrays, ``sample_idx`` as ``#17``.
 
     Raises:
         KeyError: If the information holds none of the three.
@@ -51,7 +51,7 @@ def image_id(info: Mapping[str, Any], data_root: str | None = None) -> str:
         root = PurePosixPath(data_root.replace('\\', '/')) if data_root else None
         if root is not None and path.is_relative_to(root):
             return path.relative_to(root).as_posix()
-        return path.name
+        return '/'.join(path.relative_to(path.anchor).parts[-2:])
     if info.get('sample_idx') is not None:
         return f'#{info["sample_idx"]}'
     raise KeyError('img_id, img_path or sample_idx')

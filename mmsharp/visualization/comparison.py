@@ -13,6 +13,8 @@ from mmsharp.visualization.page import escape, page, table
 HEAD = ('model', 'parameters', 'MACs', 'latency', 'clean P', 'mPC', 'rPC', 'Δ clean', 'Δ mPC', 'Δ rPC')
 ERRORS = ('mCE', 'relative mCE')
 """Further columns where P is an accuracy: corruption errors relative to the first run's."""
+PUBLISHED = 'mCE to AlexNet'
+"""A further column on ImageNet: the published measure."""
 
 
 def write_comparison(folder: str | Path, comparison: Mapping[str, Any]) -> None:
@@ -34,6 +36,8 @@ def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ratio = difference.get('rpc')
         relative = difference.get('corruption_errors') or dict.fromkeys(('mce', 'relative_mce'))
         errors = [percent_text(relative[key]) for key in ('mce', 'relative_mce')] if _has_errors(comparison) else []
+        if _has_published_errors(comparison):
+            errors.append(percent_text((run.get('corruption_errors') or {}).get('mce')))
         rows.append(
             (
                 run['name'],
@@ -54,11 +58,16 @@ def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def comparison_head(comparison: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns of the table."""
-    return (*HEAD, *ERRORS) if _has_errors(comparison) else HEAD
+    errors = ERRORS if _has_errors(comparison) else ()
+    return (*HEAD, *errors, *((PUBLISHED,) if _has_published_errors(comparison) else ()))
 
 
 def _has_errors(comparison: Mapping[str, Any]) -> bool:
     return any(difference.get('corruption_errors') for difference in comparison['differences'])
+
+
+def _has_published_errors(comparison: Mapping[str, Any]) -> bool:
+    return any(run.get('corruption_errors') for run in comparison['runs'])
 
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ import pytest
 
 from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json
-from mmsharp.robustness import Cell, CellResult, Grid, ResultStore, compare_runs, summarize
+from mmsharp.robustness import SEVERITIES, Cell, CellResult, Grid, ResultStore, compare_runs, load_results, summarize
+from mmsharp.visualization import comparison_text
 
 
 def _write(folder, values, corruptions, severities, seed=0, checkpoint='a'):
@@ -131,3 +132,21 @@ def test_corruption_errors_are_relative_to_the_first_run(tmp_path):
     assert difference['relative_mce'] == pytest.approx((0.7 - 2 * 0.2) / (0.6 - 2 * 0.1))
     first = _write(tmp_path / 'a', _dense, ['fog'], [0, 1])
     assert compare_runs([first, first], ['x', 'y'])['differences'][0]['corruption_errors'] is None
+
+
+def test_on_imagenet_the_published_measure_stands_beside(tmp_path):
+    """Relative to AlexNet, as in each run's own summary; for other data there is none."""
+    grid = Grid.of('benchmark', [0, *SEVERITIES])
+    for name, is_imagenet in (('a', True), ('b', True), ('other', False)):
+        with ResultStore(tmp_path / name, {'seed': 0}) as store:
+            for cell in grid.cells:
+                store.append(CellResult(cell, {'accuracy/top1': 76.0 if cell.is_clean else 40.0}, 10, 1.0))
+            summary = summarize(store.finished, grid, store.identity, is_imagenet=is_imagenet) | {'model': {}}
+            write_json(tmp_path / name / 'summary.json', summary)
+    compared = compare_runs([tmp_path / 'a', tmp_path / 'b'])
+    expected = summarize(load_results(tmp_path / 'b')[1], grid, {}, is_imagenet=True)['corruption_errors']['mce']
+    assert [run['corruption_errors']['mce'] for run in compared['runs']] == [expected, expected]
+    assert 'mCE to AlexNet' in comparison_text(compared)
+    assert f'{100 * expected:.1f}' in comparison_text(compared)
+    other = compare_runs([tmp_path / 'other', tmp_path / 'b'])
+    assert other['runs'][0]['corruption_errors'] is None

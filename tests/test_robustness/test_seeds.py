@@ -32,7 +32,8 @@ def test_every_argument_counts():
         ({'img_id': 0}, None, '0'),
         ({'img_path': '/a/x/b.jpg', 'sample_idx': 3}, '/a', 'x/b.jpg'),
         ({'img_path': 'a\\x\\b.jpg'}, 'a/', 'x/b.jpg'),
-        ({'img_path': '/elsewhere/b.jpg'}, '/a', 'b.jpg'),
+        ({'img_path': '/far/elsewhere/b.jpg'}, '/a', 'elsewhere/b.jpg'),
+        ({'img_path': '/b.jpg'}, '/a', 'b.jpg'),
         ({'sample_idx': 3}, '/a', '#3'),
     ],
 )
