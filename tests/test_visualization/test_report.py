@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mmsharp.robustness import Cell, CellResult, Grid, summarize
-from mmsharp.visualization import SamplePicture, write_report
+from mmsharp.files import write_json
+from mmsharp.robustness import Cell, CellResult, Grid, ResultStore, compare_runs, summarize
+from mmsharp.visualization import SamplePicture, write_comparison, write_report
 
 VOID = {'meta', 'link', 'img', 'br'}
 
@@ -110,18 +111,43 @@ def test_a_subset_is_called_one(tmp_path):
     assert 'not comparable with published' not in _text(tmp_path)
 
 
+def _write_pictured(folder):
+    """A report with a picture in every corruption."""
+    pixels = np.random.RandomState(0).randint(0, 256, (60, 80, 3), dtype=np.uint8)
+    cells = Grid.of('all', [0, 3]).cells
+    write_report(
+        folder / 'page.html', _summary(), [SamplePicture(cell, 'one', pixels, '2 detections') for cell in cells]
+    )
+
+
+def _write_compared(folder):
+    """A comparison of two runs."""
+    for name, scale in (('dense', 1.0), ('slim', 0.9)):
+        summary = _summary(scale=scale)
+        with ResultStore(folder / name, summary['identity']) as store:
+            for cell in summary['cells']:
+                place = Cell(cell['corruption'], cell['severity'])
+                store.append(CellResult(place, {'pascal_voc/mAP': cell['value']}, 10, 1.0))
+        write_json(folder / name / 'summary.json', summary)
+    write_comparison(folder, compare_runs([folder / 'dense', folder / 'slim']))
+    (folder / 'compare.html').rename(folder / 'page.html')
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('chromium') is None, reason='needs chromium')
-def test_a_browser_renders_it_without_errors_or_requests(tmp_path):
-    """Headless Chromium draws the page and logs no error."""
-    write_report(tmp_path / 'report.html', _summary())
+@pytest.mark.parametrize('write', [_write_pictured, _write_compared])
+def test_a_browser_renders_it_without_errors_or_requests(tmp_path, write):
+    """Headless Chromium draws the page, logs no error and asks no host for anything."""
+    write(tmp_path)
     options = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking']
     options += ['--disable-component-update', '--disable-sync', f'--user-data-dir={tmp_path / "profile"}']
-    options += ['--enable-logging=stderr', f'--screenshot={tmp_path / "report.png"}', '--window-size=1300,1400']
-    page = f'file://{tmp_path / "report.html"}'
+    options += ['--enable-logging=stderr', f'--screenshot={tmp_path / "page.png"}', '--window-size=1300,1400']
+    page = f'file://{tmp_path / "page.html"}'
     finished = subprocess.run(['chromium', *options, page], capture_output=True, text=True, check=True, timeout=120)
-    assert (tmp_path / 'report.png').stat().st_size > 50_000
+    assert (tmp_path / 'page.png').stat().st_size > 50_000
     assert 'CONSOLE' not in finished.stderr
+    addresses = _outline(tmp_path / 'page.html').addresses
+    assert all(address.startswith(('data:', '#')) for address in addresses)
 
 
 def _text(folder):
