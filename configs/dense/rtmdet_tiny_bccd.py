@@ -5,7 +5,7 @@ _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../_base_/robustness/
 
 classes = ('RBC', 'WBC', 'Platelets')
 image_size = (320, 240)
-max_epochs = 24
+max_epochs = 12
 base_lr = 0.002
 
 model = dict(
@@ -63,8 +63,8 @@ test_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='
 train_cfg = dict(max_epochs=max_epochs, val_interval=4, dynamic_intervals=None)
 optim_wrapper = dict(optimizer=dict(lr=base_lr), clip_grad=dict(max_norm=35.0))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=12, end=24, T_max=12, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=5, end=12, T_max=7, convert_to_iter_based=True),
 ]
 default_hooks = dict(checkpoint=dict(interval=4, max_keep_ckpts=2, save_best='pascal_voc/mAP', rule='greater'))
 custom_hooks = [
