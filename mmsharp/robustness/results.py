@@ -149,8 +149,14 @@ class ResultStore:
         if self._file is not None:
             if fcntl is not None:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._file.close()
-            self._file = None
+            try:
+                self._file.close()
+            except OSError:
+                # What could not be written is tried again here, and fails again: the first error says more.
+                if error is None:
+                    raise
+            finally:
+                self._file = None
 
     def append(self, result: CellResult) -> None:
         """Write a finished cell and wait until the disk has it.

@@ -79,13 +79,14 @@ def test_another_identity_is_refused_by_name(tmp_path, change, message):
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 def test_a_full_disk_is_reported_with_what_is_kept(tmp_path):
-    """The message says how many cells are safe and which one is not."""
+    """The message says how many cells are safe and which one is not, also where closing the file fails as well."""
     _fill(tmp_path)
-    with open('/dev/full', 'wb', buffering=0) as full, ResultStore(tmp_path, IDENTITY) as store:
+    message = r'No space left.*3 finished cells before fog/4 are kept'
+    with pytest.raises(MmsharpError, match=message), ResultStore(tmp_path, IDENTITY) as store:
         store._file.close()
-        store._file = full
-        with pytest.raises(MmsharpError, match=r'No space left.*3 finished cells before fog/4 are kept'):
-            store.append(_result('fog', 4))
+        store._file = open('/dev/full', 'wb')  # buffered, as the store's own
+        store.append(_result('fog', 4))
+    assert store._file is None
     assert list(load_results(tmp_path)[1]) == [Cell('fog', severity) for severity in (1, 2, 3)]
 
 
