@@ -112,7 +112,7 @@ class CorruptionEvalHook(Hook):
         for cell in self.grid.cells:
             if not cell.is_clean:
                 found = self._evaluate(runner, cell)
-                fill_empty(found, runner.val_evaluator.metrics, clean)
+                fill_empty(found, runner.val_evaluator, clean)
                 values[cell] = found.get(name)
         scores = score(values, self.grid)
         named = {'mPC': scores.mpc, 'rPC': scores.rpc, **scores.families}

@@ -29,7 +29,7 @@ from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.robustness.bad_images import BadImage, find_bad_images, leave_out
 from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
-from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
+from mmsharp.engine.robustness.cell_metrics import check_evaluator, computes_apart, fill_empty, numbers
 from mmsharp.engine.robustness.cell_progress import CellProgress
 from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
 from mmsharp.engine.robustness.config import prepare_config
@@ -117,6 +117,12 @@ class RobustEvaluation:
         else:
             guard_checkpoint(self.runner, os.fspath(checkpoint))
         self.loop: Any = self._build_loop()
+        check_evaluator(self.loop.evaluator, settings.metric)
+        if settings.on_bad_image == 'skip' and computes_apart(self.loop.evaluator):
+            raise MmsharpError(
+                f"on_bad_image 'skip' is not for {type(self.loop.evaluator).__name__}, which remembers where each of its "
+                "data sets begins; evaluate the sets apart, or mend the images and use 'stop'"
+            )
         self.dataset = self.loop.dataloader.dataset
         if len(self.dataset) == 0:
             raise MmsharpError(
@@ -180,7 +186,7 @@ class RobustEvaluation:
             progress.begin(cell, len(self.loop.dataloader))
             began = time.monotonic()
             values = self.evaluate(cell)
-            fill_empty(values, self.loop.evaluator.metrics, sorted(known))
+            fill_empty(values, self.loop.evaluator, sorted(known))
             known.update(values)
             if store is not None:
                 store.append(CellResult(cell, values, len(self.dataset), time.monotonic() - began))

@@ -128,3 +128,46 @@ def test_nothing_left_and_nothing_known_are_refused(robust_data, tmp_path):
         path.write_bytes(b'')
     with pytest.raises(MmsharpError, match='none of the 4 test images can be read'):
         evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='skip')
+
+
+def _several(robust_data, tmp_path):
+    """Two COCO sets in one config, each with a metric of its own, and weights that find something."""
+    roots = [robust_data.write_voc(tmp_path / name, count) for name, count in (('first', 4), ('second', 6))]
+    parts = []
+    for root, count in zip(roots, (4, 6), strict=True):
+        config = robust_data.detector_config(root)
+        parts.append(_coco(config, root, [f'{number:06d}' for number in range(1, count + 1)]))
+    config = Config(parts[0].to_dict())
+    datasets = [part.test_dataloader.dataset.to_dict() for part in parts]
+    config.test_dataloader.dataset = {'type': 'ConcatDataset', 'datasets': datasets}
+    metrics = [part.test_evaluator.to_dict() for part in parts]
+    config.test_evaluator = {'type': 'MultiDatasetsEvaluator', 'metrics': metrics, 'dataset_prefixes': ['A', 'B']}
+    return config, parts, robust_data.write_checkpoint(parts[0], tmp_path / 'detector.pth', steps=40)
+
+
+def test_data_sets_that_are_evaluated_apart_keep_their_values(robust_data, tmp_path):
+    """Each has those of its own evaluation and no others; which is the score has to be said; none is left out of."""
+    config, parts, checkpoint = _several(robust_data, tmp_path)
+    with pytest.raises(MmsharpError, match=r'evaluates A, B apart.*for example A/coco/bbox_mAP'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID)
+    chosen = {'metric': 'B/coco/bbox_mAP', 'samples': 0}
+    with pytest.raises(MmsharpError, match="on_bad_image 'skip' is not for MultiDatasetsEvaluator"):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='skip', **chosen)
+    assert not (tmp_path / 'run/results.jsonl').exists()
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **chosen)
+    evaluate_robustness(parts[1], checkpoint, tmp_path / 'second', ['gaussian_noise'], [0], samples=0)
+    (clean, _), *_ = _values(tmp_path / 'run').values()
+    assert all(name.startswith(('A/', 'B/')) for name in clean)
+    (alone, _), *_ = _values(tmp_path / 'second').values()
+    assert summary['scores']['clean'] == alone['coco/bbox_mAP'] > 0
+
+
+def test_predictions_that_are_only_written_are_no_evaluation(robust_data, tmp_path):
+    """It is said before the first cell, instead of a score of zero."""
+    config = robust_data.detector_config(robust_data.write_voc(tmp_path / 'voc'))
+    config = _coco(config, tmp_path, ['000001', '000002'])
+    config.test_evaluator.update(format_only=True, outfile_prefix=str(tmp_path / 'out'))
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'detector.pth')
+    with pytest.raises(MmsharpError, match='format_only=True writes predictions and computes no metric'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID)
+    assert not (tmp_path / 'run/results.jsonl').exists()
