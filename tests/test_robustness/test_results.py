@@ -81,12 +81,15 @@ def test_another_identity_is_refused_by_name(tmp_path, change, message):
 def test_a_full_disk_is_reported_with_what_is_kept(tmp_path):
     """The message says how many cells are safe and which one is not, also where closing the file fails as well."""
     _fill(tmp_path)
-    message = r'No space left.*3 finished cells before fog/4 are kept'
-    with pytest.raises(MmsharpError, match=message), ResultStore(tmp_path, IDENTITY) as store:
-        store._file.close()
-        store._file = open('/dev/full', 'wb')  # buffered, as the store's own
-        store.append(_result('fog', 4))
-    assert store._file is None
+
+    def append_on_a_full_disk():
+        with ResultStore(tmp_path, IDENTITY) as store:
+            store._file.close()
+            store._file = open('/dev/full', 'wb')  # noqa: SIM115 - closed by the store; buffered, as its own
+            store.append(_result('fog', 4))
+
+    with pytest.raises(MmsharpError, match=r'No space left.*3 finished cells before fog/4 are kept'):
+        append_on_a_full_disk()
     assert list(load_results(tmp_path)[1]) == [Cell('fog', severity) for severity in (1, 2, 3)]
 
 

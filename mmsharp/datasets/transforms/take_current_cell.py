@@ -1,5 +1,6 @@
 """The picture of a grid's current cell, out of arrays of corrupted pictures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ class TakeCurrentCell(BaseTransform):
 
     Required keys: ``img``, ``sample_idx``. Modified: ``img``.
 
+    Whoever takes images out of the dataset, which numbers the others anew, says so with :meth:`keep`.
+
     Args:
         current: The cell.
         arrays: The pictures, RGB, in the order of the dataset.
@@ -25,6 +28,16 @@ class TakeCurrentCell(BaseTransform):
         self.current = current
         self.arrays = arrays
         self.image_order = image_order
+        self._positions: list[int] | None = None
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with a part of the dataset.
+
+        Args:
+            kept: The indices that are left, in their new order, as they were before.
+        """
+        before = self._positions
+        self._positions = [index if before is None else before[index] for index in kept]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Exchange the image; in the clean cell nothing is touched.
@@ -35,7 +48,8 @@ class TakeCurrentCell(BaseTransform):
         cell = self.current.get()
         if not cell.is_clean:
             image = results['img']
-            picture = self.arrays.image(cell, int(results['sample_idx']))
+            index = int(results['sample_idx'])
+            picture = self.arrays.image(cell, index if self._positions is None else self._positions[index])
             if picture.shape != image.shape:
                 raise MmsharpError(f'{self.arrays.root}: pictures of {picture.shape}, images of {image.shape}')
             ordered = picture if self.image_order == 'rgb' else picture[..., ::-1]

@@ -10,8 +10,8 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmsharp.datasets.transforms import CurrentCell, UnreadableImageError
-from mmsharp.engine.pipelines import base_datasets
+from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell, UnreadableImageError
+from mmsharp.engine.pipelines import base_datasets, transforms_of, walk
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.robustness import Cell
 
@@ -84,6 +84,9 @@ def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], i
             raise MmsharpError(f'images of {type(base).__name__} cannot be left out; mend them, or stop at the first')
         if len(kept) < size:
             base.get_subset_(kept)
+            for transform in walk(transforms_of(getattr(base, 'pipeline', None)) or []):
+                if isinstance(transform, TakeCurrentCell):
+                    transform.keep(kept)
     _recount(dataset)
     if len(dataset) + len(gone) != start:
         raise MmsharpError(f'{type(dataset).__name__} repeats images, which cannot be left out; mend them')

@@ -120,8 +120,8 @@ class RobustEvaluation:
         check_evaluator(self.loop.evaluator, settings.metric)
         if settings.on_bad_image == 'skip' and computes_apart(self.loop.evaluator):
             raise MmsharpError(
-                f"on_bad_image 'skip' is not for {type(self.loop.evaluator).__name__}, which remembers where each of its "
-                "data sets begins; evaluate the sets apart, or mend the images and use 'stop'"
+                f"on_bad_image 'skip' is not for {type(self.loop.evaluator).__name__}, which remembers where each of "
+                "its data sets begins; evaluate the sets apart, or mend the images and use 'stop'"
             )
         self.dataset = self.loop.dataloader.dataset
         if len(self.dataset) == 0:

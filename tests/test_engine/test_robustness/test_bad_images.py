@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -115,6 +117,38 @@ def test_concatenated_sets_count_anew(robust_data, tmp_path):
         str(roots[0] / 'square/0.png'),
         str(roots[1] / 'disc/5.png'),
     ]
+
+
+def test_the_images_that_are_left_keep_their_pictures_in_arrays(robust_data, tmp_path):
+    """The arrays hold the clean pictures themselves, so every cell has the values of the clean one."""
+    random = np.random.RandomState(0)
+    labels = [number % 2 for number in range(8)]
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'arrays').mkdir()
+    pictures = []
+    for number, label in enumerate(labels):
+        picture = random.randint(0, 120, (32, 32, 3), dtype=np.uint8)
+        picture[..., label * 2] += 100
+        pictures.append(picture)
+        cv2.imwrite(str(tmp_path / f'images/{number}.png'), picture[..., ::-1])
+    (tmp_path / 'list.txt').write_text(''.join(f'{number}.png {label}\n' for number, label in enumerate(labels)))
+    np.save(tmp_path / 'arrays/labels.npy', np.tile(labels, 5))
+    np.save(tmp_path / 'arrays/fog.npy', np.stack(pictures * 5))
+    config = robust_data.classifier_config(tmp_path / 'images')
+    config.test_dataloader.dataset = {
+        'type': 'CustomDataset',
+        'data_prefix': str(tmp_path / 'images'),
+        'ann_file': str(tmp_path / 'list.txt'),
+        'metainfo': {'classes': robust_data.CLASSES},
+        'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}],
+    }
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth', steps=20)
+    for name in ('1.png', '4.png'):
+        _cut(tmp_path / 'images' / name)
+    skipping = {'corrupted': tmp_path / 'arrays', 'on_bad_image': 'skip', 'samples': 0}
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', 'fog', [0, 1, 5], **skipping)
+    assert summary['images'] == 6
+    assert summary['scores']['clean'] == summary['scores']['mpc'] == 100
 
 
 def test_nothing_left_and_nothing_known_are_refused(robust_data, tmp_path):
