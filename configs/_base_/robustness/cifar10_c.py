@@ -14,5 +14,6 @@ robustness = dict(
         metric='accuracy/top1',
         constants='cifar',
     ),
+    # To choose the best checkpoint by robust/mPC, every validation has to be scored: interval=1.
     hook=dict(interval=10),
 )

@@ -15,5 +15,6 @@ robustness = dict(
         constants='imagenet',
         position='after_crop',
     ),
+    # To choose the best checkpoint by robust/mPC, every validation has to be scored: interval=1.
     hook=dict(interval=10),
 )

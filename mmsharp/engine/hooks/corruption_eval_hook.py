@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from mmengine.runner.amp import autocast
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.engine.robustness.cell_metrics import fill_empty, numbers
+from mmsharp.engine.robustness.cell_metrics import check_evaluator, fill_empty, numbers
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import CorruptionSource, Position, choose_source
 from mmsharp.errors import MmsharpError, deliberate_refusal
@@ -22,10 +23,13 @@ from mmsharp.robustness import (
     Constants,
     Grid,
     OnTheFly,
+    Scores,
     check_order,
     choose_metric,
     score,
 )
+
+PREFIX = 'robust/'
 
 
 @HOOKS.register_module()
@@ -38,11 +42,15 @@ class CorruptionEvalHook(Hook):
     for validation, those are scored. By default one corruption of each family at severity 3: four more passes, a cheap
     and fixed indicator that is no mPC over the benchmark; :func:`mmsharp.apis.evaluate_robustness` measures that.
 
+    Where a validation is not scored, it has no robust values, neither in its metrics nor in the log. That is so between
+    the validations of ``interval``, and where the validation itself has no value, as that of a detector that finds
+    nothing yet; the latter is logged as a warning.
+
     Args:
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
         severities: From 1 to 5; the clean value is the validation's own.
         interval: Score every so many validations, counted from the beginning of training (also after resuming), and
-            the last.
+            the last. Has to be 1 where the best checkpoint is chosen by a robust value.
         seed: Of the corruptions' random numbers, the same at each validation.
         metric: The metric that is averaged; by default as in :func:`mmsharp.robustness.choose_metric`.
         channel_order: See :class:`mmsharp.Corrupt`.
@@ -54,7 +62,8 @@ class CorruptionEvalHook(Hook):
             :func:`mmsharp.apis.evaluate_robustness`.
 
     Raises:
-        MmsharpError: If an argument is out of range, or the run has no validation.
+        MmsharpError: If an argument is out of range. When training begins: if the best checkpoint is chosen by a robust
+            value that validations will lack, or the evaluator computes nothing or no metric that is the score.
 
     Example:
         >>> hook = CorruptionEvalHook(corruptions='noise', severities=(1, 3))
@@ -93,6 +102,28 @@ class CorruptionEvalHook(Hook):
         self.position = position
         self.current = CurrentCell()
         self._placed = False
+        self._set_aside: dict[str, HistoryBuffer] = {}
+
+    def before_train(self, runner: Any) -> None:
+        """Refuse what could only fail at the first validation."""
+        if runner.val_loop is None:
+            return
+        wanted = _best_by(runner)
+        if wanted and self.interval > 1:
+            raise MmsharpError(
+                f'CheckpointHook chooses the best checkpoint by {", ".join(wanted)}, and CorruptionEvalHook scores one '
+                f'validation in {self.interval} (interval={self.interval}), so the others have no such value: set '
+                'interval=1 (robustness.hook.interval, where a base of configs/_base_/robustness adds the hook), or '
+                'choose by another metric'
+            )
+        known = [f'{PREFIX}{name}' for name in _named(score({}, self.grid))]
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise MmsharpError(
+                f'CheckpointHook chooses the best checkpoint by {", ".join(unknown)}, and CorruptionEvalHook computes '
+                f'{", ".join(known)}'
+            )
+        check_evaluator(runner.val_evaluator, self.metric)
 
     def before_val(self, runner: Any) -> None:
         """Put the corruption into the validation pipeline, where it does nothing until a cell is switched on."""
@@ -104,22 +135,53 @@ class CorruptionEvalHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
         """Evaluate the cells and add the scores to ``metrics`` and to the message hub."""
-        if metrics is None or not self._due(runner):
+        if metrics is None:
             return
+        found = self._scores(runner, metrics) if self._due(runner) else {}
+        scalars = runner.message_hub.log_scalars
+        for key in [key for key in scalars if key.startswith(f'val/{PREFIX}')]:
+            # Loggers take the last value of each, which would be an older validation's.
+            self._set_aside[key] = scalars.pop(key)
+        for key, value in found.items():
+            metrics[key] = value
+            if f'val/{key}' in self._set_aside:
+                scalars[f'val/{key}'] = self._set_aside.pop(f'val/{key}')
+            runner.message_hub.update_scalar(f'val/{key}', value)
+        if metrics:
+            # CheckpointHook passes over None and fails where the key is missing; without any metric it does nothing.
+            metrics.update({key: None for key in _best_by(runner) if key not in metrics})
+
+    def after_val(self, runner: Any) -> None:
+        """Give the message hub the history of the values that this validation has not got."""
+        runner.message_hub.log_scalars.update(self._set_aside)
+        self._set_aside = {}
+
+    def _scores(self, runner: Any, metrics: dict[str, Any]) -> dict[str, float]:
+        """The scores that are defined, by name; none, with a warning, where the validation has no value itself."""
         clean = numbers(metrics)
+        filled = dict(clean)
+        fill_empty(filled, runner.val_evaluator, ())
+        if not clean or filled != clean:
+            lacks = ', '.join(sorted(set(filled) - set(clean))) or 'any metric'
+            runner.logger.warning(
+                f'this validation lacks {lacks}, as where nothing is detected; its robustness is not scored'
+            )
+            return {}
         name = choose_metric(clean, self.metric)
         values: dict[Cell, float | None] = {Cell.clean(): clean[name]}
         for cell in self.grid.cells:
             if not cell.is_clean:
                 found = self._evaluate(runner, cell)
                 fill_empty(found, runner.val_evaluator, clean)
-                values[cell] = found.get(name)
-        scores = score(values, self.grid)
-        named = {'mPC': scores.mpc, 'rPC': scores.rpc, **scores.families}
-        for key, value in named.items():
-            if value is not None:
-                metrics[f'robust/{key}'] = value
-                runner.message_hub.update_scalar(f'val/robust/{key}', value)
+                if name not in found:
+                    runner.logger.warning(
+                        f'{name} is a metric of the validation but not of its evaluator on {cell}, which gives '
+                        f'{", ".join(sorted(found)) or "none"}; robustness is not scored'
+                    )
+                    return {}
+                values[cell] = found[name]
+        named = _named(score(values, self.grid))
+        return {f'{PREFIX}{key}': value for key, value in named.items() if value is not None}
 
     def _due(self, runner: Any) -> bool:
         loop = runner._train_loop
@@ -145,3 +207,18 @@ class CorruptionEvalHook(Hook):
             raise MmsharpError(f'cell {cell} stopped: {deliberate_refusal(error)}') from error
         finally:
             self.current.set(Cell.clean())
+
+
+def _named(scores: Scores) -> dict[str, float | None]:
+    """The scores that join the metrics."""
+    return {'mPC': scores.mpc, 'rPC': scores.rpc, **scores.families}
+
+
+def _best_by(runner: Any) -> list[str]:
+    """The robust values that the best checkpoint is chosen by."""
+    found: list[str] = []
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+            names = [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best
+            found += [name for name in names if name.startswith(PREFIX)]
+    return found

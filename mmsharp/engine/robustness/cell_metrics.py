@@ -59,7 +59,7 @@ def check_evaluator(evaluator: Any, wanted: str | None = None) -> None:
     if len(prefixes) > 1 and wanted is None:
         raise MmsharpError(
             f'{type(evaluator).__name__} evaluates {", ".join(prefixes)} apart, and the score is one metric: name it '
-            f'with --metric, for example {_prefixed(evaluator)[0][1]}{_main_name(metrics[0])}'
+            f'(metric, --metric), for example {_prefixed(evaluator)[0][1]}{_main_name(metrics[0])}'
         )
 
 

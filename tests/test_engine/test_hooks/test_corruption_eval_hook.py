@@ -1,12 +1,15 @@
 """Robustness scores join the validation metrics, and training does not notice."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 from mmsharp.apis import evaluate_robustness
@@ -30,6 +33,16 @@ class Recorder(Hook):
 
     def after_val_epoch(self, runner, metrics=None):
         self.seen.append(dict(metrics))
+
+
+class Warned(Hook):
+    """Keeps the warnings of the runner."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def before_train(self, runner):
+        runner.logger.warning = self.texts.append
 
 
 def _train(folder, images, hooks, workers=0, **changes):
@@ -93,15 +106,84 @@ def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(imag
     assert trained.message_hub.get_scalar('val/robust/mPC').current() == last['robust/mPC']
 
 
+BEST = {'checkpoint': {'type': 'CheckpointHook', 'save_best': 'robust/mPC', 'rule': 'greater'}}
+
+
 def test_the_best_checkpoint_can_be_chosen_by_robustness(images, tmp_path):
-    """CheckpointHook finds robust/mPC among the metrics; with interval 2 the second validation alone is scored."""
+    """CheckpointHook finds robust/mPC among the metrics of every validation."""
+    _train(tmp_path / 'best', images, [CorruptionEvalHook('fog', severities=[1])], default_hooks=BEST)
+    assert list((tmp_path / 'best').rglob('best_*mPC*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('save_best', 'interval', 'message'),
+    [
+        ('robust/mPC', 2, r'robust/mPC.*one validation in 2 .*set interval=1.*robustness\.hook\.interval'),
+        (['accuracy/top1', 'robust/fog'], 1, r'by robust/fog, and .* computes robust/mPC, robust/rPC, robust/weather'),
+    ],
+)
+def test_a_checkpoint_cannot_be_chosen_by_what_validations_lack(images, tmp_path, save_best, interval, message):
+    """It is refused before the first step, not after the first epoch."""
+    best = {'checkpoint': {'type': 'CheckpointHook', 'save_best': save_best, 'rule': 'greater'}}
+    hook = CorruptionEvalHook('fog', severities=[1], interval=interval)
+    with pytest.raises(MmsharpError, match=message):
+        _train(tmp_path / 'run', images, [hook], default_hooks=best)
+    assert not list((tmp_path / 'run').rglob('*.pth'))
+
+
+def test_nothing_is_logged_for_validations_that_are_not_scored(images, tmp_path):
+    """With interval 2 of four, two have values, in the metrics and in the log; the history keeps both."""
     recorder = Recorder()
     hook = CorruptionEvalHook('fog', severities=[1], interval=2)
-    _train(tmp_path / 'interval', images, [hook, recorder])
-    assert ['robust/mPC' in metrics for metrics in recorder.seen] == [False, True]
-    best = {'checkpoint': {'type': 'CheckpointHook', 'save_best': 'robust/mPC', 'rule': 'greater'}}
-    _train(tmp_path / 'best', images, [CorruptionEvalHook('fog', severities=[1])], default_hooks=best)
-    assert list((tmp_path / 'best').rglob('best_*mPC*.pth'))
+    cfg = {'train_cfg': {'by_epoch': True, 'max_epochs': 4, 'val_interval': 1}}
+    runner = _train(tmp_path / 'run', images, [hook, recorder], default_hooks={'logger': {'type': 'LoggerHook'}}, **cfg)
+    assert ['robust/mPC' in metrics for metrics in recorder.seen] == [False, True, False, True]
+    (log,) = (tmp_path / 'run').rglob('scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    validations = [line for line in lines if 'accuracy/top1' in line]
+    assert ['robust/mPC' in line for line in validations] == [False, True, False, True]
+    assert len(runner.message_hub.get_scalar('val/robust/mPC').data[0]) == 2
+
+
+class CocoMetric(BaseMetric):
+    """Silent where nothing is found, as MMDetection's of this name: in its first passes here."""
+
+    default_prefix = 'coco'
+
+    def __init__(self, silent, **kwargs):
+        super().__init__(**kwargs)
+        self.silent = silent
+
+    def process(self, data_batch, data_samples):
+        """Keep something."""
+        self.results.extend(data_samples)
+
+    def compute_metrics(self, results):
+        """Nothing, until enough was asked."""
+        self.silent -= 1
+        return {} if self.silent >= 0 else {'bbox_mAP': 0.5}
+
+
+@pytest.mark.parametrize('beside', [[], [{'type': 'Accuracy', 'topk': (1,)}]])
+def test_a_validation_that_found_nothing_does_not_end_training(images, tmp_path, beside):
+    """A warning, no robust values, and a best checkpoint from the next one; whatever the other metrics gave."""
+    recorder = Recorder()
+    warned = []
+    hook = CorruptionEvalHook('fog', severities=[1], metric='coco/bbox_mAP')
+    METRICS.register_module(module=CocoMetric, force=True)
+    try:
+        evaluator = [{'type': 'mmengine.CocoMetric', 'silent': 1}, *beside]
+        watch = Warned(warned)
+        _train(tmp_path / 'run', images, [hook, recorder, watch], val_evaluator=evaluator, default_hooks=BEST)
+    finally:
+        METRICS.module_dict.pop('CocoMetric')
+    message = 'this validation lacks coco/bbox_mAP, as where nothing is detected; its robustness is not scored'
+    assert [text for text in warned if 'robustness' in text] == [message]
+    first, second = recorder.seen
+    assert first.get('robust/mPC') is None
+    assert len(first) == 2 * len(beside)
+    assert second['robust/mPC'] == 0.5
+    assert list((tmp_path / 'run').rglob('best_*mPC*epoch_2.pth'))
 
 
 def test_a_resumed_run_scores_the_same_validations(images, tmp_path):
