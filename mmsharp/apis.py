@@ -29,7 +29,7 @@ from mmsharp.engine.robustness.sources import Position
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
-from mmsharp.pruning import apply_recipe
+from mmsharp.pruning import apply_recipe, count_parameters
 from mmsharp.robustness import (
     Backend,
     ChannelOrder,
@@ -41,7 +41,7 @@ from mmsharp.robustness import (
     compare_runs,
     summarize,
 )
-from mmsharp.visualization import write_report, write_tables
+from mmsharp.visualization import SamplePicture, write_report, write_tables
 
 
 @plain_checkpoints()
@@ -202,7 +202,8 @@ def evaluate_robustness(
         tta: Whether to test with the augmentation that the config describes in ``tta_model`` and ``tta_pipeline``.
 
     Returns:
-        The content of ``summary.json``; in processes other than the first an empty dictionary.
+        The content of ``summary.json``; in processes other than the first an empty dictionary. What could not be
+        measured of the model, or shown of its predictions, is said in ``summary['model']['notes']``.
 
     Raises:
         MmsharpError: For an unknown corruption, missing data, a checkpoint that is unsafe or does not fit, a folder
@@ -229,12 +230,14 @@ def evaluate_robustness(
             built = isinstance(checkpoint, nn.Module)
             summary['checkpoint'] = type(checkpoint).__name__ if built else Path(checkpoint).name  # type: ignore[arg-type]
             summary['source'] = _source(cfg, checkpoint, cfg_options)
-            collate = evaluation.loop.dataloader.collate_fn
-            inputs, image_samples = preprocessed_inputs(evaluation.model, evaluation.dataset, collate)
-            summary['model'] = measure_cost(evaluation.model, inputs, image_samples)
+            summary['model'] = _cost(evaluation)
             write_json(folder / 'summary.json', summary)
             write_tables(folder, summary, finished)
-            pictures = take_samples(evaluation, grid, samples)
+            pictures, reason = _pictures(evaluation, grid, samples)
+            if reason is not None:
+                notes = [*filter(None, [summary['model'].get('notes')]), reason]
+                summary['model'] = {**summary['model'], 'notes': '; '.join(notes)}
+                write_json(folder / 'summary.json', summary)
         finally:
             evaluation.close()
     write_report(folder / 'report.html', summary, pictures)
@@ -274,6 +277,26 @@ def compare_robustness(
     for run, cost in zip(runs, costs, strict=True):
         run['model'] = {**run['model'], 'latency_ms': cost['latency_ms']}
     return comparison
+
+
+def _cost(evaluation: RobustEvaluation) -> dict[str, Any]:
+    """As :func:`measure_cost`; where the model gets no single image that could be timed, its parameters and why."""
+    model = evaluation.model
+    try:
+        collate = evaluation.loop.dataloader.collate_fn
+        inputs, image_samples = preprocessed_inputs(model, evaluation.dataset, collate)
+        return measure_cost(model, inputs, image_samples)
+    except Exception as error:  # data sets are free in what an item is; the evaluation stands without this
+        unknown = dict.fromkeys(('macs', 'latency_ms', 'input_shape'))
+        return {'parameters': count_parameters(model), **unknown, 'notes': f'not measured: {one_line(error)}'}
+
+
+def _pictures(evaluation: RobustEvaluation, grid: Grid, count: int) -> tuple[list[SamplePicture], str | None]:
+    """As :func:`take_samples`, or no picture and why there is none."""
+    try:
+        return take_samples(evaluation, grid, count), None
+    except Exception as error:  # predictions come in many forms; summary, tables and report stand without pictures
+        return [], f'no pictures: {one_line(error)}'
 
 
 def _source(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from mmsharp.engine.robustness.evaluation import RobustEvaluation
+from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, Grid, image_id
 from mmsharp.visualization import Detection, SamplePicture, paint_boxes, paint_label
 
@@ -76,14 +77,43 @@ def paint(pixels: np.ndarray, prediction: Any, classes: Any, threshold: float) -
         scale = np.tile(np.asarray(prediction.metainfo.get('scale_factor', (1.0, 1.0)), dtype=float)[:2], 2)
         detections = [
             Detection(tuple((box * scale).tolist()), name(int(label)), float(score), int(label))
-            for box, label, score in zip(boxes.numpy(), instances.labels, instances.scores, strict=True)
+            for box, label, score in zip(upright(boxes.numpy()), instances.labels, instances.scores, strict=True)
             if score >= threshold
         ]
         return paint_boxes(pixels, detections), f'{len(detections)} detections'
     if 'pred_label' in prediction:
-        label = int(prediction.pred_label.flatten()[0])
-        score = float(prediction.pred_score.max()) if 'pred_score' in prediction else None
-        truth = int(prediction.gt_label.flatten()[0]) if 'gt_label' in prediction else None
-        text = name(label) if score is None else f'{name(label)} {score:.2f}'
-        return paint_label(pixels, right=None if truth is None else truth == label), text
+        labels = prediction.pred_label.flatten().tolist()
+        truth = set(prediction.gt_label.flatten().tolist()) if 'gt_label' in prediction else None
+        text = ', '.join(name(label) for label in labels) or 'no label'
+        if 'pred_score' in prediction and len(labels) == 1:
+            text += f' {float(prediction.pred_score.max()):.2f}'
+        return paint_label(pixels, right=None if truth is None else truth == set(labels)), text
     return pixels, ''
+
+
+def upright(boxes: np.ndarray) -> np.ndarray:
+    """The upright boxes (left, top, right, bottom) around boxes of any of three kinds.
+
+    Args:
+        boxes: One in a row: left, top, right, bottom; or rotated ones of centre, width, height and angle in radians; or
+            the four corners of quadrilaterals, each x and y.
+
+    Raises:
+        MmsharpError: Rows of another length.
+
+    Example:
+        >>> upright(np.array([[10.0, 20.0, 8.0, 4.0, np.pi / 2]])).round(3).tolist()
+        [[8.0, 16.0, 12.0, 24.0]]
+    """
+    width = boxes.shape[-1]
+    if width == 4:
+        return boxes
+    if width == 5:
+        x, y, w, h, angle = boxes.T
+        cosine, sine = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+        half_w, half_h = (w * cosine + h * sine) / 2, (w * sine + h * cosine) / 2
+        return np.stack([x - half_w, y - half_h, x + half_w, y + half_h], axis=-1)
+    if width == 8:
+        corners = boxes.reshape(-1, 4, 2)
+        return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
+    raise MmsharpError(f'boxes of {width} numbers cannot be painted; known are boxes of 4, 5 and 8')
