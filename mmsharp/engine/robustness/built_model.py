@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -15,9 +18,18 @@ from torch import nn
 
 from mmsharp.errors import MmsharpError
 
+ADDRESS = re.compile(r' at 0x[0-9a-f]+')
+"""Where an object lies in memory, which some parts print."""
+DEPTH = 4
+"""How deep settings are looked into: ``test_cfg`` of a two-stage detector has dictionaries in dictionaries."""
+
 
 def model_sha256(model: nn.Module) -> str:
-    """Hash the names, shapes and values of everything in a model's state.
+    """Hash what a model computes with: its state, its parts, and the settings that they hold.
+
+    Everything in its state and its buffers counts, by name, shape and values; the types of its parts and how they
+    print; and what they keep as plain values, such as ``test_cfg``, strides and thresholds, also in the coders and
+    generators of a detector. Code does not count: a method that was exchanged goes unnoticed.
 
     Example:
         >>> layer = nn.Linear(2, 2)
@@ -27,12 +39,50 @@ def model_sha256(model: nn.Module) -> str:
         False
     """
     digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in (*model.state_dict().items(), *model.named_buffers()):
         digest.update(name.encode())
         if isinstance(value, torch.Tensor):
-            digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(_bytes(value))
+    digest.update(ADDRESS.sub('', repr(model)).encode())
+    for name, part in model.named_modules():
+        digest.update(f'{name} {_type(part)} {_settings(part, DEPTH)}'.encode())
     return digest.hexdigest()
+
+
+def _bytes(value: torch.Tensor) -> bytes:
+    content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return f'{value.dtype} {tuple(value.shape)}'.encode() + content
+
+
+def _type(value: object) -> str:
+    return f'{type(value).__module__}.{type(value).__qualname__}'
+
+
+def _settings(holder: object, depth: int) -> list[tuple[str, Any]]:
+    """What an object keeps under public names, sorted; not a model's mode, which is switched for the test."""
+    names = sorted(name for name in vars(holder) if not name.startswith('_') and name != 'training')
+    return [(name, _plain(vars(holder)[name], depth)) for name in names]
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A value in types that print as what they are; ``None`` for what is not looked into."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(_bytes(value)).hexdigest()
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist())
+    if depth == 0 or isinstance(value, (nn.Module, Config)):
+        return None  # modules are visited by themselves; a whole config is how the model was built
+    if isinstance(value, dict):
+        return sorted(f'{key!r}: {_plain(item, depth - 1)}' for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(str(_plain(item, depth - 1)) for item in value)
+    if hasattr(value, '__dict__') and not callable(value):
+        return [_type(value), *_settings(value, depth - 1)]
+    return None
 
 
 def without_hooks(cfg: Config) -> None:
