@@ -203,8 +203,10 @@ class ResultStore:
         if differences and not self.finished:
             write_json(path, self.identity)
         elif differences:
+            left_out = any(line.startswith('left_out: ') for line in differences)
+            hint = 'An image that cannot be read in one cell is left out of all, the finished ones too. ' * left_out
             raise MmsharpError(
-                f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. '
+                f'{self.folder} holds results of another evaluation: {"; ".join(differences)}. {hint}'
                 'Choose another --work-dir, or remove the folder if its results are no longer needed'
             )
 

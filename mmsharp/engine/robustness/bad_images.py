@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS
@@ -13,7 +14,9 @@ from tqdm import tqdm
 from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell, UnreadableImageError
 from mmsharp.engine.pipelines import base_datasets, transforms_of, walk
 from mmsharp.errors import MmsharpError, deliberate_refusal
+from mmsharp.files import read_json, write_json
 from mmsharp.robustness import Cell
+from mmsharp.robustness.results import identity_digest
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,18 @@ class BadImage:
         return {key: value for key, value in asdict(self).items() if key != 'index'}
 
 
+Scan = dict[str, list[BadImage]]
+"""The images that cannot be read, for every cell that was read, by its name."""
+
+
 def find_bad_images(
-    dataset: Any, current: CurrentCell, cells: Iterable[Cell], workers: int = 0, show: bool = True
-) -> list[BadImage]:
+    dataset: Any,
+    current: CurrentCell,
+    cells: Iterable[Cell],
+    workers: int = 0,
+    show: bool = True,
+    part: tuple[int, int] = (0, 1),
+) -> Scan:
     """Read every image in every given cell through the pipeline of a dataset.
 
     Args:
@@ -41,22 +53,79 @@ def find_bad_images(
         cells: Which to read; for corruptions that are computed the clean one says it all.
         workers: Processes that read.
         show: Whether to show how far it is.
-
-    Returns:
-        The images that cannot be read, each once, in the order of the dataset.
+        part: Which of how many parts of the dataset to read; the parts are of one size.
     """
-    bad: dict[int, BadImage] = {}
+    found: Scan = {}
+    indices = range(part[0], len(dataset), part[1])
     try:
         for cell in cells:
             current.set(cell)
-            loader = DataLoader(_Readable(dataset), batch_size=None, num_workers=workers)
+            loader = DataLoader(_Readable(dataset, indices), batch_size=None, num_workers=workers)
             bar = tqdm(loader, f'reading images, {cell}', leave=False, disable=not show)
-            for index, found in enumerate(bar):
-                if found is not None:
-                    bad.setdefault(index, BadImage(index, found[0], str(cell), found[1]))
+            found[str(cell)] = [
+                BadImage(index, image=bad[0], cell=str(cell), reason=bad[1])
+                for index, bad in zip(indices, bar, strict=True)
+                if bad is not None
+            ]
     finally:
         current.set(Cell.clean())
+    return found
+
+
+def all_bad_images(scan: Scan) -> list[BadImage]:
+    """The images that cannot be read in any cell of a scan, each once, in the order of the dataset.
+
+    Example:
+        >>> scan = {'fog/1': [BadImage(7, 'b.png', 'fog/1', 'torn')], 'fog/2': [BadImage(3, 'a.png', 'fog/2', 'torn')]}
+        >>> [bad.image for bad in all_bad_images(scan)]
+        ['a.png', 'b.png']
+    """
+    bad: dict[int, BadImage] = {}
+    for found in scan.values():
+        for image in found:
+            bad.setdefault(image.index, image)
     return [bad[index] for index in sorted(bad)]
+
+
+class ScanFile:
+    """What was found unreadable, kept in the results folder, so that not every start reads all images anew.
+
+    Args:
+        path: The file.
+        identity: What the images depend on; a scan of others is not used.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.digest = identity_digest(identity)
+
+    def load(self, dataset: Any, current: CurrentCell) -> Scan:
+        """The scan, as long as what could not be read then cannot be read now; else an empty one."""
+        try:
+            content = read_json(self.path, 'it is made anew')
+            if content['identity'] != self.digest:
+                return {}
+            scan = {cell: [BadImage(**image) for image in found] for cell, found in content['cells'].items()}
+            cells = {cell: _cell(cell) for cell in scan}
+        except (MmsharpError, KeyError, TypeError, ValueError, AttributeError):
+            return {}
+        try:
+            for name, found in scan.items():
+                current.set(cells[name])
+                if any(_Readable(dataset, [image.index])[0] is None for image in found):
+                    return {}
+        finally:
+            current.set(Cell.clean())
+        return scan
+
+    def save(self, scan: Scan) -> None:
+        """Keep a scan."""
+        cells = {cell: [asdict(image) for image in found] for cell, found in scan.items()}
+        write_json(self.path, {'identity': self.digest, 'cells': cells})
+
+    def forget(self) -> None:
+        """Let the next start read all images: one that could be read could not any more."""
+        self.path.unlink(missing_ok=True)
 
 
 def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], indices: Sequence[int]) -> None:
@@ -98,21 +167,35 @@ def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], i
 
 
 class _Readable(Dataset[tuple[str, str] | None]):
-    """For each image of a dataset ``None``, or its path and what is wrong with it."""
+    """For each chosen image of a dataset ``None``, or its path and what is wrong with it."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset = dataset
+        self.indices = indices
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[str, str] | None:
+        chosen = self.indices[index]
         try:
-            self.dataset[index]
+            self.dataset[chosen]
         except UnreadableImageError as error:
-            path = str(self.dataset.get_data_info(index).get('img_path', index))
+            path = str(self.dataset.get_data_info(chosen).get('img_path', chosen))
             return path, deliberate_refusal(error) or str(error)
         return None
+
+
+def _cell(text: str) -> Cell:
+    """The cell of a name.
+
+    Raises:
+        ValueError: It is no such name.
+    """
+    if text == str(Cell.clean()):
+        return Cell.clean()
+    corruption, _, severity = text.partition('/')
+    return Cell(corruption, int(severity))
 
 
 def _recount(dataset: Any) -> None:

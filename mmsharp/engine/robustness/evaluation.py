@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
@@ -27,7 +27,7 @@ from mmsharp.engine.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.config import check_data
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.inner_model import inner_model
-from mmsharp.engine.robustness.bad_images import BadImage, find_bad_images, leave_out
+from mmsharp.engine.robustness.bad_images import BadImage, Scan, ScanFile, all_bad_images, find_bad_images, leave_out
 from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
 from mmsharp.engine.robustness.cell_metrics import check_evaluator, computes_apart, fill_empty, numbers
 from mmsharp.engine.robustness.cell_progress import CellProgress
@@ -52,6 +52,8 @@ from mmsharp.robustness import (
 )
 
 Item = TypeVar('Item')
+SCAN = 'unreadable.json'
+"""In the results folder: which images could not be read, with ``on_bad_image='skip'``."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class RobustEvaluation:
     Args:
         cfg: A config of MMDetection or MMPretrain, or any MMEngine config with a test loop; it is not changed.
         checkpoint: The weights, which have to fit, or a built model, which is tested as it is.
-        work_dir: For the runner's log.
+        work_dir: For the runner's log, and what is known of images that cannot be read.
         settings: Seed, metric and the handling of channels and pipeline.
 
     Raises:
@@ -102,7 +104,9 @@ class RobustEvaluation:
         self.config_sha256 = config_sha256(self.cfg)
         if settings.classwise:
             ask_for_classes(self.cfg)
+        self.folder = Path(work_dir)
         self.left_out: list[BadImage] = []
+        self._scan: ScanFile | None = None
         if isinstance(checkpoint, nn.Module):
             without_hooks(self.cfg)
             self.weights_sha256 = model_sha256(checkpoint)
@@ -158,6 +162,9 @@ class RobustEvaluation:
     def prepare(self, grid: Grid) -> None:
         """Be ready for the cells of a grid; with ``on_bad_image='skip'``, find and leave out what cannot be read.
 
+        What was found is kept in the results folder, so that a later start reads the cells alone that are new. An image
+        that is left out stays so for every later grid in the folder.
+
         Raises:
             MmsharpError: The source of the corrupted images lacks cells or images, or nothing can be read.
         """
@@ -176,7 +183,7 @@ class RobustEvaluation:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
                 metric is not computed. Finished cells are kept.
         """
-        pending = _shared([cell for cell in grid.cells if store is None or cell not in store.finished])
+        pending = _from_first([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
         self.runner.register_hook(progress)
         known: set[str] = set()
@@ -216,6 +223,8 @@ class RobustEvaluation:
             message = deliberate_refusal(error)
             if message is None:
                 raise
+            if self._scan is not None:
+                self._scan.forget()
             raise MmsharpError(
                 f'cell {cell} stopped: {message}. Finished cells are kept; mend the cause and start again'
             ) from error
@@ -223,12 +232,22 @@ class RobustEvaluation:
         return {**numbers(metrics), **class_values(metrics, classes or ())}
 
     def _leave_out_bad_images(self, grid: Grid) -> None:
-        """The first process reads, all leave out."""
-        cells = self.source.cells_to_read(grid)
-        workers = int(self.cfg.test_dataloader.get('num_workers', 0))
-        first = is_main_process()
-        bad = find_bad_images(self.dataset, self.current, cells, workers) if first else []
-        self.left_out = _shared(bad)
+        """Each process reads its part of the images, in the cells that were not read before; all leave out."""
+        self._scan = ScanFile(self.folder / SCAN, self.identity())
+        known: Scan = _from_first(self._scan.load(self.dataset, self.current) if is_main_process() else {})
+        wanted = {str(cell): cell for cell in self.source.cells_to_read(grid)}
+        missing = [cell for name, cell in wanted.items() if name not in known]
+        if missing:
+            workers = int(self.cfg.test_dataloader.get('num_workers', 0))
+            part = get_rank(), get_world_size()
+            parts = all_gather_object(
+                find_bad_images(self.dataset, self.current, missing, workers, is_main_process(), part)
+            )
+            known.update({str(cell): [bad for found in parts for bad in found[str(cell)]] for cell in missing})
+            if is_main_process():
+                self._scan.save(known)
+        rest = [name for name in known if name not in wanted]
+        self.left_out = all_bad_images({name: known[name] for name in (*wanted, *rest)})
         if self.left_out:
             sampler = self.cfg.test_dataloader.sampler
             metrics = self.loop.evaluator.metrics
@@ -270,8 +289,8 @@ def _without_empty_result_errors() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-def _shared(items: list[Item]) -> list[Item]:
-    """The first process's list, in every process."""
-    holder = [items]
+def _from_first(item: Item) -> Item:
+    """The first process's, in every process."""
+    holder = [item]
     broadcast_object_list(holder, src=0)
     return holder[0]

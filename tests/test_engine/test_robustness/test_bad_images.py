@@ -6,10 +6,17 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmsharp.apis import evaluate_robustness
+from mmsharp.datasets.transforms import CurrentCell
+from mmsharp.engine.robustness import evaluation
+from mmsharp.engine.robustness.bad_images import find_bad_images
+from mmsharp.engine.robustness.placement import place_corruption
+from mmsharp.engine.robustness.sources import choose_source
+from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import load_results
+from mmsharp.robustness import Cell, Grid, OnTheFly, load_results
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -98,7 +105,7 @@ def test_a_mended_image_is_not_mixed_with_the_cells_without_it(robust_data, tmp_
     evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **skipping)
     assert (tmp_path / 'run/results.jsonl').read_bytes() == lines
     victim.write_bytes(whole)
-    with pytest.raises(MmsharpError, match=r'images: was 11, is 12.*left_out'):
+    with pytest.raises(MmsharpError, match=r'images: was 11, is 12.*left_out.*left out of all, the finished ones too'):
         evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, **skipping)
 
 
@@ -205,3 +212,84 @@ def test_predictions_that_are_only_written_are_no_evaluation(robust_data, tmp_pa
     with pytest.raises(MmsharpError, match='format_only=True writes predictions and computes no metric'):
         evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID)
     assert not (tmp_path / 'run/results.jsonl').exists()
+
+
+@pytest.fixture
+def tree(robust_data, tmp_path):
+    """A tree of two corruptions, in the second of which a picture is torn: config, checkpoint and tree."""
+    config = robust_data.classifier_config(robust_data.write_class_folders(tmp_path / 'images'))
+    init_default_scope('mmpretrain')
+    list(write_tree(config, tmp_path / 'tree', Grid.of(['snow', 'fog'], [1]), TreeSettings()))
+    _cut(tmp_path / 'tree/fog/1/disc/3.png')
+    return config, robust_data.write_checkpoint(config, tmp_path / 'classifier.pth'), tmp_path / 'tree'
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The cells in which all images were read, in order."""
+    cells = []
+
+    def find(dataset, current, wanted, *rest):
+        cells.extend(str(cell) for cell in wanted)
+        return find_bad_images(dataset, current, wanted, *rest)
+
+    monkeypatch.setattr(evaluation, 'find_bad_images', find)
+    return cells
+
+
+def test_images_are_read_once_per_cell_and_folder(tree, read, tmp_path):
+    """A start that finds nothing new to do reads nothing; a smaller grid leaves out what the larger one did."""
+    config, checkpoint, folder = tree
+    arguments = config, checkpoint, tmp_path / 'run'
+    skipping = {'corrupted': folder, 'samples': 0, 'on_bad_image': 'skip'}
+    summary = evaluate_robustness(*arguments, ['snow', 'fog'], [0, 1], **skipping)
+    assert read == ['clean', 'snow/1', 'fog/1']
+    lines = (tmp_path / 'run/results.jsonl').read_bytes()
+    assert evaluate_robustness(*arguments, ['snow', 'fog'], [0, 1], **skipping)['left_out'] == summary['left_out']
+    assert evaluate_robustness(*arguments, 'snow', [0, 1], **skipping)['images'] == 11
+    assert read == ['clean', 'snow/1', 'fog/1']
+    assert (tmp_path / 'run/results.jsonl').read_bytes() == lines
+    (tmp_path / 'run/unreadable.json').write_text('{')
+    evaluate_robustness(*arguments, 'fog', [0, 1], **skipping)
+    assert read[3:] == ['clean', 'fog/1']
+
+
+def test_a_grid_may_grow_by_cells_that_can_be_read(tree, read, tmp_path):
+    """The new cells alone are read; one with another torn picture says why it does not go with the finished ones."""
+    config, checkpoint, folder = tree
+    arguments = config, checkpoint, tmp_path / 'run'
+    skipping = {'corrupted': folder, 'samples': 0, 'on_bad_image': 'skip'}
+    evaluate_robustness(*arguments, 'snow', [0], **skipping)
+    evaluate_robustness(*arguments, 'snow', [0, 1], **skipping)
+    assert read == ['clean', 'snow/1']
+    with pytest.raises(MmsharpError, match=r'left_out: was \[\], is .*left out of all, the finished ones too'):
+        evaluate_robustness(*arguments, ['snow', 'fog'], [0, 1], **skipping)
+
+
+def test_an_image_that_is_torn_later_is_found_by_the_next_start(robust_data, read, tmp_path):
+    """What was read before is not trusted any more once an image fails."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    config = robust_data.classifier_config(images)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth')
+    arguments = config, checkpoint, tmp_path / 'run', 'fog'
+    skipping = {'samples': 0, 'on_bad_image': 'skip'}
+    evaluate_robustness(*arguments, [0], **skipping)
+    _cut(images / 'disc/3.png')
+    with pytest.raises(MmsharpError, match=r'cell fog/1 stopped: cannot read image .*3\.png'):
+        evaluate_robustness(*arguments, [0, 1], **skipping)
+    with pytest.raises(MmsharpError, match='images: was 12, is 11'):
+        evaluate_robustness(*arguments, [0, 1], **skipping)
+    assert read == ['clean', 'clean']
+
+
+def test_parts_are_read_apart(tree):
+    """Two processes read half of the images each, and find what one does."""
+    config, _, folder = tree
+    init_default_scope('mmpretrain')
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    current, cells = CurrentCell(), [Cell.clean(), Cell('fog', 1)]
+    place_corruption(dataset, current, choose_source(folder, OnTheFly()))
+    whole = find_bad_images(dataset, current, cells, show=False)
+    assert [bad.index for bad in whole['fog/1']] == [3]
+    halves = [find_bad_images(dataset, current, cells, show=False, part=(rank, 2)) for rank in (0, 1)]
+    assert {cell: halves[0][cell] + halves[1][cell] for cell in whole} == whole
