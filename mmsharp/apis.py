@@ -197,7 +197,8 @@ def evaluate_robustness(
             ``tools/dataset_converters/corrupt_dataset.py`` wrote. The clean pass reads the test set itself. With a
             tree, ``position='after_crop'`` leaves resize and crop out, since its pictures have been through them.
         on_bad_image: ``'stop'`` ends at the first image that cannot be read. ``'skip'`` reads all of them before the
-            first cell, leaves those that cannot be read out of every cell, and lists them in the summary.
+            first cell, once per ``work_dir`` and cell, leaves those that cannot be read out of every cell, and lists
+            them in the summary; not with evaluators that tell data sets apart.
         classwise: Whether to keep the values of every class, of ``CocoMetric``, ``VOCMetric`` or ``Accuracy``.
         tta: Whether to test with the augmentation that the config describes in ``tta_model`` and ``tta_pipeline``.
 

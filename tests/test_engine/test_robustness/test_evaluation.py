@@ -123,24 +123,38 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_values(classifie
     assert _values(tmp_path / 'killed') == _values(tmp_path / 'whole')
 
 
-def test_two_processes_give_the_values_of_one(classifier, tmp_path):
-    """With the pytorch launcher and gloo the first process alone writes, and the values are those of one process."""
+def _in_two_processes(*arguments, **keywords):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     group = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
-    processes = [
-        _in_child(
-            {**group, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
-            *(*classifier, tmp_path / 'two', ['glass_blur', 'impulse_noise'], [0, 5]),
-            launcher='pytorch',
-        )
-        for rank in range(2)
-    ]
+    environments = [{**group, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
+    processes = [_in_child(environment, *arguments, launcher='pytorch', **keywords) for environment in environments]
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    evaluate_robustness(*classifier, tmp_path / 'one', ['glass_blur', 'impulse_noise'], [0, 5], samples=0)
+
+
+def test_two_processes_give_the_values_of_one(classifier, tmp_path):
+    """With the pytorch launcher and gloo the first process alone writes, and the values are those of one process."""
+    grid = ['glass_blur', 'impulse_noise'], [0, 5]
+    _in_two_processes(*classifier, tmp_path / 'two', *grid)
+    evaluate_robustness(*classifier, tmp_path / 'one', *grid, samples=0)
+    assert _values(tmp_path / 'two') == _values(tmp_path / 'one')
+
+
+def test_two_processes_leave_out_what_one_does(robust_data, classifier, tmp_path):
+    """Each reads half of the images; both leave out what either of them could not read."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    config = robust_data.classifier_config(images)
+    for name in ('disc/1.png', 'square/2.png'):
+        (images / name).write_bytes((images / name).read_bytes()[:300])
+    arguments = (config, classifier[1]), ('fog', [0, 5])
+    _in_two_processes(*arguments[0], tmp_path / 'two', *arguments[1], on_bad_image='skip')
+    summary = evaluate_robustness(*arguments[0], tmp_path / 'one', *arguments[1], samples=0, on_bad_image='skip')
+    assert summary['images'] == 10
+    found = [json.loads((tmp_path / name / 'summary.json').read_text())['left_out'] for name in ('two', 'one')]
+    assert found[0] == found[1]
     assert _values(tmp_path / 'two') == _values(tmp_path / 'one')
 
 
