@@ -87,6 +87,10 @@ class CorruptedTree:
         """Find the images of a data set in the tree.
 
         The one is taken that has the same name, whatever its suffix, and as many of the same folders above it as any.
+        Folders that only the tree has, as the classes of ImageNet-C have for a flat folder of validation images, are
+        accepted where they cannot mislead: every image has to do without the same number of them, no folder of the tree
+        may be called as the image's own, and images from several folders have to share the last one. The time is linear
+        in the number of images and files.
 
         Args:
             images: Paths of a data set, absolute or not.
@@ -97,20 +101,35 @@ class CorruptedTree:
         Raises:
             MmsharpError: Images are missing in the tree, or cannot be told apart; some are named.
         """
-        by_name: dict[str, list[str]] = defaultdict(list)
+        ends: set[tuple[str, ...]] = set()
+        held: dict[tuple[str, ...], tuple[str, int]] = {}
         for file in self.files:
-            by_name[PurePath(file).stem].append(file)
+            folders = PurePath(file).parts[:-1]
+            for end in _ends(folders):
+                ends.add(end)
+                first, count = held.get((*end, PurePath(file).stem), (file, 0))
+                held[(*end, PurePath(file).stem)] = first, count + 1
         found: dict[str, str] = {}
+        surplus: dict[str, int] = {}
         missing: list[str] = []
         ambiguous: list[str] = []
+        bare: list[str] = []
+        depth = max(map(len, ends), default=0)
         for image in images:
-            candidates = by_name.get(PurePath(image).stem, [])
-            shared = [_shared_parts(image, candidate) for candidate in candidates]
-            best = [candidate for candidate, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
-            if len(best) == 1:
-                found[image] = best[0]
-            else:
-                (ambiguous if best else missing).append(image)
+            path = PurePath(image)
+            known = [end for end in _ends(path.parts[:-1], depth) if end in ends]
+            end = next((end for end in known if (*end, path.stem) in held), None)
+            if end is None or len(end) < len(known[0]):
+                missing.append(image)
+                continue
+            file, count = held[(*end, path.stem)]
+            if count > 1:
+                ambiguous.append(image)
+                continue
+            found[image] = file
+            surplus[image] = file.count('/') - len(end)
+            if surplus[image] and not end:
+                bare.append(image)
         if missing:
             raise MmsharpError(
                 f'{len(missing)} of {len(images)} test images are not in {str(self.root)!r}, for example '
@@ -120,6 +139,14 @@ class CorruptedTree:
             raise MmsharpError(
                 f'images of the same name cannot be told apart in {str(self.root)!r}, for example '
                 f'{", ".join((ambiguous or _doubled(found))[:SHOWN])}; their folders have to have the same names there'
+            )
+        elsewhere = bare if len({PurePath(image).parent for image in images}) > 1 else []
+        least = min(surplus.values(), default=0)
+        elsewhere = elsewhere or [image for image, number in surplus.items() if number > least]
+        if elsewhere:
+            raise MmsharpError(
+                f'{len(elsewhere)} of {len(images)} test images have their name in {str(self.root)!r}, but in other '
+                f'folders, for example {elsewhere[0]} as {found[elsewhere[0]]}; is it a tree of another data set?'
             )
         return found
 
@@ -160,21 +187,16 @@ def _cell_folders(root: Path) -> dict[Cell, Path]:
 def _image_files(folder: Path) -> list[str]:
     return sorted(
         os.path.relpath(os.path.join(where, name), folder).replace(os.sep, '/')
-        for where, _, names in os.walk(folder)
+        for where, _, names in os.walk(folder, followlinks=True)
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES)
     )
 
 
-def _shared_parts(first: str, second: str) -> int:
-    """How many folders above two files of the same name are the same, from the file upward."""
-    pairs = zip(reversed(PurePath(first).parts[:-1]), reversed(PurePath(second).parts[:-1]), strict=False)
-    shared = 0
-    for one, other in pairs:
-        if one != other:
-            break
-        shared += 1
-    return shared
+def _ends(folders: tuple[str, ...], most: int | None = None) -> list[tuple[str, ...]]:
+    """The last folders of a path, from ``most`` or all of them down to none."""
+    count = len(folders)
+    return [folders[count - length :] for length in range(min(count, count if most is None else most), -1, -1)]
 
 
 def _doubled(found: dict[str, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Trees of corrupted pictures: as released, as downloaded in parts, with names that have to be told apart."""
 
 import json
+import time
 
 import pytest
 
@@ -26,12 +27,63 @@ def test_the_parts_that_imagenet_c_is_downloaded_in_are_looked_through(tmp_path)
 
 def test_images_are_found_by_name_and_folders_above_it(tmp_path):
     """The suffix may differ; of pictures of one name the one with the same folders is taken; a flat set has none."""
-    tree = CorruptedTree(_tree(tmp_path, 'fog/1/cat/1.png', 'fog/1/dog/1.png', 'fog/1/dog/2.png'))
-    assert tree.match(['/data/val/dog/1.JPEG', '/data/val/cat/1.JPEG', '/elsewhere/2.JPEG']) == {
+    tree = CorruptedTree(_tree(tmp_path, 'fog/1/cat/1.png', 'fog/1/dog/1.png', 'fog/1/cat/3.png', 'fog/1/dog/2.png'))
+    assert tree.match(['/data/val/dog/1.JPEG', '/data/val/cat/1.JPEG', '/data/val/dog/2.JPEG']) == {
         '/data/val/dog/1.JPEG': 'dog/1.png',
         '/data/val/cat/1.JPEG': 'cat/1.png',
-        '/elsewhere/2.JPEG': 'dog/2.png',
+        '/data/val/dog/2.JPEG': 'dog/2.png',
     }
+    assert tree.match(['val/3.JPEG', 'val/2.JPEG']) == {'val/3.JPEG': 'cat/3.png', 'val/2.JPEG': 'dog/2.png'}
+    nested = CorruptedTree(_tree(tmp_path / 'nested', 'fog/1/VOC2007/a.png', 'fog/1/VOC2007/more/b.png'))
+    assert nested.match(['mine/a.jpg', 'mine/more/b.jpg'][1:]) == {'mine/more/b.jpg': 'VOC2007/more/b.png'}
+    same = ['/d/VOC2007/a.jpg', '/d/VOC2007/more/b.jpg']
+    assert list(nested.match(same).values()) == ['VOC2007/a.png', 'VOC2007/more/b.png']
+
+
+@pytest.mark.parametrize(
+    'images',
+    [['val/dog/1.png'], ['val/dog/1.png', 'val/cat/2.png']],
+    ids=['one', 'exchanged'],
+)
+def test_a_picture_out_of_another_folder_of_the_tree_is_not_taken(tmp_path, images):
+    """Where the tree has a folder of that name, the image has to be in there."""
+    tree = CorruptedTree(_tree(tmp_path, 'fog/1/cat/1.png', 'fog/1/dog/2.png'))
+    with pytest.raises(MmsharpError, match=rf'of {len(images)} test images are not in .*val/dog/1\.png'):
+        tree.match(images)
+
+
+@pytest.mark.parametrize(
+    ('images', 'example'),
+    [
+        (['a/1.png', 'b/2.png'], r'2 of 2 .*a/1\.png as cat/1\.png'),
+        (['val/cat/1.png', 'val/emu/2.png'], r'1 of 2 .*val/emu/2\.png as dog/2\.png'),
+    ],
+    ids=['no folder in common', 'fewer folders than others'],
+)
+def test_images_of_several_folders_have_to_share_theirs(tmp_path, images, example):
+    """A name alone says little where it may be in any of the folders."""
+    tree = CorruptedTree(_tree(tmp_path, 'fog/1/cat/1.png', 'fog/1/dog/2.png'))
+    with pytest.raises(MmsharpError, match=f'{example}; is it a tree of another data set'):
+        tree.match(images)
+
+
+def test_the_time_of_matching_does_not_grow_with_the_square(tmp_path):
+    """Fifty thousand images in a thousand folders, the names of the files the same in each."""
+    tree = CorruptedTree(_tree(tmp_path, 'fog/1/n0/0.png'))
+    names = [f'n{folder}/{number}' for folder in range(1000) for number in range(50)]
+    tree._files = [f'{name}.png' for name in names]
+    began = time.process_time()
+    found = tree.match([f'/data/val/{name}.JPEG' for name in names])
+    assert time.process_time() - began < 10
+    assert all(file == f'{image[len("/data/val/") : -len(".JPEG")]}.png' for image, file in found.items())
+
+
+def test_folders_that_are_links_are_followed(tmp_path):
+    """As a tree is put together without copying."""
+    _tree(tmp_path / 'elsewhere', 'cat/1.png')
+    (tmp_path / 'tree/fog/1').mkdir(parents=True)
+    (tmp_path / 'tree/fog/1/cat').symlink_to(tmp_path / 'elsewhere/cat')
+    assert CorruptedTree(tmp_path / 'tree').files == ['cat/1.png']
 
 
 def test_images_that_are_missing_or_cannot_be_told_apart_are_refused_by_name(tmp_path):

@@ -1,5 +1,8 @@
 """Corrupted images from a disk give the values that computing them gives."""
 
+import json
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
 from mmsharp.apis import evaluate_robustness
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import SEVERITIES, Grid, OnTheFly, load_results
+from mmsharp.robustness import SEVERITIES, TREE_MANIFEST, Grid, OnTheFly, load_results
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -76,6 +79,27 @@ def test_a_released_tree_is_read_without_resizing_again(classifier, tmp_path):
         evaluate_robustness(config, checkpoint, tmp_path / 'large', *GRID, corrupted=tree, samples=0)
     placed = {'corrupted': tree, 'position': 'after_loading', 'samples': 0}
     assert evaluate_robustness(config, checkpoint, tmp_path / 'large', *GRID, **placed)['scores']['mpc'] is not None
+
+
+@pytest.mark.parametrize('other', ['annotations', 'fewer images'])
+def test_a_tree_of_other_data_with_the_same_names_is_refused(robust_data, detector, tmp_path, other):
+    """Splits that are numbered from one have names in common; the manifest says of which data the tree was made."""
+    config, checkpoint = detector
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    voc = robust_data.write_voc(tmp_path / 'voc', images=4 if other == 'annotations' else 3)
+    if other == 'annotations':
+        annotation = voc / 'VOC2007/Annotations/000002.xml'
+        annotation.write_text(re.sub(r'<xmin>\d+<', '<xmin>3<', annotation.read_text()))
+    message = 'records images or annotations of its own' if other == 'annotations' else 'records 4 images and .*has 3'
+    arguments = robust_data.detector_config(voc), checkpoint
+    for words in ({}, {'on_bad_image': 'skip'}):
+        with pytest.raises(MmsharpError, match=f'written from another data set: it {message}'):
+            evaluate_robustness(*arguments, tmp_path / 'run', *GRID, corrupted=tree, samples=0, **words)
+    manifest = json.loads((tree / TREE_MANIFEST).read_text())
+    del manifest['data_sha256']
+    (tree / TREE_MANIFEST).write_text(json.dumps(manifest))
+    evaluate_robustness(*arguments, tmp_path / 'run', *GRID, corrupted=tree, samples=0)
 
 
 def test_arrays_give_the_values_of_the_fly(classifier, tmp_path):

@@ -1,13 +1,15 @@
 """Corrupted images read from a tree, as ImageNet-C is released and our converter writes them."""
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from mmsharp.datasets.transforms import CleanOnly, CurrentCell, ReadCurrentCell, UnreadableImageError
 from mmsharp.engine.pipelines import is_a, is_loading, replace, walk
+from mmsharp.engine.robustness.data_digest import data_sha256
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import Cell, CorruptedTree, Grid, check_cells
+from mmsharp.robustness import TREE_MANIFEST, Cell, CorruptedTree, Grid, check_cells
 
 
 class FromTree:
@@ -26,6 +28,8 @@ class FromTree:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.tree = CorruptedTree(root)
         self._ready = False
+        self._data: tuple[int, str] | None = None
+        self._datasets: list[Any] = []
 
     @property
     def position(self) -> Position | None:
@@ -42,10 +46,12 @@ class FromTree:
         return grid.cells
 
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
-        """Refuse cells that are not there, and pictures of another size than the model takes.
+        """Refuse other data than the tree was made of, missing cells, and pictures of a size the model does not take.
 
-        The first image is compared. Where the clean one cannot be read there is nothing to compare with.
+        Of what the tree was made, its manifest says; released trees have none and are known by the images' names alone.
+        Of the pictures the first one is compared. Where the clean one cannot be read there is nothing to compare with.
         """
+        self._check_data()
         check_cells(grid.cells, self.tree.cells, self.tree.root)
         corrupted = [cell for cell in grid.cells if not cell.is_clean]
         if not self._ready or not corrupted:
@@ -75,11 +81,35 @@ class FromTree:
                 f'{type(dataset).__name__} does not read files, so a tree of pictures cannot take their place; give '
                 'a folder of arrays (<corruption>.npy and labels.npy), or compute the corruptions'
             )
+        self._datasets.append(dataset)
+        # Now, because unreadable images may be left out later; one that is held in several parts counts in each.
+        whole = SimpleNamespace(datasets=self._datasets)
+        self._data = sum(len(part) for part in self._datasets), data_sha256(whole)
         paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         self._ready = placement.position == 'after_crop'
         if self._ready:
             replace(transforms, lambda item: is_a(item, GEOMETRIC), lambda item: CleanOnly(item, current))
         transforms.insert(0, ReadCurrentCell(current, self.tree, self.tree.match(paths)))
+
+    def _check_data(self) -> None:
+        """Compare the images and annotations with those that the manifest records.
+
+        Raises:
+            MmsharpError: They are others.
+        """
+        made = self.tree.manifest
+        if self._data is None or 'data_sha256' not in made:
+            return
+        images, digest = self._data
+        if made['data_sha256'] == digest:
+            return
+        counts = f'{made.get("images")} images' if made.get('images') != images else 'images or annotations of its own'
+        raise MmsharpError(
+            f'{str(self.tree.root)!r} was written from another data set: it records {counts} and data_sha256 '
+            f'{made["data_sha256"]}, and the test set has {images} images and data_sha256 {digest}. Write a tree of '
+            f'this test set with tools/dataset_converters/corrupt_dataset.py; only where the pictures are known to be the '
+            f'same and the annotations alone have changed, take data_sha256 out of its {TREE_MANIFEST}'
+        )
 
 
 def _shape(item: Any) -> tuple[int, ...] | None:
