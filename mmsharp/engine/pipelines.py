@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 
 from mmsharp.datasets.transforms import GuardedLoading
@@ -10,6 +11,8 @@ from mmsharp.type_names import class_names
 
 BRANCHES = ('transforms', 'subroutines', 'pipelines', 'branch_pipelines')
 """Where wrappers of MMCV, MMEngine, MMDetection and MMPretrain keep the transforms they wrap."""
+TORCHVISION_WRAPPER = 'TorchVisonTransformWrapper'
+"""MMPretrain's class, spelt as there."""
 
 
 def base_datasets(dataset: Any) -> Iterator[Any]:
@@ -80,8 +83,20 @@ def replace(transforms: list[Any], wanted: Callable[[Any], bool], new: Callable[
 
 
 def is_a(transform: Any, names: tuple[str, ...]) -> bool:
-    """Whether a transform, or a class that it derives from, has one of these names."""
-    return not set(names).isdisjoint(class_names(transform))
+    """Whether a transform, or a class that it derives from, has one of these names.
+
+    MMPretrain's wrapper of a torchvision transform, ``dict(type='torchvision/Resize')``, counts as what it wraps.
+    """
+    wrapped = getattr(transform, 't', None) if type(transform).__name__ == TORCHVISION_WRAPPER else None
+    return not set(names).isdisjoint(class_names(transform if wrapped is None else wrapped))
+
+
+def held_array(dataset: Any) -> Any:
+    """The first picture of a dataset that holds its pictures as arrays; ``None`` where it names files, or is empty."""
+    if not hasattr(dataset, 'get_data_info') or len(dataset) == 0:
+        return None
+    picture = dataset.get_data_info(0).get('img')
+    return picture if isinstance(picture, np.ndarray) else None
 
 
 def is_loading(transform: Any) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import CenterCrop, Compose, LoadImageFromFile, RandomChoice, Resize
 from mmcv.transforms.base import BaseTransform
+from mmpretrain.registry import TRANSFORMS as PRETRAIN_TRANSFORMS
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell, GuardedLoading
 from mmsharp.engine.pipelines import base_datasets
@@ -97,6 +98,53 @@ def test_classifiers_without_resize_right_after_loading_or_first():
     arrays = _dataset(PackInputs())
     assert place_corruption(arrays, CurrentCell(), COMPUTED) == Placement('after_crop', 'rgb')
     assert _names(arrays.pipeline.transforms) == ['CorruptCurrentCell', 'PackInputs']
+
+
+class Arrays(SimpleNamespace):
+    """Holds one picture, as mmpretrain's CIFAR10 holds its own."""
+
+    def __len__(self):
+        return 1
+
+    def get_data_info(self, index):
+        return {'img': np.zeros((self.side, self.side, 3), dtype=np.uint8), 'sample_idx': index}
+
+
+@pytest.mark.parametrize(
+    ('side', 'position', 'place'),
+    [
+        (32, 'auto', 'after_loading'),
+        (32, 'after_loading', 'after_loading'),
+        (32, 'after_crop', 'after_crop'),
+        (256, 'auto', 'after_crop'),
+        (256, 'after_loading', 'after_loading'),
+    ],
+)
+def test_small_arrays_are_corrupted_before_they_are_enlarged(side, position, place):
+    """As CIFAR-10-C was made; of larger ones, and against the rule, where the user says."""
+    dataset = Arrays(side=side, pipeline=_compose(Resize(scale=(224, 224)), PackInputs()))
+    assert place_corruption(dataset, CurrentCell(), COMPUTED, position=position) == Placement(place, 'rgb')
+    assert _names(dataset.pipeline.transforms).index('CorruptCurrentCell') == (place == 'after_crop')
+
+
+@pytest.mark.parametrize(('to_bgr', 'order'), [(True, 'bgr'), (False, 'rgb')])
+def test_resize_and_crop_of_torchvision_are_resize_and_crop(to_bgr, order):
+    """Behind the transform that makes arrays of PIL pictures, in the order of channels that it leaves."""
+    steps = [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'NumpyToPIL', 'to_rgb': True},
+        {'type': 'torchvision/Resize', 'size': 36},
+        {'type': 'torchvision/CenterCrop', 'size': 32},
+        {'type': 'PILToNumpy', 'to_bgr': to_bgr},
+        {'type': 'PackInputs'},
+    ]
+    dataset = _dataset(*(PRETRAIN_TRANSFORMS.build(step) for step in steps))
+    assert place_corruption(dataset, CurrentCell(), COMPUTED) == Placement('after_crop', order)
+    names = _names(dataset.pipeline.transforms)
+    assert names[-3:] == ['PILToNumpy', 'CorruptCurrentCell', 'PackInputs']
+    del steps[4]
+    with pytest.raises(MmsharpError, match=r'leave a PIL picture.*put a PILToNumpy behind them'):
+        place_corruption(_dataset(*map(PRETRAIN_TRANSFORMS.build, steps)), CurrentCell(), COMPUTED)
 
 
 def test_the_user_can_say_otherwise():

@@ -12,9 +12,12 @@ from mmpretrain.datasets import BaseDataset as PretrainDataset
 from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
 
 from mmsharp.apis import evaluate_robustness
+from mmsharp.datasets.transforms import CurrentCell
+from mmsharp.engine.robustness.placement import place_corruption
+from mmsharp.engine.robustness.sources import FromTree
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import SEVERITIES, TREE_MANIFEST, Grid, OnTheFly, load_results
+from mmsharp.robustness import SEVERITIES, TREE_MANIFEST, Cell, Grid, OnTheFly, load_results
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -100,6 +103,32 @@ def test_a_tree_of_other_data_with_the_same_names_is_refused(robust_data, detect
     del manifest['data_sha256']
     (tree / TREE_MANIFEST).write_text(json.dumps(manifest))
     evaluate_robustness(*arguments, tmp_path / 'run', *GRID, corrupted=tree, samples=0)
+
+
+def test_a_released_tree_is_not_resized_again_by_torchvision(classifier, tmp_path):
+    """MMPretrain's wrappers of its transforms are left out in corrupted cells as those of its own are."""
+    config = Config(classifier[0].to_dict())
+    plain = config.test_dataloader.dataset.pipeline
+    config.test_dataloader.dataset.pipeline = [
+        plain[0],
+        {'type': 'NumpyToPIL', 'to_rgb': True},
+        {'type': 'torchvision/Resize', 'size': 36},
+        {'type': 'torchvision/CenterCrop', 'size': 32},
+        {'type': 'PILToNumpy', 'to_bgr': True},
+        plain[-1],
+    ]
+    init_default_scope('mmpretrain')
+    tree = _write(config, tmp_path / 'tree')
+    arguments = config, classifier[1]
+    evaluate_robustness(*arguments, tmp_path / 'read', *GRID, corrupted=tree, samples=0)
+    evaluate_robustness(*arguments, tmp_path / 'computed', *GRID, samples=0)
+    assert _values(tmp_path / 'read') == _values(tmp_path / 'computed')
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    current = CurrentCell()
+    place_corruption(dataset, current, FromTree(tree))
+    current.set(Cell('glass_blur', 5))
+    written = cv2.imread(str(tree / 'glass_blur/5/disc/0.png'))
+    assert np.array_equal(dataset[0]['inputs'].permute(1, 2, 0).numpy(), written)
 
 
 def test_arrays_give_the_values_of_the_fly(classifier, tmp_path):

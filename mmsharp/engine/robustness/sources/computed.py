@@ -3,14 +3,17 @@
 from typing import Any
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell
-from mmsharp.engine.pipelines import insert_after, is_a, is_loading
-from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position
+from mmsharp.engine.pipelines import held_array, insert_after, is_a, is_loading, walk
+from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL, Placement, Position
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, Grid, OnTheFly, prepare, settle_constants
 
 
 class Computed:
     """A transform behind the loading, or behind resize and crop, that corrupts.
+
+    Datasets that hold arrays load nothing: behind the loading is then the beginning. Resize and crop of torchvision
+    work on PIL pictures, and the corruption goes behind the transform that makes an array of them again.
 
     Args:
         settings: Seed, order of channels, whose functions and which constants.
@@ -44,15 +47,23 @@ class Computed:
         """Insert the transform.
 
         Raises:
-            MmsharpError: A position behind the loading is asked for, and nothing loads.
+            MmsharpError: A position behind the loading is asked for, and nothing loads; or there is no array behind
+                resize and crop.
         """
         root = getattr(dataset, 'data_root', None)
         corrupt = CorruptCurrentCell(current, self.settings, placement.image_order, root)
-        if placement.position == 'after_crop' and insert_after(transforms, corrupt, lambda item: is_a(item, GEOMETRIC)):
+        if placement.position == 'after_crop' and any(is_a(item, GEOMETRIC) for item in walk(transforms)):
+            kinds = [kind for item in walk(transforms) for kind in (TO_PIL, TO_ARRAY) if is_a(item, (kind,))]
+            if kinds and kinds[-1] == TO_PIL:
+                raise MmsharpError(
+                    f'resize and crop in the pipeline of {type(dataset).__name__} leave a PIL picture, and corruptions '
+                    f'are computed on arrays; put a {TO_ARRAY} behind them, or give position after_loading'
+                )
+            insert_after(transforms, corrupt, lambda item: is_a(item, (*GEOMETRIC, TO_ARRAY)))
             return
         if insert_after(transforms, corrupt, is_loading):
             return
-        if placement.position == 'after_crop':
+        if placement.position == 'after_crop' or held_array(dataset) is not None:
             transforms.insert(0, corrupt)
             return
         raise MmsharpError(

@@ -8,7 +8,10 @@ from mmsharp.robustness import Cell, ChannelOrder, Grid
 
 Position = Literal['after_loading', 'after_crop']
 GEOMETRIC = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad')
-"""The deterministic transforms that bring an image to the size a model takes."""
+"""The deterministic transforms that bring an image to the size a model takes, torchvision's included."""
+TO_PIL = 'NumpyToPIL'
+TO_ARRAY = 'PILToNumpy'
+"""MMPretrain's transforms around those of torchvision; both may exchange the order of the channels."""
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ class FromTree:
         raise MmsharpError(
             f'{str(self.tree.root)!r} was written from another data set: it records {counts} and data_sha256 '
             f'{made["data_sha256"]}, and the test set has {images} images and data_sha256 {digest}. Write a tree of '
-            f'this test set with tools/dataset_converters/corrupt_dataset.py; only where the pictures are known to be the '
-            f'same and the annotations alone have changed, take data_sha256 out of its {TREE_MANIFEST}'
+            f'this test set with tools/dataset_converters/corrupt_dataset.py; only where the pictures are known to '
+            f'be the same and the annotations alone have changed, take data_sha256 out of its {TREE_MANIFEST}'
         )
 
 
