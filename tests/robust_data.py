@@ -1,6 +1,8 @@
 """Tiny data sets and models for the tests of robustness evaluation: synthetic images, seconds on one core."""
 
+import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -103,6 +105,34 @@ def detector_config(root: Path, workers: int = 0) -> Config:
             custom_hooks=[],
         )
     )
+
+
+def coco_config(root: Path, annotations: Path) -> Config:
+    """The config of :func:`detector_config` on the same pictures, with COCO's annotations and metric; writes those."""
+    folder = root / 'VOC2007'
+    names = sorted(path.stem for path in (folder / 'Annotations').glob('*.xml'))
+    images = [
+        dict(id=number, file_name=f'VOC2007/JPEGImages/{name}.jpg', width=80, height=64)
+        for number, name in enumerate(names)
+    ]
+    objects = []
+    for number, name in enumerate(names):
+        found = ElementTree.parse(folder / 'Annotations' / f'{name}.xml').find('object')
+        left, top, right, bottom = (int(found.find(f'bndbox/{key}').text) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+        width, height = right - left, bottom - top
+        label = CLASSES.index(found.find('name').text)
+        objects.append(
+            dict(
+                id=number + 1, image_id=number, category_id=label, bbox=[left, top, width, height], area=width * height
+            )
+            | dict(iscrowd=0)
+        )
+    categories = [dict(id=label, name=name) for label, name in enumerate(CLASSES)]
+    annotations.write_text(json.dumps(dict(images=images, annotations=objects, categories=categories)))
+    config = detector_config(root)
+    config.test_dataloader.dataset.update(type='CocoDataset', ann_file=str(annotations), data_prefix=dict(img=''))
+    config.test_evaluator = dict(type='CocoMetric', ann_file=str(annotations), metric='bbox')
+    return config
 
 
 def write_class_folders(root: Path, images: int = 6) -> Path:

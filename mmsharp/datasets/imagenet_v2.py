@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ class ImageNetV2(BaseDataset):
 
     Source: Recht et al. 2019 (arXiv 1902.10811).
 
+    The classes have ImageNet's names where MMPretrain is installed.
+
     Args:
         data_root: The folder of one of the three released sets.
         split: Not used; ImageNet's configs have it.
         ann_file: Not used either, as ``data_prefix``.
+        metainfo: As MMEngine's ``BaseDataset``, instead of ImageNet's names.
         kwargs: As MMEngine's ``BaseDataset``.
 
     Raises:
@@ -43,10 +47,12 @@ class ImageNetV2(BaseDataset):
         split: str = '',
         ann_file: str = '',
         data_prefix: Any = None,
+        metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.split = split
-        super().__init__(ann_file='', data_root=os.fspath(data_root), data_prefix={}, **kwargs)
+        described = {**_imagenet_names(), **(metainfo or {})}
+        super().__init__(ann_file='', data_root=os.fspath(data_root), data_prefix={}, metainfo=described, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Paths and labels, class by class."""
@@ -68,3 +74,11 @@ class ImageNetV2(BaseDataset):
         if not found:
             raise MmsharpError(f'{str(root)!r} holds no image in folders 0 to {CLASSES - 1}, which ImageNet-V2 has')
         return found
+
+
+def _imagenet_names() -> dict[str, Any]:
+    try:
+        from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+    except ImportError:
+        return {}
+    return {'classes': IMAGENET_CATEGORIES}

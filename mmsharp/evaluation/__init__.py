@@ -2,7 +2,9 @@
 
 from contextlib import suppress
 
-__all__ = []
+from mmsharp.evaluation.label_names import label_names
+
+__all__ = ['label_names']
 
 with suppress(ImportError):  # classifiers need no MMDetection
     from mmsharp.evaluation.voc_metric_by_class import VOCMetricByClass

@@ -8,6 +8,7 @@ from unittest import mock
 from mmdet.evaluation import VOCMetric
 from mmdet.evaluation.metrics import voc_metric
 
+from mmsharp.evaluation.label_names import label_names
 from mmsharp.registry import METRICS
 
 
@@ -16,7 +17,8 @@ class VOCMetricByClass(VOCMetric):
     """``VOCMetric`` with ``<class>_precision`` beside ``mAP``: the class's AP, averaged over ``iou_thrs``.
 
     MMDetection prints the values per class and throws them away. They are taken where it computes them, so everything
-    else is what ``VOCMetric`` gives, its arguments included. The names are those of ``CocoMetric(classwise=True)``.
+    else is what ``VOCMetric`` gives, its arguments included. The names are those of ``CocoMetric(classwise=True)``,
+    with the label where classes share one (see :func:`mmsharp.evaluation.label_names`).
     """
 
     def compute_metrics(self, results: Sequence[Any]) -> 'OrderedDict[str, float]':
@@ -31,7 +33,7 @@ class VOCMetricByClass(VOCMetric):
 
         with mock.patch.object(voc_metric, 'eval_map', noting):
             values: OrderedDict[str, float] = super().compute_metrics(results)
-        for label, name in enumerate(self.dataset_meta['classes']):
+        for label, name in enumerate(label_names(self.dataset_meta['classes'])):
             found = [float(per_class[label]['ap']) for per_class in computed if per_class[label]['num_gts'] > 0]
             values[f'{name}_precision'] = sum(found) / len(found) if found else float('nan')
         return values

@@ -11,18 +11,25 @@ from mmsharp.robustness.results import CellResult
 from mmsharp.robustness.scores import score
 
 PREFERRED_METRICS: tuple[str, ...] = (
+    'PQ',
     'pascal_voc/mAP',
     'coco/bbox_mAP',
     'accuracy/top1',
     'bbox_mAP',
+    'bbox_AP',
     'mAP',
     'top1',
     'mIoU',
+    'Recall@1',
+    'CIDEr',
+    'acc',
 )
 """Which metric is P where the user names none: the first of these that was evaluated, by whole name or last part.
 
 Pascal-C is scored by AP50, which is what MMDetection's ``VOCMetric`` calls mAP at its default threshold of 0.5; COCO-C
-by AP over thresholds 0.50 to 0.95; ImageNet-C by top-1 accuracy.
+by AP over thresholds 0.50 to 0.95 (of which LVIS's ``bbox_AP`` is a kind); ImageNet-C by top-1 accuracy. A panoptic
+model is scored by the panoptic quality, although its boxes may be evaluated beside it; retrieval, captions and answers
+to questions by what MMPretrain's metrics call ``Recall@1``, ``CIDEr`` and ``acc``.
 """
 
 

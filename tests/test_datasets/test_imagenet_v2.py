@@ -24,6 +24,8 @@ def test_labels_are_the_numbers_and_not_their_place_in_the_alphabet(tmp_path):
     dataset = DATASETS.build(config)
     assert isinstance(dataset, ImageNetV2)
     assert [dataset.get_data_info(index)['gt_label'] for index in range(len(dataset))] == [0, 1, 2, 10, 999]
+    assert dataset.metainfo['classes'][:2] == ('tench, Tinca tinca', 'goldfish, Carassius auratus')
+    assert len(dataset.metainfo['classes']) == 1000
     assert dataset.get_data_info(3)['img_path'] == str(root / '10' / 'b.jpeg')
 
 

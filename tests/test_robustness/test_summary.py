@@ -16,6 +16,11 @@ from mmsharp.robustness import Cell, CellResult, Grid, choose_metric, summarize
         (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
         (['cityscapes/mAP', 'time'], 'cityscapes/mAP'),
         (['single-label/f1-score'], 'single-label/f1-score'),
+        (['lvis/bbox_AP50', 'lvis/bbox_APr', 'lvis/bbox_AP', 'lvis/segm_AP'], 'lvis/bbox_AP'),
+        (['coco/bbox_mAP', 'coco/segm_mAP', 'coco_panoptic/PQ', 'coco_panoptic/PQ_th'], 'coco_panoptic/PQ'),
+        (['coco_panoptic/PQ', 'coco_panoptic/RQ', 'coco_panoptic/SQ'], 'coco_panoptic/PQ'),
+        (['retrieval/Recall@5', 'retrieval/Recall@1'], 'retrieval/Recall@1'),
+        (['Bleu_4', 'CIDEr', 'METEOR'], 'CIDEr'),
     ],
 )
 def test_preferred_metric(available, chosen):
