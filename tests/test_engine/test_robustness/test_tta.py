@@ -5,6 +5,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsharp.apis import evaluate_robustness
+from mmsharp.engine.tta import augment_tests
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, load_results
 
@@ -45,7 +46,41 @@ def test_a_cell_is_what_the_augmented_pipeline_with_the_corruption_gives(detecto
         assert found[cell] == Runner.from_cfg(plain).test()
 
 
-def test_a_config_without_augmentation_is_refused(detector, tmp_path):
+@pytest.mark.parametrize('model', ['detector', 'classifier'])
+def test_without_a_word_in_the_config_the_toolboxes_own_defaults_are_taken(request, tmp_path, model):
+    """Against MMEngine's own test run of the config as their tools/test.py --tta change it."""
+    config, checkpoint = request.getfixturevalue(model)
+    metrics = {}
+    evaluate_robustness(config, checkpoint, tmp_path / 'run', 'fog', [0], samples=0, tta=True)
+    metrics['ours'] = load_results(tmp_path / 'run')[1][Cell.clean()].metrics
+    plain = Config(config.to_dict())
+    pipeline = plain.test_dataloader.dataset.pipeline
+    packing = pipeline[-1].to_dict()
+    if model == 'detector':
+        packing['meta_keys'] = (*packing['meta_keys'], 'flip', 'flip_direction')
+    flips = [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'RandomFlip', 'prob': 0.0}]
+    plain.test_dataloader.dataset.pipeline = [
+        *pipeline[:-1],
+        {'type': 'TestTimeAug', 'transforms': [flips, [packing]]},
+    ]
+    merging = {'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 100}}
+    around = {'type': 'DetTTAModel', **merging} if model == 'detector' else {'type': 'AverageClsScoreTTA'}
+    plain.model = {**around, 'module': plain.model}
+    plain.merge_from_dict({'work_dir': str(tmp_path / 'plain'), 'load_from': str(checkpoint), 'log_level': 'ERROR'})
+    plain.experiment_name = f'tta_default_{model}_{tmp_path.name}'
+    if model == 'classifier':
+        plain.test_dataloader.collate_fn = {'type': 'default_collate'}
+    assert metrics['ours'] == Runner.from_cfg(plain).test()
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'default_scope': 'mmengine'}, {'test_dataloader.dataset.pipeline': [{'type': 'LoadImageFromFile'}]}],
+    ids=['another toolbox', 'no packing'],
+)
+def test_where_no_default_is_known_it_is_asked_for(detector, change):
     """As by tools/test.py."""
+    config = Config(detector[0].to_dict())
+    config.merge_from_dict(change)
     with pytest.raises(MmsharpError, match='--tta needs `tta_model`'):
-        evaluate_robustness(*detector, tmp_path, 'fog', [0], tta=True)
+        augment_tests(config)
