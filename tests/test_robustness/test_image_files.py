@@ -30,6 +30,18 @@ def test_every_cut_is_noticed_and_whole_files_pass(format_name, options):
         assert describe_truncation(whole[:end]) is not None, end
 
 
+@pytest.mark.parametrize('options', [{}, {'progressive': True}, {'restart_marker_blocks': 3}])
+def test_other_data_behind_a_jpeg_hides_no_end_and_makes_none(options):
+    """Motion Photos have a film there, whose bytes look like any marker; cut in its picture such a file is refused."""
+    whole = _encode('JPEG', **options)
+    for seed in range(20):
+        film = np.random.RandomState(seed).bytes(300_000) + b'\xff\xda'
+        assert describe_truncation(whole + b'MotionPhoto_Data' + film) is None
+    filled = whole.replace(b'\xff\xdb', b'\xff\xff\xff\xdb', 1)
+    assert describe_truncation(filled) is None
+    assert describe_truncation(filled[: len(filled) // 2]) is not None
+
+
 def test_thumbnail_in_a_jpeg_header_does_not_hide_the_cut():
     """An end marker before the last scan is not the picture's."""
     whole = _encode('JPEG')
