@@ -25,6 +25,8 @@ SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 """The names under which it is registered, and that of the classes of torch and mmcv."""
 DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 """The data sets of mmpretrain that fill their ``data_prefix`` themselves."""
+WITHOUT_FILES_BESIDE = ('ImageNetV2',)
+"""Data sets that are their ``data_root`` alone; the config of the set whose place they take may name more."""
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -251,6 +253,8 @@ def _missing(name: str, value: str, root: str = '') -> str:
 
 def _paths_under_root(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys and values of a data set's annotation file and folders, where they name something local."""
+    if type_name(dataset) in WITHOUT_FILES_BESIDE:
+        return
     prefixes = dataset.get('data_prefix')
     if type_name(dataset) in DOWNLOADED:
         prefixes = None

@@ -237,3 +237,13 @@ def test_launchers_without_a_gpu(monkeypatch):
     assert [norm.type for norm in norms] == ['BN'] * 5
     assert config.model_wrapper_cfg.device_ids is None
     assert joined[0] == 'gloo'
+
+
+def test_imagenet_v2_takes_the_place_of_another_set(tmp_path):
+    """Its folders alone are read, whatever annotation file and prefix the config of ImageNet names beside them."""
+    dataset = dict(type='mmsharp.ImageNetV2', data_root=str(tmp_path), ann_file='meta/val.txt', data_prefix='val')
+    check_data(dict(test_dataloader=dict(dataset=dataset)))
+    with pytest.raises(MmsharpError, match="data_root='nowhere' does not exist"):
+        check_data(dict(test_dataloader=dict(dataset={**dataset, 'data_root': 'nowhere'})))
+    with pytest.raises(MmsharpError, match="data_prefix='val' does not exist"):
+        check_data(dict(test_dataloader=dict(dataset={**dataset, 'ann_file': '', 'type': 'ImageNet'})))

@@ -3,7 +3,10 @@
     python tools/dataset_converters/corrupt_dataset.py CONFIG data/VOC-C [--corruptions benchmark] [--severities 1 3 5]
 
 OUT/<corruption>/<severity>/<path of the image>, as ImageNet-C is released: at full size for detectors, after resize and
-crop for classifiers. tools/test_robust.py --corrupted OUT evaluates on it. Started again, the tool goes on where it
+crop for classifiers. PNG files, the default, hold the very pixels that are computed on the fly, and images of other
+formats get the suffix .png: tools that ask for the files by name, as mmdet's VOCDataset and CocoDataset do, do not find
+them. For these, --format jpg keeps the names of .jpg and .JPEG files altogether, at the cost of a lossy compression.
+tools/test_robust.py --corrupted OUT evaluates on it. Started again, the tool goes on where it
 was.
 """
 
@@ -34,7 +37,12 @@ def parse_args() -> argparse.Namespace:
         '--severities', nargs='+', type=int, default=list(SEVERITIES), metavar='N', help='(default: 1 2 3 4 5)'
     )
     parser.add_argument('--split', choices=['test', 'val'], default='test', help='whose images (default: test)')
-    parser.add_argument('--format', choices=['png', 'jpg'], default='png', help='png keeps every pixel (default)')
+    parser.add_argument(
+        '--format',
+        choices=['png', 'jpg'],
+        default='png',
+        help='png (default) keeps every pixel, and changes other suffixes; jpg keeps the names of .jpg and .JPEG files',
+    )
     parser.add_argument('--quality', type=int, default=95, help='of jpg, 1 to 100 (default: 95; ImageNet-C has 85)')
     parser.add_argument('--seed', type=int, default=0, help="seed of the corruptions' random numbers (default: 0)")
     parser.add_argument(

@@ -40,6 +40,7 @@ from mmsharp.robustness import (
 
 Format = Literal['png', 'jpg']
 FORMATS: tuple[Format, ...] = ('png', 'jpg')
+SUFFIXES: dict[Format, tuple[str, ...]] = {'png': ('.png',), 'jpg': ('.jpg', '.jpeg')}
 BEST_QUALITY = 100
 DECISIVE = ('torch', 'numpy', 'scipy', 'PIL', 'cv2', 'skimage', 'numba', 'mmcv', 'mmsharp', 'imagecorruptions')
 
@@ -52,7 +53,8 @@ class TreeSettings:
         on_the_fly: Seed, order of channels, whose functions and which constants.
         position: ``'after_loading'`` writes pictures of the full size, ``'after_crop'`` those that the model takes;
             ``'auto'`` as :func:`mmsharp.engine.robustness.placement.place_corruption`.
-        form: ``'png'`` keeps every pixel, ``'jpg'`` is small.
+        form: ``'png'`` keeps every pixel, ``'jpg'`` is small. An image whose suffix says this format already keeps its
+            name altogether, ``.JPEG`` and capitals included; others get the suffix of the format.
         quality: Of JPEG, 1 to 100.
 
     Raises:
@@ -75,6 +77,8 @@ def write_tree(
     cfg: Config, out: str | os.PathLike[str], grid: Grid, settings: TreeSettings, split: str = 'test', workers: int = 0
 ) -> Iterator[tuple[int, int]]:
     """Write ``<corruption>/<severity>/<path of the image>`` for every image of a data set, and how it was made.
+
+    The path is the image's own below the data root; its suffix is that of the format, see :class:`TreeSettings`.
 
     What is there already is not written again, so that a killed run goes on where it was; every file appears whole. The
     pictures are those that ``tools/test_robust.py`` computes on the fly.
@@ -112,7 +116,9 @@ def write_tree(
     done, total = 0, len(cells) * len(pictures)
     yield done, total
     try:
-        for written in DataLoader(pictures, batch_size=None, num_workers=workers):
+        for written in DataLoader(
+            pictures, batch_size=None, num_workers=workers, worker_init_fn=_without_opencv_threads
+        ):
             done += int(written)
             yield done, total
     except MmsharpError as error:
@@ -133,7 +139,8 @@ class _Pictures(Dataset[int]):
         self.settings = settings
         self.order = order
         self.names = [_name(base, index) for base, _ in self.parts for index in range(len(base))]
-        doubled = [name for name, count in Counter(self.names).items() if count > 1]
+        # Whatever the suffix, because the evaluation finds pictures without it.
+        doubled = [name for name, count in Counter(stem for stem, _ in self.names).items() if count > 1]
         if doubled:
             raise MmsharpError(f'several images would get the name {doubled[0]!r}; give them folders under data_root')
 
@@ -162,7 +169,8 @@ class _Pictures(Dataset[int]):
         raise IndexError(index)
 
     def _file(self, index: int) -> str:
-        return f'{self.names[index]}.{self.settings.form}'
+        name, suffix = self.names[index]
+        return name + (suffix if suffix.lower() in SUFFIXES[self.settings.form] else f'.{self.settings.form}')
 
     def _write(self, path: Path, bgr: np.ndarray) -> None:
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.quality] if self.settings.form == 'jpg' else []
@@ -187,16 +195,21 @@ def _until_corruption(dataset: Any) -> list[Any]:
     )
 
 
-def _name(dataset: Any, index: int) -> str:
-    """The path of an image in a cell, without suffix: below the folder of the images, else by class and number."""
+def _without_opencv_threads(worker: int) -> None:
+    """As MMEngine's own workers: the processes share the processor already."""
+    cv2.setNumThreads(0)
+
+
+def _name(dataset: Any, index: int) -> tuple[str, str]:
+    """The path of an image in a cell, and its suffix: below the folder of the images, else by class and number."""
     info = dataset.get_data_info(index)
     if info.get('img_path') is None:
         label = info.get('gt_label')
         folder = '' if label is None else f'{_class_name(dataset, int(label))}/'
-        return f'{folder}{index:06d}'
+        return f'{folder}{index:06d}', ''
     root = getattr(dataset, 'img_prefix', None) or getattr(dataset, 'data_root', None)
     name = PurePosixPath(image_id({'img_path': info['img_path']}, root))
-    return str(name.with_suffix(''))
+    return str(name.with_suffix('')), name.suffix
 
 
 def _class_name(dataset: Any, label: int) -> str:

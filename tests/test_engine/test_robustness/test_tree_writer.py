@@ -1,11 +1,14 @@
 """Trees are written whole or go on, from one set of settings."""
 
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from mmsharp.engine.robustness import tree_writer
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
@@ -59,6 +62,55 @@ def test_names_are_those_of_the_images(detector, classifier, tmp_path):
         'quality': 85,
         'images': 12,
     }.items() <= manifest.items()
+
+
+def test_with_the_format_of_the_images_another_tool_needs_another_folder_only(detector, classifier, tmp_path):
+    """MMDetection's own data set reads the cell with its own annotations; a suffix in capitals stays as it is."""
+    config, _ = detector
+    _all(config, tmp_path / 'tree', Grid.of('fog', [1]), TreeSettings(form='jpg'))
+    given = Path(config.test_dataloader.dataset.data_root) / 'VOC2007'
+    cell = tmp_path / 'tree/fog/1/VOC2007'
+    for folder in ('Annotations', 'ImageSets'):
+        (cell / folder).symlink_to(given / folder)
+    described = {**config.test_dataloader.dataset, 'data_root': f'{cell.parent}/'}
+    dataset = DATASETS.build(described)
+    assert len(dataset) == 4
+    assert all(tuple(item['inputs'].shape) == (3, 64, 80) for item in dataset)
+    images = tmp_path / 'images'
+    shutil.copytree(classifier[0].test_dataloader.dataset.data_root, images)
+    for number, suffix in enumerate(('.PNG', '.JPEG', '.jpg')):
+        path = images / f'disc/{number}.png'
+        cv2.imwrite(str(images / f'disc/{number}{suffix}'), cv2.imread(str(path)))
+        if suffix != '.PNG' or not (images / f'disc/{number}.PNG').samefile(path):
+            path.unlink()
+    changed = Config(classifier[0].to_dict())
+    changed.test_dataloader.dataset.data_root = str(images)
+    names = {}
+    for form in ('jpg', 'png'):
+        _all(changed, tmp_path / form, Grid.of('fog', [1]), TreeSettings(form=form))
+        names[form] = sorted(path.name for path in (tmp_path / form / 'fog/1/disc').iterdir())
+    assert names['jpg'] == ['0.jpg', '1.JPEG', '2.jpg', '3.jpg', '4.jpg', '5.jpg']
+    assert names['png'] == ['0.PNG', '1.png', '2.png', '3.png', '4.png', '5.png']
+
+
+def test_workers_start_no_threads_of_opencv(detector, tmp_path, monkeypatch):
+    """One per core is enough; the number is read where a picture is written."""
+    seen = tmp_path / 'threads'
+
+    def noting(*arguments):
+        with open(seen, 'a') as file:
+            file.write(f'{cv2.getNumThreads()}\n')
+        return encode(*arguments)
+
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, 'imencode', noting)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        _all(detector[0], tmp_path / 'tree', Grid.of('fog', [1]), TreeSettings(), workers=1)
+    finally:
+        cv2.setNumThreads(before)
+    assert set(seen.read_text().split()) == {'1'}
 
 
 def test_pictures_hold_the_pixels_of_the_fly(detector, tmp_path):
