@@ -33,7 +33,7 @@ def augment_tests(config: Config) -> None:
         mmsharp.errors.MmsharpError: --tta needs `tta_model` and `tta_pipeline` in the config, ...
     """
     scope = config.get('default_scope')
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset: Any = (config.get('test_dataloader') or {}).get('dataset') or ConfigDict()
     while 'dataset' in dataset:
         dataset = dataset.dataset
     model = config.get('tta_model') or copy.deepcopy(MODELS.get(scope))
@@ -60,7 +60,7 @@ def flipped_too(pipeline: Any, scope: str | None) -> list[Any] | None:
         >>> flipped_too([dict(type='Load')], 'mmpretrain') is None
         True
     """
-    last = pipeline[-1] if isinstance(pipeline, (list, tuple)) and pipeline else None
+    last: Any = pipeline[-1] if isinstance(pipeline, (list, tuple)) and pipeline else None
     if scope == 'mmdet' and type_name(last) == 'PackDetInputs':
         packing = dict(type=last['type'], meta_keys=DETECTION_KEYS)
     elif scope == 'mmpretrain' and type_name(last) == 'PackInputs':

@@ -101,14 +101,7 @@ class CorruptedTree:
         Raises:
             MmsharpError: Images are missing in the tree, or cannot be told apart; some are named.
         """
-        ends: set[tuple[str, ...]] = set()
-        held: dict[tuple[str, ...], tuple[str, int]] = {}
-        for file in self.files:
-            folders = PurePath(file).parts[:-1]
-            for end in _ends(folders):
-                ends.add(end)
-                first, count = held.get((*end, PurePath(file).stem), (file, 0))
-                held[(*end, PurePath(file).stem)] = first, count + 1
+        ends, held = _by_last_folders(self.files)
         found: dict[str, str] = {}
         surplus: dict[str, int] = {}
         missing: list[str] = []
@@ -118,17 +111,18 @@ class CorruptedTree:
         for image in images:
             path = PurePath(image)
             known = [end for end in _ends(path.parts[:-1], depth) if end in ends]
-            end = next((end for end in known if (*end, path.stem) in held), None)
-            if end is None or len(end) < len(known[0]):
+            shared = next((end for end in known if (*end, path.stem) in held), None)
+            if shared is None or len(shared) < len(known[0]):
                 missing.append(image)
                 continue
-            file, count = held[(*end, path.stem)]
+            key = (*shared, path.stem)
+            file, count = held[key]
             if count > 1:
                 ambiguous.append(image)
                 continue
             found[image] = file
-            surplus[image] = file.count('/') - len(end)
-            if surplus[image] and not end:
+            surplus[image] = file.count('/') - len(shared)
+            if surplus[image] and not shared:
                 bare.append(image)
         if missing:
             raise MmsharpError(
@@ -191,6 +185,28 @@ def _image_files(folder: Path) -> list[str]:
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES)
     )
+
+
+def _by_last_folders(
+    files: Iterable[str],
+) -> tuple[set[tuple[str, ...]], dict[tuple[str, ...], tuple[str, int]]]:
+    """The last folders of all files, any number of them; and per such folders and name a file, and how many there are.
+
+    Example:
+        >>> ends, held = _by_last_folders(['cat/1.png', 'dog/1.png'])
+        >>> sorted(ends), held['cat', '1'], held['1',]
+        ([(), ('cat',), ('dog',)], ('cat/1.png', 1), ('cat/1.png', 2))
+    """
+    ends: set[tuple[str, ...]] = set()
+    held: dict[tuple[str, ...], tuple[str, int]] = {}
+    for file in files:
+        path = PurePath(file)
+        for end in _ends(path.parts[:-1]):
+            ends.add(end)
+            key = (*end, path.stem)
+            first, count = held.get(key, (file, 0))
+            held[key] = first, count + 1
+    return ends, held
 
 
 def _ends(folders: tuple[str, ...], most: int | None = None) -> list[tuple[str, ...]]:

@@ -84,9 +84,8 @@ def class_values(metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str
     names = label_names(classes)
     if not any(_is_detection_value(metric) for metric in metrics):
         return {f'{CLASS_PREFIX}{name}': 0.0 for name in names}
-    found = {
-        name: value for metric, value in metrics.items() if (name := _class_of(metric, {*classes, *names})) is not None
-    }
+    known = {*classes, *names}
+    found = {name: value for metric, value in metrics.items() if (name := _class_of(metric, known)) is not None}
     values = {}
     for name, plain in zip(names, classes, strict=True):
         if name in found:
