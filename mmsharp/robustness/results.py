@@ -11,6 +11,7 @@ import math
 import os
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -148,7 +149,8 @@ class ResultStore:
     ) -> None:
         if self._file is not None:
             if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                with suppress(OSError):
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
             try:
                 self._file.close()
             except OSError:
@@ -183,10 +185,12 @@ class ResultStore:
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise MmsharpError(
                 f'another run is writing results in {self.folder}; wait for it or choose another --work-dir'
             ) from error
+        except OSError:
+            return  # a file system without locks: two runs in one folder are then not noticed
 
     def _check_identity(self) -> None:
         """Compare what the folder holds with what is to be evaluated; where ``identity.json`` is lost, by its lines."""

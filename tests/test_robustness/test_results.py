@@ -1,5 +1,6 @@
 """A finished cell is never lost, a torn line never counted, a foreign result never mixed in."""
 
+import errno
 import json
 import math
 import multiprocessing
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import Cell, CellResult, ResultStore, load_results
+from mmsharp.robustness import Cell, CellResult, ResultStore, load_results, results
 
 IDENTITY = {'checkpoint': {'sha256': 'aa'}, 'seed': 0, 'versions': {'torch': '2.11.0'}}
 
@@ -182,3 +183,15 @@ def test_a_line_with_other_values_than_numbers_is_damaged(change):
         CellResult.from_line(json.dumps({**line, **change}))
     with pytest.raises(ValueError, match='result line'):
         CellResult.from_line('[' * 100000)
+
+
+def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
+    """Some network file systems have none."""
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(results.fcntl, 'flock', refuse)
+    with ResultStore(tmp_path, {'seed': 0}) as store:
+        store.append(CellResult(Cell('fog', 1), {'mAP': 0.5}, 10, 1.0))
+    assert Cell('fog', 1) in load_results(tmp_path)[1]
