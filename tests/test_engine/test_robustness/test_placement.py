@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import CenterCrop, Compose, LoadImageFromFile, RandomChoice, Resize
 from mmcv.transforms.base import BaseTransform
+from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS as PRETRAIN_TRANSFORMS
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell, GuardedLoading
@@ -130,6 +131,7 @@ def test_small_arrays_are_corrupted_before_they_are_enlarged(side, position, pla
 @pytest.mark.parametrize(('to_bgr', 'order'), [(True, 'bgr'), (False, 'rgb')])
 def test_resize_and_crop_of_torchvision_are_resize_and_crop(to_bgr, order):
     """Behind the transform that makes arrays of PIL pictures, in the order of channels that it leaves."""
+    init_default_scope('mmpretrain')
     steps = [
         {'type': 'LoadImageFromFile'},
         {'type': 'NumpyToPIL', 'to_rgb': True},
