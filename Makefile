@@ -53,8 +53,9 @@ contracts: setup ## the layering of the imports
 tests: setup ## tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS)
 
-bench: setup ## all benchmarks; each prints a table and writes a record with --record
+bench: setup ## the large tests, and all benchmarks; each prints a table, and writes a record with --record
 	.venv/bin/python -m pip install --quiet --constraint requirements/constraints.txt --requirement requirements/benchmarks.txt
+	MMSHARP_LARGE=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -m large
 	for script in $(sort $(filter-out $(EXPERIMENTS),$(wildcard benchmarks/*.py))); do .venv/bin/python "$$script" || exit 1; done
 
 experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA names the data

@@ -16,10 +16,13 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked ``gpu`` without a CUDA device and those marked ``data`` without ``MMSHARP_DATA``."""
+    """Skip the tests that need a CUDA device, the data of ``MMSHARP_DATA``, or minutes (``MMSHARP_LARGE``)."""
     skip_gpu = pytest.mark.skip(reason='needs a CUDA device')
     skip_data = pytest.mark.skip(reason='set MMSHARP_DATA to the folder with the real data sets to run this test')
+    skip_large = pytest.mark.skip(reason='takes minutes; run by make bench, or with MMSHARP_LARGE=1')
     for item in items:
+        if 'large' in item.keywords and not os.environ.get('MMSHARP_LARGE'):
+            item.add_marker(skip_large)
         if 'gpu' in item.keywords and not torch.cuda.is_available():
             item.add_marker(skip_gpu)
         if 'data' in item.keywords and not os.environ.get('MMSHARP_DATA'):

@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='write painted predictions to this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images (default: 2)')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation, as the config describes it')
+    parser.add_argument('--tta', action='store_true', help="test-time augmentation, the config's or mirrored")
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

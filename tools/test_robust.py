@@ -73,7 +73,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='stop at an image that cannot be read (default), or leave it out of every cell and list it',
     )
     parser.add_argument(
-        '--tta', action='store_true', default=None, help='test-time augmentation, as the config describes it'
+        '--tta', action='store_true', default=None, help="test-time augmentation, the config's or mirrored"
     )
     parser.add_argument(
         '--channel-order',

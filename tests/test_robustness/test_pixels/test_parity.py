@@ -5,6 +5,10 @@ differs by less than a third of a level, so that no result is rounded where the 
 difference is the reference's rounding errors, which take whole numbers to the one below.
 """
 
+import os
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from reference_pixels import SHAPES, ours, picture, real_pictures, reference
@@ -68,3 +72,17 @@ def test_pixels_are_the_references_on_real_data(name):
     for image in real_pictures():
         for severity in (1, 3, 5):
             check(image, name, severity)
+
+
+@pytest.mark.large
+@pytest.mark.data
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize('name', NAMES)
+def test_pixels_are_the_references_on_many_real_images(name):
+    """Every fifth test image of the blood cells, all severities."""
+    folder = Path(os.environ['MMSHARP_DATA']) / 'bccd/BCCD'
+    names = (folder / 'ImageSets/Main/test.txt').read_text().split()[::5]
+    for image in names:
+        pixels = cv2.imread(str(folder / 'JPEGImages' / f'{image}.jpg'))[..., ::-1]
+        for severity in SEVERITIES:
+            check(np.ascontiguousarray(pixels), name, severity)
