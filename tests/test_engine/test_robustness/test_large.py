@@ -16,7 +16,11 @@ TOOL = Path(__file__).parents[3] / 'tools' / 'test_robust.py'
 CELLS = 76
 KILLS = 10
 
-pytestmark = [pytest.mark.large, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.large,
+    pytest.mark.timeout(1200),
+    pytest.mark.filterwarnings('ignore'),  # the toolboxes warn of their own optional parts
+]
 
 
 def _values(folder):
