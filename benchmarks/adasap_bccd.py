@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from bccd_robustness import data_options, train
-from experiments import METHODS, grid, read_record, run_all, table
+from experiments import add_arguments, grid, read_record, run_all, table
 
 from mmsharp.command_line import run
 from mmsharp.files import replace_marked
@@ -27,16 +27,10 @@ DOCUMENT = ROOT / 'docs' / 'results.md'
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=['SGD', 'AdaSAP'], metavar='METHOD')
-    parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
-    parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(default: 0)')
+    add_arguments(parser, ('SGD', 'AdaSAP'), (0,), ROOT / 'work_dirs' / 'adasap_bccd')
     parser.add_argument(
         '--dense', type=Path, default=ROOT / 'work_dirs' / 'bccd_robustness' / 'train', help='dense run'
     )
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'adasap_bccd', help='where to work')
-    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
-    parser.add_argument('--render', action='store_true', help='only write the tables from the record')
     return parser.parse_args()
 
 

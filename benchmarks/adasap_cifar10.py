@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import METHODS, data_folder, grid, read_record, run_all, table
+from experiments import add_arguments, data_folder, grid, read_record, run_all, table
 
 from mmsharp.command_line import run
 from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
@@ -50,15 +50,9 @@ def prepare(work_dir: Path, train: int, test: int) -> dict[str, object]:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(DEFAULT), metavar='METHOD')
-    parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
-    parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
+    add_arguments(parser, DEFAULT, (0, 1, 2), ROOT / 'work_dirs' / 'adasap_cifar10')
     parser.add_argument('--train', type=int, default=15_000, help='training images (default: 15000)')
     parser.add_argument('--test', type=int, default=2_000, help='test images (default: 2000)')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'adasap_cifar10', help='where to work')
-    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
-    parser.add_argument('--render', action='store_true', help='only write the tables from the record')
     return parser.parse_args()
 
 

@@ -7,6 +7,7 @@ on from its last checkpoint and its last finished cell.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -223,6 +224,19 @@ def spread(lines: Sequence[Mapping[str, Any]], key: str) -> str:
     digits = 3 if max(values) <= 1 else 2
     text = f'{mean(values):.{digits}f}'
     return f'{text} ± {stdev(values):.{digits}f}' if len(values) > 1 else text
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, methods: Sequence[str], seeds: Sequence[int], work_dir: Path
+) -> None:
+    """The options that all experiments share, with the defaults of one of them."""
+    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(methods), metavar='METHOD')
+    parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
+    parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=list(seeds), help=f'(default: {seeds})')
+    parser.add_argument('--work-dir', type=Path, default=work_dir, help='where to work')
+    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
+    parser.add_argument('--render', action='store_true', help='only write the tables from the record')
 
 
 def data_folder() -> Path:

@@ -200,7 +200,8 @@ def evaluate_robustness(
             first cell, once per ``work_dir`` and cell, leaves those that cannot be read out of every cell, and lists
             them in the summary; not with evaluators that tell data sets apart.
         classwise: Whether to keep the values of every class, of ``CocoMetric``, ``VOCMetric`` or ``Accuracy``.
-        tta: Whether to test with the augmentation that the config describes in ``tta_model`` and ``tta_pipeline``.
+        tta: Whether to test with the augmentation of the config's ``tta_model`` and ``tta_pipeline`` or, without these,
+            with the mirror image, as the toolboxes' own tools do.
 
     Returns:
         The content of ``summary.json``; in processes other than the first an empty dictionary. What could not be

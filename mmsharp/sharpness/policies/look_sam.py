@@ -29,7 +29,7 @@ class LookSAM(Policy):
 
     Args:
         interval: ``k``; the paper takes 5 to 10. The cost is ``1 + 1 / k`` of plain training's and what the reuse takes
-            (1.28 measured at ``k = 5``), and two to three copies of the perturbed parameters.
+            (measured in docs/train-sharpness-aware.md), and two to three copies of the perturbed parameters.
         alpha: Weight of the reused part, without unit; 0.7 in the paper.
 
     Raises:

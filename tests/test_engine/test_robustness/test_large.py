@@ -78,7 +78,7 @@ def test_two_processes_give_the_values_of_one(detector, undisturbed, tmp_path):
     found = _values(tmp_path / 'two')
     assert set(found) == set(undisturbed)
     for cell, metrics in found.items():
-        assert metrics == pytest.approx(undisturbed[cell], abs=1e-3), str(cell)
+        assert metrics == pytest.approx(undisturbed[cell], abs=1e-6), str(cell)
 
 
 def test_workers_and_the_order_of_cells_change_nothing(detector, undisturbed, tmp_path):
