@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from bccd_robustness import data_options, train
-from experiments import add_arguments, grid, read_record, run_all, table
+from experiments import Setting, add_arguments, grid, read_record, run_all, table
 
 from mmsharp.command_line import run
 from mmsharp.files import replace_marked
@@ -42,8 +42,9 @@ def main() -> None:
         found = read_record(record)
     else:
         options = {**data_options(), 'load_from': str(train(args.dense))}
+        setting = Setting(BASE, options, 'pascal_voc/mAP', mixed=args.mixed)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        found = run_all(BASE, runs, options, args.work_dir, record, 'pascal_voc/mAP')
+        found = run_all(setting, runs, args.work_dir, record)
     print(table(found))
     replace_marked(DOCUMENT, record.stem, table(found))
 

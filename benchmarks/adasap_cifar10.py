@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import add_arguments, data_folder, grid, read_record, run_all, table
+from experiments import Setting, add_arguments, data_folder, grid, read_record, run_all, table
 
 from mmsharp.command_line import run
 from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
@@ -63,9 +63,9 @@ def main() -> None:
     if args.render:
         found = read_record(record)
     else:
-        options = prepare(args.work_dir, args.train, args.test)
+        setting = Setting(BASE, prepare(args.work_dir, args.train, args.test), 'accuracy/top1', mixed=args.mixed)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        found = run_all(BASE, runs, options, args.work_dir, record, 'accuracy/top1')
+        found = run_all(setting, runs, args.work_dir, record)
     print(table(found))
     replace_marked(DOCUMENT, record.stem, table(found))
 

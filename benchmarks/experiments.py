@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -50,6 +51,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """What a method changes in the config of the baseline, which prunes and trains with SGD."""
 LONGER = 'SGD, twice the epochs'
+MIXED = {'OptimWrapper': 'mmsharp.AmpOptimWrapper', SAM: 'mmsharp.AmpSAMOptimWrapper'}
+"""The wrappers of mixed precision."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,34 @@ def grid(methods: Iterable[str], criteria: Iterable[str], budgets: Iterable[floa
     ]
 
 
-def configure(base: Path, run: Run, options: Mapping[str, Any]) -> Config:
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of an experiment have in common.
+
+    Args:
+        base: Config of the baseline, which prunes and trains with SGD.
+        options: Changes of it, for everybody.
+        metric: What is P.
+        methods: What each method changes, by its name.
+        severities: Of the corruptions; 0 is the clean pass.
+        mixed: Whether to train in mixed precision, which on CPUs is bfloat16.
+    """
+
+    base: Path
+    options: Mapping[str, Any]
+    metric: str
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
+    severities: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    mixed: bool = False
+
+
+def configure(setting: Setting, run: Run) -> Config:
     """The config of a run: the baseline's, the options of everybody, those of the method, the budget and the seed."""
-    config = Config.fromfile(base)
-    config.merge_from_dict(dict(options))
-    config.merge_from_dict(METHODS[run.method])
+    config = Config.fromfile(setting.base)
+    config.merge_from_dict(dict(setting.options))
+    config.merge_from_dict(dict(setting.methods[run.method]))
+    if setting.mixed:
+        config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
     hook = config.default_hooks.pruning
     hook.budget = dict(params=run.budget)
     hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
@@ -114,7 +140,7 @@ def lengthen(config: Config) -> None:
             scheduler['milestones'] = [2 * epoch for epoch in scheduler['milestones']]
 
 
-def perform(config: Config, run: Run, work_dir: Path, metric: str) -> dict[str, Any]:
+def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[str, Any]:
     """Train, slim and evaluate one run.
 
     Returns:
@@ -130,17 +156,24 @@ def perform(config: Config, run: Run, work_dir: Path, metric: str) -> dict[str, 
     last = folder / f'epoch_{config.train_cfg.max_epochs}.pth'
     clock = folder / 'seconds.json'
     if not last.is_file():
-        began = time.monotonic()
         command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
+        before = time.monotonic(), _children_seconds()
         with open(folder / 'train.log', 'a', encoding='utf-8') as log:
             failed = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
-        spent = json.loads(clock.read_text()) if clock.is_file() else 0.0
-        write_text(clock, json.dumps(spent + time.monotonic() - began))
+        spent = json.loads(clock.read_text()) if clock.is_file() else (0.0, 0.0)
+        now = time.monotonic(), _children_seconds()
+        write_text(clock, json.dumps([so_far + end - start for so_far, end, start in zip(spent, now, before)]))
         if failed:
             raise MmsharpError(f'training of {run} stopped; see {folder / "train.log"}, then start again')
+    seconds, cpu_seconds = json.loads(clock.read_text())
     report = slim(path, last, folder / 'slim', repeats=5)
     summary = evaluate_robustness(
-        folder / 'slim' / 'config.py', folder / 'slim' / 'slim.pth', folder / 'robustness', metric=metric, samples=0
+        folder / 'slim' / 'config.py',
+        folder / 'slim' / 'slim.pth',
+        folder / 'robustness',
+        severities=setting.severities,
+        metric=setting.metric,
+        samples=0,
     )
     scores = summary['scores']
     return dict(
@@ -152,13 +185,22 @@ def perform(config: Config, run: Run, work_dir: Path, metric: str) -> dict[str, 
         images=summary['images'],
         parameters=report['slim']['parameters'] / report['dense']['parameters'],
         macs=report['slim']['macs'] / report['dense']['macs'],
-        train_seconds=json.loads(clock.read_text()),
+        train_seconds=seconds,
+        train_cpu_seconds=cpu_seconds,
         epochs=config.train_cfg.max_epochs,
+        wrapper=config.optim_wrapper.to_dict(),
+        pruning=config.default_hooks.pruning.to_dict(),
         cells=summary['cells'],
         constants=summary['identity']['constants'],
         machine=machine(),
         versions=versions(PACKAGES),
     )
+
+
+def _children_seconds() -> float:
+    """Processor seconds of all processes that this one has started and seen end: others do not slow them down."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
@@ -174,43 +216,46 @@ def read_record(path: Path) -> list[dict[str, Any]]:
         raise MmsharpError(f'{path} has a damaged line ({error}); remove it to repeat its run') from error
 
 
-def run_all(
-    base: Path, runs: Sequence[Run], options: Mapping[str, Any], work_dir: Path, record: Path, metric: str
-) -> list[dict[str, Any]]:
+def run_all(setting: Setting, runs: Sequence[Run], work_dir: Path, record: Path) -> list[dict[str, Any]]:
     """Perform what the record lacks, one after the other, and append each to it."""
     found = read_record(record)
     done = {(line['method'], line['criterion'], line['budget'], line['seed']) for line in found}
     missing = [run for run in runs if (run.method, run.criterion, run.budget, run.seed) not in done]
     for number, run in enumerate(missing, start=1):
         print(f'[{number}/{len(missing)}] {run.method}, {run.criterion}, {run.budget}, seed {run.seed}', flush=True)
-        line = perform(configure(base, run, options), run, work_dir, metric)
-        found.append(line)
+        line = perform(configure(setting, run), run, work_dir, setting)
+        found = [*read_record(record), line]  # another process may have added to it
         write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
         print(f'    clean {line["clean"]:.2f}, mPC {line["mpc"]:.2f}, {line["train_seconds"] / 60:.1f} min', flush=True)
     return found
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)) -> str:
     """Mean and standard deviation over the seeds, per budget, criterion and method, as Markdown."""
     lines = [
-        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | training time |',
+        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | cost of training |',
         '|---|---|---|---:|---:|---:|---:|---:|',
     ]
     keys = sorted({(line['budget'], line['criterion']) for line in found}, reverse=True)
     for budget, criterion in keys:
         here = [line for line in found if (line['budget'], line['criterion']) == (budget, criterion)]
-        plain = [line['train_seconds'] for line in here if line['method'] == 'SGD']
-        for method in METHODS:
+        plain = [training_cost(line) for line in here if line['method'] == 'SGD']
+        for method in methods:
             lots = [line for line in here if line['method'] == method]
             if not lots:
                 continue
-            cost = mean(line['train_seconds'] for line in lots) / mean(plain) if plain else None
+            cost = mean(training_cost(line) for line in lots) / mean(plain) if plain else None
             lines.append(
                 f'| {budget:.0%} | {criterion} | {method} | {len(lots)} | {spread(lots, "clean")} | '
                 f'{spread(lots, "mpc")} | {100 * mean(line["rpc"] for line in lots):.1f} % | '
                 f'{"" if cost is None else f"{cost:.2f}x"} |'
             )
     return '\n'.join(lines)
+
+
+def training_cost(line: Mapping[str, Any]) -> float:
+    """Seconds: of the clock with a GPU, of the processors without, where other work would count otherwise."""
+    return line['train_seconds'] if line['machine'].get('gpu') else line['train_cpu_seconds']
 
 
 def spread(lines: Sequence[Mapping[str, Any]], key: str) -> str:
@@ -227,14 +272,19 @@ def spread(lines: Sequence[Mapping[str, Any]], key: str) -> str:
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, methods: Sequence[str], seeds: Sequence[int], work_dir: Path
+    parser: argparse.ArgumentParser,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    work_dir: Path,
+    choices: Iterable[str] = tuple(METHODS),
 ) -> None:
     """The options that all experiments share, with the defaults of one of them."""
-    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(methods), metavar='METHOD')
+    parser.add_argument('--methods', nargs='+', choices=list(choices), default=list(methods), metavar='METHOD')
     parser.add_argument('--criteria', nargs='+', default=['Magnitude'], help='registered criteria (default: Magnitude)')
     parser.add_argument('--budgets', nargs='+', type=float, default=[0.4], help='share of parameters (default: 0.4)')
     parser.add_argument('--seeds', nargs='+', type=int, default=list(seeds), help=f'(default: {seeds})')
     parser.add_argument('--work-dir', type=Path, default=work_dir, help='where to work')
+    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
     parser.add_argument('--render', action='store_true', help='only write the tables from the record')
 

@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import HOOKS
 
 from mmsharp.errors import MmsharpError
-from mmsharp.registry import ASCENTS, POLICIES, build_part
+from mmsharp.registry import ASCENTS, OPTIM_WRAPPERS, POLICIES, build_part
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / 'configs/magnitude/resnet20_cifar10.py'
@@ -22,20 +22,23 @@ def experiments(monkeypatch):
     """The module, which stands beside the benchmarks."""
     monkeypatch.syspath_prepend(ROOT / 'benchmarks')
     yield importlib.import_module('experiments')
-    sys.modules.pop('experiments', None)
+    for name in ('experiments', 'adasap_cifar10', 'adasap_sweep'):
+        sys.modules.pop(name, None)
 
 
 def _line(run, **values):
-    known = {'clean': 80.0, 'mpc': 60.0, 'rpc': 0.75, 'train_seconds': 100.0}
+    known = {'clean': 80.0, 'mpc': 60.0, 'rpc': 0.75, 'train_seconds': 999.0, 'train_cpu_seconds': 100.0}
+    known['machine'] = {'gpu': None}
     return {**vars(run), **known, **values}
 
 
 def test_every_method_is_the_baseline_but_for_what_it_names(experiments):
     """Same model, data, optimizer, schedule and phases; parts that can be built; the longer one twice as long."""
-    base = experiments.configure(BASE, experiments.Run('SGD', 'Magnitude', 0.4, 0), {})
+    base = experiments.configure(experiments.Setting(BASE, {}, ''), experiments.Run('SGD', 'Magnitude', 0.4, 0))
     assert 'ascent' not in base.optim_wrapper
+    setting = experiments.Setting(BASE, {'load_from': 'weights.pth'}, '')
     for method in experiments.METHODS:
-        config = experiments.configure(BASE, experiments.Run(method, 'Taylor', 0.2, 5), {'load_from': 'weights.pth'})
+        config = experiments.configure(setting, experiments.Run(method, 'Taylor', 0.2, 5))
         for key in ('model', 'train_dataloader', 'test_dataloader', 'test_evaluator', 'data_preprocessor'):
             assert config[key] == base[key], (method, key)
         assert config.optim_wrapper.optimizer == base.optim_wrapper.optimizer
@@ -60,7 +63,7 @@ def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tm
     runs = experiments.grid(['SGD', 'SAM'], ['Magnitude'], [0.4], [0, 1])
     made = []
 
-    def perform(config, run, work_dir, metric):
+    def perform(config, run, work_dir, setting):
         if len(made) == 2 and 'stopped' not in made:
             made.append('stopped')
             raise KeyboardInterrupt
@@ -68,7 +71,7 @@ def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tm
         return _line(run)
 
     monkeypatch.setattr(experiments, 'perform', perform)
-    arguments = BASE, runs, {}, tmp_path, tmp_path / 'record.jsonl', 'accuracy/top1'
+    arguments = experiments.Setting(BASE, {}, 'accuracy/top1'), runs, tmp_path, tmp_path / 'record.jsonl'
     with pytest.raises(KeyboardInterrupt):
         experiments.run_all(*arguments)
     assert len(experiments.read_record(tmp_path / 'record.jsonl')) == 2
@@ -80,10 +83,45 @@ def test_the_table_has_means_spreads_and_the_cost(experiments):
     """Longhand: 60 and 62 are 61 +- 1.41; 210 seconds are 2.10 times 100."""
     runs = experiments.grid(['SGD', 'AdaSAP'], ['Magnitude'], [0.4], [0, 1])
     seconds = {'SGD': 100.0, 'AdaSAP': 210.0}
-    found = [_line(run, mpc=60.0 + 2 * run.seed, train_seconds=seconds[run.method]) for run in runs]
+    found = [_line(run, mpc=60.0 + 2 * run.seed, train_cpu_seconds=seconds[run.method]) for run in runs]
     rows = experiments.table(found).splitlines()
     assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 1.00x |'
     assert rows[3] == '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 2.10x |'
+
+
+def test_the_cost_is_the_clocks_on_a_gpu_and_the_processors_without(experiments):
+    """Other work on the machine slows the clock; a GPU does not show in the processor's seconds."""
+    line = {'train_seconds': 7.0, 'train_cpu_seconds': 3.0}
+    assert experiments.training_cost({**line, 'machine': {'gpu': 'H200'}}) == 7.0
+    assert experiments.training_cost({**line, 'machine': {'gpu': None}}) == 3.0
+
+
+def test_mixed_precision_changes_the_wrapper_of_every_method_alone(experiments):
+    """Plain and sharpness-aware wrappers become those of mixed precision, which exist."""
+    for method in experiments.METHODS:
+        run = experiments.Run(method, 'Magnitude', 0.4, 0)
+        plain, mixed = (experiments.configure(experiments.Setting(BASE, {}, '', mixed=on), run) for on in (False, True))
+        assert OPTIM_WRAPPERS.get(mixed.optim_wrapper.type).__name__.startswith('Amp')
+        assert (mixed.optim_wrapper.type == 'mmsharp.AmpSAMOptimWrapper') == ('ascent' in plain.optim_wrapper)
+        for config in (plain, mixed):
+            config.optim_wrapper.pop('type', None)
+        assert plain == mixed
+
+
+def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments):
+    """Their parts can be built, and nothing but the ascents differs."""
+    sweep = importlib.import_module('adasap_sweep')
+    setting = experiments.Setting(BASE, sweep.SHORTER, '', sweep.VARIANTS)
+    first = None
+    for variant in sweep.VARIANTS:
+        config = experiments.configure(setting, experiments.Run(variant, 'Magnitude', 0.4, 0))
+        assert config.train_cfg.max_epochs == sweep.EPOCHS * (2 if variant == experiments.LONGER else 1)
+        if variant.startswith('SGD'):
+            continue
+        build_part(ASCENTS, config.optim_wrapper.pop('ascent'))
+        build_part(ASCENTS, config.default_hooks.pruning.pop('fine_tuning'))
+        first = first or config
+        assert config == first
 
 
 def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):

@@ -123,7 +123,7 @@ def test_asam_equals_its_formula():
 
 
 def longhand_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, denominator=None):
-    """Channel by channel, in loops: eps_i = rho_i T^2 g_i / ||T g_i||."""
+    """Channel by channel, in loops, the absolute form: eps_i = rho_i T^2 g_i / ||T g_i||."""
     channels = [(weight.select(axis, i), gradient.select(axis, i)) for i in range(weight.shape[axis])]
     scores = [w.norm().item() for w, _ in channels]
     low, high = min(scores), max(scores)
@@ -145,7 +145,7 @@ def test_adasap_equals_its_formula(form, norm_scope):
     gradients = gradients_of(model, parameters)
     scaled = [(p.tensor.detach().abs() + 0.01) * g if form == 'asam' else g for p, g in zip(parameters, gradients)]
     everywhere = torch.cat([value.flatten() for value in scaled]).norm()
-    ascent = AdaSAP(rho_min=0.1, rho_max=1.0, form=form, norm_scope=norm_scope, eta=0.01)
+    ascent = AdaSAP(0.1, 1.0, form=form, norm_scope=norm_scope, eta=0.01, radius='absolute')
     eps, _ = perturbation(ascent, model)
     assert [parameter.name for parameter in parameters] == ['0.weight', '3.weight', '5.weight']
     for parameter, gradient, value in zip(parameters, gradients, scaled):
@@ -153,6 +153,77 @@ def test_adasap_equals_its_formula(form, norm_scope):
         axis = 1 if parameter.name == '3.weight' else 0
         expected = longhand_adasap(parameter.tensor.detach(), gradient, axis, 0.1, 1.0, 0.01, form, denominator)
         torch.testing.assert_close(eps[parameter.name], expected)
+
+
+def longhand_relative_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, over=None, under=None):
+    """Channel by channel, in loops: eps_i = rho_i ||w|| T^2 g_i / ||T^2 g||, T = |w| + eta rms(w)."""
+    channels = [(weight.select(axis, i), gradient.select(axis, i)) for i in range(weight.shape[axis])]
+    scores = [w.norm().item() for w, _ in channels]
+    low, high = min(scores), max(scores)
+    result = torch.zeros_like(gradient)
+    for i, (w, g) in enumerate(channels):
+        rho = rho_max - (scores[i] - low) / (high - low) * (rho_max - rho_min)
+        floor = eta * (w if over is None else weight).square().mean().sqrt()
+        direction = (w.abs() + floor) ** 2 * g if form == 'asam' else g
+        unit, length = (w.norm(), direction.norm()) if over is None else (over, under)
+        result.select(axis, i).copy_(rho * unit * direction / length)
+    return result
+
+
+@pytest.mark.parametrize('form', ['asam', 'sam'])
+@pytest.mark.parametrize('norm_scope', ['neuron', 'layer', 'global'])
+def test_relative_adasap_equals_its_formula(form, norm_scope):
+    """The radius is a share of the weights' norm over the scope, whatever their scale."""
+    model = small_network()
+    parameters = select_parameters(model, 'weights')
+    gradients = gradients_of(model, parameters)
+    weights = [parameter.tensor.detach() for parameter in parameters]
+    directions = [
+        (w.abs() + 0.3 * w.square().mean().sqrt()) ** 2 * g if form == 'asam' else g for w, g in zip(weights, gradients)
+    ]
+    over, under = (torch.cat([value.flatten() for value in values]).norm() for values in (weights, directions))
+    ascent = AdaSAP(0.1, 1.0, form=form, norm_scope=norm_scope, eta=0.3)
+    eps, _ = perturbation(ascent, model)
+    for parameter, gradient, direction in zip(parameters, gradients, directions):
+        weight = parameter.tensor.detach()
+        norms = {'neuron': (None, None), 'layer': (weight.norm(), direction.norm()), 'global': (over, under)}
+        axis = 1 if parameter.name == '3.weight' else 0
+        expected = longhand_relative_adasap(weight, gradient, axis, 0.1, 1.0, 0.3, form, *norms[norm_scope])
+        torch.testing.assert_close(eps[parameter.name], expected)
+
+
+@pytest.mark.parametrize('norm_scope', ['neuron', 'layer', 'global'])
+@pytest.mark.parametrize('form', ['asam', 'sam'])
+def test_a_relative_radius_knows_no_scale(form, norm_scope):
+    """A network whose weights are c times as large, and gradients 1/c, moves c times as far: one default for all."""
+    weight, gradient = (torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    moved = []
+    for scale in (1.0, 1e-3, 50.0):
+        layer = nn.Conv2d(3, 4, 3, bias=False)
+        layer.weight.data = weight * scale
+        eps = gradient / scale
+        AdaSAP(form=form, norm_scope=norm_scope).perturb_(select_parameters(layer, 'weights'), [eps], [None])
+        moved.append(eps / scale)
+    torch.testing.assert_close(moved[1], moved[0])
+    torch.testing.assert_close(moved[2], moved[0])
+
+
+def test_a_relative_radius_is_the_share_that_a_filter_moves_by():
+    """Depth-wise filters of 9 weights and wide ones of 4608 move by the same share of their norm."""
+    for layer in (nn.Conv2d(32, 32, 3, groups=32, bias=False), nn.Conv2d(512, 8, 3, bias=False)):
+        gradient = torch.randn_like(layer.weight)
+        AdaSAP(0.05, 0.05).perturb_(select_parameters(layer, 'weights'), [gradient], [None])
+        shares = gradient.flatten(1).norm(dim=1) / layer.weight.detach().flatten(1).norm(dim=1)
+        torch.testing.assert_close(shares, torch.full_like(shares, 0.05))
+
+
+def test_a_channel_of_zeros_has_no_relative_radius():
+    """Nothing of nothing, and no division by it."""
+    layer = nn.Linear(4, 2, bias=False)
+    nn.init.zeros_(layer.weight)
+    gradient = torch.ones(2, 4)
+    AdaSAP().perturb_(select_parameters(layer, 'weights'), [gradient], [None])
+    assert gradient.tolist() == [[0.0] * 4] * 2
 
 
 def test_adasap_scales_every_parameter_whatever_it_is_called():
@@ -163,7 +234,7 @@ def test_adasap_scales_every_parameter_whatever_it_is_called():
     gradient = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     for scope in ('neuron', 'layer'):
         eps = gradient.clone()
-        AdaSAP(rho_min=0.1, rho_max=1.0, eta=0.01, norm_scope=scope).perturb_([parameter], [eps], [None])
+        AdaSAP(0.1, 1.0, eta=0.01, norm_scope=scope, radius='absolute').perturb_([parameter], [eps], [None])
         scaled = (model.table.detach().abs() + 0.01) * gradient
         denominator = None if scope == 'neuron' else scaled.norm()
         expected = longhand_adasap(model.table.detach(), gradient, 0, 0.1, 1.0, 0.01, 'asam', denominator)
@@ -187,7 +258,7 @@ def test_adasap_scores_over_the_whole_network_on_request():
     parameters = select_parameters(model, 'weights')
     gradients = gradients_of(model, parameters)
     scores = torch.cat([p.tensor.detach().movedim(p.channel_axis, 0).flatten(1).norm(dim=1) for p in parameters])
-    eps, _ = perturbation(AdaSAP(rho_min=0.1, rho_max=1.0, form='sam', score_scope='global'), model)
+    eps, _ = perturbation(AdaSAP(0.1, 1.0, form='sam', score_scope='global', radius='absolute'), model)
     for parameter, gradient in zip(parameters, gradients):
         for i in range(gradient.shape[parameter.channel_axis]):
             own = parameter.tensor.detach().select(parameter.channel_axis, i).norm()
@@ -202,7 +273,7 @@ def test_adasap_extremes_ignore_pruned_channels():
     layer.weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
     gradient = torch.ones(3, 2)
     mask = torch.tensor([[0.0], [1.0], [1.0]])
-    AdaSAP(0.1, 1.0, form='sam').perturb_(select_parameters(layer), [gradient], [mask])
+    AdaSAP(0.1, 1.0, form='sam', radius='absolute').perturb_(select_parameters(layer), [gradient], [mask])
     torch.testing.assert_close(gradient.norm(dim=1), torch.tensor([0.0, 1.0, 0.1]))
 
 
@@ -211,7 +282,7 @@ def test_equal_scores_all_get_the_largest_radius():
     layer = nn.Linear(2, 3, bias=False)
     nn.init.ones_(layer.weight)
     gradient = torch.ones(3, 2)
-    AdaSAP(0.1, 1.0, form='sam').perturb_(select_parameters(layer), [gradient], [None])
+    AdaSAP(0.1, 1.0, form='sam', radius='absolute').perturb_(select_parameters(layer), [gradient], [None])
     torch.testing.assert_close(gradient.norm(dim=1), torch.ones(3))
 
 
@@ -224,6 +295,7 @@ def test_equal_scores_all_get_the_largest_radius():
         (dict(type='SAM', rho=True), ['rho', 'True']),
         (dict(type='ASAM', eta=-1), ['eta', '-1']),
         (dict(type='AdaSAP', rho_min=1.0, rho_max=0.5), ['rho_min', 'rho_max']),
+        (dict(type='AdaSAP', radius='scaled'), ['radius', 'scaled', 'relative', 'absolute']),
         (dict(type='AdaSAP', form='other'), ['form', 'other', 'asam']),
         (dict(type='AdaSAP', norm_scope='other'), ['norm_scope', 'neuron']),
         (dict(type='AdaSAP', score='other'), ['score', 'l2']),

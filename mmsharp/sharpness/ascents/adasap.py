@@ -8,6 +8,7 @@ score itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, CRITERIA, build_part
-from mmsharp.sharpness.ascents.asam import PIECE, norm_and_scale_twice_, operator
+from mmsharp.sharpness.ascents.asam import PIECE, norm_and_scale_twice_, operator, scale_twice_
 from mmsharp.sharpness.ascents.ascent import TINY, Ascent, Turn, gradient_norm, validate_radius
 from mmsharp.sharpness.ascents.radius import adaptive_radius
 from mmsharp.sharpness.parameters import AscentParameter
 
 FORMS = ('asam', 'sam')
+RADII: dict[str, tuple[float, float]] = {'relative': (0.005, 0.05), 'absolute': (0.01, 0.2)}
+"""What a radius can be a number of, with the default extremes."""
 NORM_SCOPES = ('neuron', 'layer', 'global')
 SCORE_SCOPES = ('layer', 'global')
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -33,13 +36,17 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @ASCENTS.register_module()
 class AdaSAP(Ascent):
-    r"""``eps_i = rho_i * T_i^2 g_i / ||T_i g_i||_2`` per output channel ``i`` of every weight.
+    r"""``eps_i = rho_i * ||w_i||_2 * T_i^2 g_i / ||T_i^2 g_i||_2`` per output channel ``i`` of every weight.
 
     Bair et al. (2024), algorithm 1, equations (3) and (5) as others cite them; the published numbering could not be
     checked. ``g`` and ``eps`` have the shapes and dtypes of the parameters, ``rho_i`` is one number per output channel.
-    Departures, each an argument: see ``rho_max``, ``score``, ``norm_scope`` and ``score_scope``; and the denominator is
-    ASAM's ``||T g||``, where what is public of the paper can also be read as ``||T^2 g||``, which destroys a network at
-    the reported radii.
+    The default is our scale-free form: ``rho_i`` is the share of its norm by which a channel moves, so that one value
+    serves wide and narrow, dense and depth-wise filters alike. ``radius='absolute'`` is the paper's ``eps_i = rho_i *
+    T_i^2 g_i / ||T_i g_i||_2``, which moves a filter of ``n`` weights by about ``1.7 rho_i / sqrt(n)`` of its norm: the
+    reported radii of 0.01 and 2.0 are 5 to 14 per cent of a ResNet-50's filters, but more than the whole of a
+    depth-wise one. Departures, each an argument: see ``radius``, ``score``, ``norm_scope`` and ``score_scope``; and
+    the denominator of the absolute form is ASAM's ``||T g||``, where what is public of the paper can also be read as
+    ``||T^2 g||``, which destroys a network at the reported radii.
 
     ``rho_i`` falls linearly from ``rho_max`` for the least to ``rho_min`` for the most important channel
     (:func:`~mmsharp.sharpness.adaptive_radius`); ``T = |w| + eta`` (``form='asam'``) for every parameter, whatever it
@@ -47,20 +54,23 @@ class AdaSAP(Ascent):
     the extremes nor the norms, and are not perturbed.
 
     Args:
-        rho_min: Radius of the most important channel, without unit in the ``asam`` form.
-        rho_max: Radius of the least important channel. The paper's code-level values are reported as 0.01 and 2.0;
-            they destroy a ResNet-20 in a short run, where 0.01 and 0.2 gain accuracy on corrupted images, so that
-            0.2 is our default.
+        rho_min: Radius of the most important channel, without unit; ``None`` stands for 0.005, and for 0.01 in the
+            absolute form.
+        rho_max: Radius of the least important channel; ``None`` stands for 0.05, and for 0.2 in the absolute form.
+        radius: ``'relative'``: in units of ``||w||`` over what the norm is taken over (default), or ``'absolute'``.
+            Reported of the paper are 0.01 and 2.0, absolute, which destroy a ResNet-20 in a short run, where 0.01 and
+            0.2 do not.
         score: Importance of a channel: ``'l2'`` or ``'l1'`` of its filter, a function from a matrix of shape
             ``(channels, weights per channel)`` to scores of shape ``(channels,)``, or the config of any registered
             pruning criterion, ``dict(type='Magnitude', p=1)``, which MMEngine's wrappers connect. The paper names no
             score; l2 is the reading that its parameter-pruning experiments suggest.
-        form: ``'asam'`` (the paper's equation 5 carries ASAM's operator) or ``'sam'``, where radii are in the units of
-            the weights and need to be about 40 times smaller.
+        form: ``'asam'`` (the paper's equation 5 carries ASAM's operator) or ``'sam'``, ``T = 1``, where absolute radii
+            are in the units of the weights and need to be about 40 times smaller.
         norm_scope: Over what the denominator is taken: ``'neuron'`` (each channel by itself, our default), ``'layer'``
             or ``'global'``.
         score_scope: Over what ``s_min`` and ``s_max`` are taken: ``'layer'`` (default) or ``'global'``.
-        eta: Floor of ``T``, in the units of the weights.
+        eta: Floor of ``T = |w| + eta``, in the units of the weights; for a relative radius in those of their root mean
+            square over the channel (over the layer for wider scopes), so that nothing depends on their scale.
 
     Raises:
         MmsharpError: A radius is negative or not a number, ``rho_min > rho_max``, or an option is unknown.
@@ -71,28 +81,34 @@ class AdaSAP(Ascent):
         >>> layer = nn.Linear(2, 2, bias=False)
         >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, 1.0], [3.0, 3.0]]))
         >>> gradient = torch.tensor([[3.0, 4.0], [3.0, 4.0]])
-        >>> ascent = AdaSAP(rho_min=0.1, rho_max=1.0, form='sam')
+        >>> ascent = AdaSAP(rho_min=0.1, rho_max=1.0, form='sam', radius='absolute')
         >>> _ = ascent.perturb_(select_parameters(layer), [gradient], [None])
         >>> [[round(value, 4) for value in row] for row in gradient.tolist()]
         [[0.6, 0.8], [0.06, 0.08]]
+        >>> _ = AdaSAP(rho_min=0.125, rho_max=0.5).perturb_(select_parameters(layer), [gradient], [None])
+        >>> [round(share, 4) for share in (gradient.norm(dim=1) / layer.weight.norm(dim=1)).tolist()]
+        [0.5, 0.125]
     """
 
     default_parameters = 'weights'
 
     def __init__(
         self,
-        rho_min: float = 0.01,
-        rho_max: float = 0.2,
+        rho_min: float | None = None,
+        rho_max: float | None = None,
         score: str | Callable[[Tensor], Tensor] | Mapping[str, Any] = 'l2',
         form: str = 'asam',
         norm_scope: str = 'neuron',
         score_scope: str = 'layer',
         eta: float = 0.01,
+        radius: str = 'relative',
     ) -> None:
-        self.rho_min = validate_radius('rho_min', rho_min)
-        self.rho_max = validate_radius('rho_max', rho_max)
+        self.radius = _one_of('radius', radius, tuple(RADII))
+        least, most = RADII[radius]
+        self.rho_min = validate_radius('rho_min', least if rho_min is None else rho_min)
+        self.rho_max = validate_radius('rho_max', most if rho_max is None else rho_max)
         if self.rho_min > self.rho_max:
-            raise MmsharpError(f'rho_min={rho_min!r} is larger than rho_max={rho_max!r}; swap them')
+            raise MmsharpError(f'rho_min={self.rho_min!r} is larger than rho_max={self.rho_max!r}; swap them')
         self.criterion = build_part(CRITERIA, score) if isinstance(score, Mapping) else None
         self.score_by: Callable[[AscentParameter], Tensor | None] | None = None
         """How the criterion scores a parameter; whoever knows the model sets it."""
@@ -115,32 +131,47 @@ class AdaSAP(Ascent):
         gradients: Sequence[Tensor],
         keep: Sequence[Tensor | None],
     ) -> Turn:
-        """Overwrite the gradients with ``eps_i = rho_i * T_i^2 g_i / ||T_i g_i||``; see the base class."""
+        """Overwrite the gradients with ``eps``; see the base class."""
         radii = self._radii(parameters, keep)
         if self.norm_scope == 'neuron':
             norm = gradient_norm(gradients)
             for parameter, gradient, radius in zip(parameters, gradients, radii):
                 self._turn_channels_(parameter, gradient, radius)
         else:
-            norm, layers = self._scale_twice_(parameters, gradients)
+            norm, factors = self._turn_layers_(parameters, gradients)
             if self.norm_scope == 'global':
-                layers = [torch.linalg.vector_norm(torch.stack(layers))] * len(layers)
-            for parameter, gradient, radius, denominator in zip(parameters, gradients, radii, layers):
-                gradient.mul_(_along_channels(radius / (denominator + TINY), parameter))
+                over, under = (torch.linalg.vector_norm(torch.stack(norms)) for norms in zip(*factors))
+                factors = [(over, under)] * len(factors)
+            for parameter, gradient, radius, (over, under) in zip(parameters, gradients, radii, factors):
+                share = radius * over if self.radius == 'relative' else radius
+                gradient.mul_(_along_channels(share / (under + TINY), parameter))
         return Turn(norm, torch.cat(radii).mean())
 
-    def _scale_twice_(
+    def _turn_layers_(
         self, parameters: Sequence[AscentParameter], gradients: Sequence[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """``g <- T^2 g`` in place; gives ``||g||`` before, and ``||T g||`` of each."""
-        if self.form == 'asam':
-            scaled = [replace(parameter, scaled=True) for parameter in parameters]
-            return norm_and_scale_twice_(gradients, scaled, self.eta)
-        layers = [_wide(torch.linalg.vector_norm(gradient)) for gradient in gradients]
-        return torch.linalg.vector_norm(torch.stack(layers)), layers
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """``g <- T^2 g`` in place.
+
+        Returns:
+            ``||g||`` before; and of each its ``||w||`` with the norm that it is divided by: ``||T g||``, for a relative
+            radius ``||T^2 g||``.
+        """
+        weights = [_wide(torch.linalg.vector_norm(parameter.tensor.detach())) for parameter in parameters]
+        if self.form == 'sam':
+            lengths = [_wide(torch.linalg.vector_norm(gradient)) for gradient in gradients]
+            return torch.linalg.vector_norm(torch.stack(lengths)), list(zip(weights, lengths))
+        scaled = [replace(parameter, scaled=True) for parameter in parameters]
+        if self.radius == 'absolute':
+            norm, lengths = norm_and_scale_twice_(gradients, scaled, self.eta)
+            return norm, list(zip(weights, lengths))
+        norm = gradient_norm(gradients)
+        for parameter, gradient, weight in zip(scaled, gradients, weights):
+            scale_twice_(gradient, parameter, weight * (self.eta / math.sqrt(gradient.numel())), norm)
+        lengths = [_wide(torch.linalg.vector_norm(gradient)) for gradient in gradients]
+        return norm, list(zip(weights, lengths))
 
     def _turn_channels_(self, parameter: AscentParameter, gradient: Tensor, radius: Tensor) -> None:
-        """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``, on CPUs a few channels at a time, which stay in the cache."""
+        """``g_i <- eps_i`` in place, on CPUs a few channels at a time, which stay in the cache."""
         weight, axis = parameter.tensor.detach(), parameter.channel_axis
         if gradient.dim() == 0:
             gradient, weight, axis = gradient[None], weight[None], 0
@@ -149,14 +180,27 @@ class AdaSAP(Ascent):
         count = len(radius)
         if gradient.device.type == 'cpu':
             count = max(1, PIECE * count // max(1, gradient.numel()))
+        turn = self._turn_relative_ if self.radius == 'relative' else self._turn_absolute_
         for piece, weights, rho in zip(*(tensor.split(count, axis) for tensor in (gradient, weight, radii))):
-            scale = operator(weights, self.eta) if self.form == 'asam' else None
-            if scale is not None:
-                piece.mul_(scale)
-            # In half precision 1e-12 is nothing, and a channel without a gradient would divide 0 by 0.
-            norm = _wide(torch.linalg.vector_norm(piece, dim=others, keepdim=True) if others else piece.abs())
-            factor = rho / (norm + TINY)
-            piece.mul_(factor if scale is None else _wide(scale).mul_(factor))
+            turn(piece, weights, rho, others)
+
+    def _turn_absolute_(self, gradient: Tensor, weight: Tensor, rho: Tensor, others: list[int]) -> None:
+        """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``."""
+        scale = operator(weight, self.eta) if self.form == 'asam' else None
+        if scale is not None:
+            gradient.mul_(scale)
+        # In half precision 1e-12 is nothing, and a channel without a gradient would divide 0 by 0.
+        factor = rho / (_norms(gradient, others) + TINY)
+        gradient.mul_(factor if scale is None else _wide(scale).mul_(factor))
+
+    def _turn_relative_(self, gradient: Tensor, weight: Tensor, rho: Tensor, others: list[int]) -> None:
+        """``g_i <- rho_i * ||w_i|| * T_i^2 g_i / ||T_i^2 g_i||``."""
+        unit = _norms(weight, others)
+        if self.form == 'asam':
+            root_mean_square = unit * math.sqrt(unit.numel() / weight.numel())
+            scale = weight.abs().div_(root_mean_square + TINY).add_(self.eta)  # of order 1: its square is a half's, too
+            gradient.mul_(scale).mul_(scale)
+        gradient.mul_(rho * unit / (_norms(gradient, others) + TINY))
 
     def _radii(self, parameters: Sequence[AscentParameter], keep: Sequence[Tensor | None]) -> list[Tensor]:
         scores = [self._score(parameter) for parameter in parameters]
@@ -178,6 +222,11 @@ class AdaSAP(Ascent):
             if scores is not None:
                 return scores
         return self.score(_filters(parameter.tensor.detach(), parameter))
+
+
+def _norms(tensor: Tensor, dims: list[int]) -> Tensor:
+    """``||.||_2`` over some dimensions, which stay with size 1; over none, the absolute values."""
+    return _wide(torch.linalg.vector_norm(tensor, dim=dims, keepdim=True) if dims else tensor.abs())
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def norm_and_scale_twice_(
 def scale_twice_(
     gradient: Tensor,
     parameter: AscentParameter,
-    eta: float,
+    eta: float | Tensor,
     norm: Tensor | None = None,
     scratch: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,7 @@ def scale_twice_(
     return before, torch.linalg.vector_norm(torch.stack(scaled_norms))
 
 
-def operator(weight: Tensor, eta: float, scratch: Tensor | None = None) -> Tensor:
+def operator(weight: Tensor, eta: float | Tensor, scratch: Tensor | None = None) -> Tensor:
     """``T = |w| + eta``, in the scratch memory where it fits, else a new tensor."""
     if scratch is None or scratch.dtype != weight.dtype or scratch.numel() < weight.numel():
         return weight.abs().add_(eta)

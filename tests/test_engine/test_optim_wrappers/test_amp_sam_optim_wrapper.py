@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from small_network import ALL_ASCENTS, PAIRS, policy_of
 from torch import nn
 
-from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper, amp_sam_optim_wrapper
+from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper, amp_optim_wrapper
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, build_part
 from mmsharp.sharpness import SAM, LookSAM, RandomLayers, gradient_norm
@@ -71,7 +71,7 @@ def reading(name):
 @pytest.fixture
 def cpu_only(monkeypatch):
     """MMEngine sees no accelerator, even where there is one."""
-    monkeypatch.setattr('mmsharp.engine.optim_wrappers.amp_sam_optim_wrapper.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmsharp.engine.optim_wrappers.amp_optim_wrapper.get_device', lambda: 'cpu')
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def half(request, monkeypatch):
     """A function that builds the wrapper in half precision, on a CPU in float16 too."""
     dtype, device = request.param
     if device == 'cpu':
-        monkeypatch.setattr(amp_sam_optim_wrapper, 'get_device', lambda: 'cpu')
+        monkeypatch.setattr(amp_optim_wrapper, 'get_device', lambda: 'cpu')
         monkeypatch.setattr('mmengine.runner.amp.autocast', lambda **_: torch.autocast('cpu', getattr(torch, dtype)))
 
     def build(model, lr=0.1, **kwargs):

@@ -9,7 +9,7 @@ import torch
 from real_models import train_longhand, wrap
 from small_network import policy_of
 
-from mmsharp.engine.optim_wrappers import amp_sam_optim_wrapper
+from mmsharp.engine.optim_wrappers import amp_optim_wrapper
 from mmsharp.registry import ASCENTS, POLICIES, build_part
 from mmsharp.sharpness import RandomState
 
@@ -28,7 +28,7 @@ def assert_same(first, second):
 @pytest.fixture
 def scaled(monkeypatch):
     """A function that builds the wrapper with torch's own loss scaling on a CPU, in full or in half precision."""
-    monkeypatch.setattr(amp_sam_optim_wrapper, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(amp_optim_wrapper, 'get_device', lambda: 'cpu')
 
     def build(model, dtype=None, scale=SCALE, **settings):
         context = contextlib.nullcontext if dtype is None else partial(torch.autocast, 'cpu', dtype)
@@ -106,7 +106,7 @@ def test_half_precision_is_the_formula_written_out(real_in_half_precision, scale
     if dtype == torch.float16:
         wrapper = scaled(model, dtype, ascent=SAM)
     else:
-        monkeypatch.setattr(amp_sam_optim_wrapper, 'get_device', lambda: 'cpu')
+        monkeypatch.setattr(amp_optim_wrapper, 'get_device', lambda: 'cpu')
         wrapper = wrap(model, kind='mmsharp.AmpSAMOptimWrapper', dtype='bfloat16', ascent=SAM)
     seen = []
     convolution = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))

@@ -1,0 +1,90 @@
+"""Which settings of AdaSAP: short runs of ResNet-20 on CIFAR-10, judged on validation images.
+
+    MMSHARP_DATA=... python benchmarks/adasap_sweep.py [--methods ...] [--record NAME] [--render]
+
+Every variant prunes the published ResNet-20 to 0.40 of its parameters within 8 epochs on 15,000 images, and is
+evaluated on 2,000 validation images, clean and under 15 corruptions at severity 3 of CIFAR-10-C's constants. The
+published weights have seen all of these images, so that the numbers compare variants and say nothing of new images.
+The defaults of mmsharp were set by it. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl; a killed sweep
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from adasap_cifar10 import BASE, DOCUMENT, prepare
+from experiments import METHODS, Setting, add_arguments, grid, read_record, run_all, table
+
+from mmsharp.command_line import run
+from mmsharp.files import replace_marked
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 8
+SHORTER = {
+    'train_cfg.max_epochs': EPOCHS,
+    'param_scheduler.0.T_max': EPOCHS,
+    'param_scheduler.0.end': EPOCHS,
+    'default_hooks.pruning.warmup': 1,
+    'default_hooks.pruning.pruning': 2,
+}
+
+
+def adasap(fine_tuning: dict[str, Any] | None = None, **ascent: Any) -> dict[str, Any]:
+    """A variant of AdaSAP: its ascent's arguments and the ascent of its last phase."""
+    changes: dict[str, Any] = {**METHODS['AdaSAP'], 'optim_wrapper.ascent': dict(type='AdaSAP', **ascent)}
+    if fine_tuning is not None:
+        changes['default_hooks.pruning.fine_tuning'] = fine_tuning
+    return changes
+
+
+def asam(rho: float) -> dict[str, Any]:
+    """ASAM as the ascent of the last phase."""
+    return dict(type='ASAM', rho=rho)
+
+
+def uniform(rho: float) -> dict[str, Any]:
+    """One relative radius for all channels as the ascent of the last phase."""
+    return dict(type='AdaSAP', rho_min=rho, rho_max=rho)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    'SGD': METHODS['SGD'],
+    'SGD, twice the epochs': METHODS['SGD, twice the epochs'],
+    'absolute 0.01..0.2, ASAM 0.5': adasap(asam(0.5), radius='absolute', rho_min=0.01, rho_max=0.2),
+    'relative 0.002..0.02, ASAM 0.5': adasap(asam(0.5), rho_min=0.002, rho_max=0.02),
+    'relative 0.005..0.05, ASAM 0.5': adasap(asam(0.5), rho_min=0.005, rho_max=0.05),
+    'relative 0.01..0.1, ASAM 0.5': adasap(asam(0.5), rho_min=0.01, rho_max=0.1),
+    'relative 0.005..0.05, ASAM 1': adasap(asam(1.0), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, ASAM 2': adasap(asam(2.0), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, uniform 0.02': adasap(uniform(0.02), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, uniform 0.05': adasap(uniform(0.05), rho_min=0.005, rho_max=0.05),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, tuple(VARIANTS), (0,), ROOT / 'work_dirs' / 'adasap_sweep', choices=VARIANTS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Perform what is missing, and write the table."""
+    args = parse_args()
+    record = ROOT / 'benchmarks' / 'results' / f'adasap_sweep_{args.record}.jsonl'
+    if args.render:
+        found = read_record(record)
+    else:
+        options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER}
+        options['test_dataloader.dataset.data_root'] = options['val_dataloader.dataset.data_root']
+        setting = Setting(BASE, options, 'accuracy/top1', VARIANTS, severities=(0, 3), mixed=args.mixed)
+        found = run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir, record)
+    print(table(found, VARIANTS))
+    replace_marked(DOCUMENT, record.stem, table(found, VARIANTS))
+
+
+if __name__ == '__main__':
+    run(main)
