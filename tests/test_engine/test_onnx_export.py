@@ -111,6 +111,37 @@ def test_what_computes_something_else_is_not_written(tmp_path, monkeypatch):
     assert (tmp_path / 'a.onnx').read_text() == 'before'
 
 
+class BlowsUp(nn.Module):
+    """Takes the difference of nearly equal sums: its last digits are those that rounding left."""
+
+    def __init__(self, constant):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.constant = constant
+
+    def forward(self, images):
+        return (self.conv(images) + self.constant) - self.constant
+
+
+def test_a_network_that_blows_rounding_up_is_compared_by_it(tmp_path, monkeypatch):
+    """Its own rounding is further off than the tolerance, and so may the file be; an error beyond is still found."""
+    model = BlowsUp(2.0**12)
+
+    def other_rounding(raw, images, path, names, opset):
+        onnx_export._by_tracing(RawOutputs(BlowsAsMuch(raw.model)), images, path, names, opset)
+
+    class BlowsAsMuch(BlowsUp):
+        def __init__(self, model):
+            super().__init__(1.1 * model.constant)
+            self.conv = model.conv
+
+    monkeypatch.setattr(onnx_export, 'EXPORTERS', {'other': other_rounding})
+    assert onnx_export.TOLERANCE < export_onnx(model, tmp_path / 'a.onnx', (3, 8, 8))['difference'] < 1e-2
+    monkeypatch.setattr(onnx_export, 'ROUNDINGS', 0)
+    with pytest.raises(MmsharpError, match='differs from PyTorch'):
+        export_onnx(model, tmp_path / 'b.onnx', (3, 8, 8))
+
+
 @pytest.mark.parametrize(
     ('model', 'shape', 'words'),
     [
