@@ -1,0 +1,128 @@
+"""Which slim networks can be written as ONNX: one config of every family in the toolboxes' packaged folders.
+
+    python benchmarks/onnx_export.py [--toolbox mmdet|mmpretrain] [CONFIG ...] [--json FILE]
+
+Each config is built without downloads in a process of its own, loses a random half of every channel group, and is
+written and compared in onnxruntime as tools/export.py does it: a classifier's scores, what the head of a single-stage
+detector gives for every level, feature maps and region proposals of a two-stage detector. Rows are kept as they are
+finished; the same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from mmsharp.command_line import run
+from mmsharp.engine.config import load_config
+from mmsharp.engine.onnx_export import TOLERANCE, export_onnx
+from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
+from mmsharp.engine.prunability.families import TOOLBOXES, config_folder
+from mmsharp.engine.prunability.isolation import preload, run_isolated
+from mmsharp.engine.prunability.preparation import build, example, prepared
+from mmsharp.engine.prunability.record import ProbeRecord
+from mmsharp.engine.prunability.survey import Settings, Subject, packaged_subjects, subject_of, without_folders
+from mmsharp.engine.prunability.weights import randomise_
+from mmsharp.files import write_json
+from mmsharp.pruning import ChannelPruner, apply_recipe, tensor_forward
+from mmsharp.pruning.allocation import Uniform
+from mmsharp.pruning.criteria import Random
+from mmsharp.pruning.schedules import OneShot
+
+ROOT = Path(__file__).parents[1]
+ROW = 'row.json'
+
+
+def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
+    """Prune one config, write it and leave what was found in the folder.
+
+    Raises:
+        Exception: Whatever a stage raises.
+    """
+    torch.set_num_threads(1)
+    announce_first_iteration()
+    config = prepared(load_config(str(subject.path), dict(subject.options)), config_folder(subject.toolbox))
+    model = build(config, settings.seed)
+    model.init_weights()  # type: ignore[operator]
+    randomise_(model, settings.seed)
+    batch = training_batch(config, subject.toolbox, subject.size, 1, settings.seed)
+    inputs, samples = example(model, batch, settings.seed)
+    pruner = ChannelPruner(
+        dict(channels=1 - settings.ratio), Random(settings.seed), Uniform(), OneShot(), min_channels=1, round_to=1
+    )
+    pruner.attach(model, tensor_forward(inputs, samples))
+    pruner.update(1.0)
+    apply_recipe(model, pruner.recipe())
+    began = time.process_time()
+    report = export_onnx(model, folder / 'slim.onnx', tuple(inputs.shape[1:]))
+    write_json(
+        folder / ROW,
+        dict(
+            difference=float(f'{report["difference"]:.2e}'),
+            exporter=report['exporter'],
+            outputs=len(report['outputs']),
+            partial=report['partial'],
+            mebibytes=round(report['bytes'] / 2**20, 1),
+            seconds_for_export=round(time.process_time() - began, 1),
+        ),
+    )
+
+
+def measured_row(subject: Subject, settings: Settings) -> dict[str, Any]:
+    """The row of one config, whatever happens to it."""
+    row: dict[str, Any] = dict(toolbox=subject.toolbox, family=subject.family, config=subject.config)
+    folder = Path(tempfile.mkdtemp(prefix='mmsharp-export-'))
+    try:
+        reason = run_isolated(export_slim, (subject, settings, folder), folder, settings.timeout)
+        if reason is not None:
+            return dict(row, status='fail', reason=without_folders(reason))
+        return dict(row, status='pass', **json.loads((folder / ROW).read_text()))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='*', metavar='CONFIG', help='families, or paths of configs (default: all)')
+    parser.add_argument('--toolbox', choices=TOOLBOXES, help='of the configs (default: both)')
+    parser.add_argument('--json', type=Path, default=ROOT / 'benchmarks' / 'results' / 'onnx_export.json')
+    parser.add_argument('--timeout', type=float, default=600.0, help='seconds per config (default: 600)')
+    args = parser.parse_args()
+    if args.configs and args.toolbox is None:
+        parser.error('say with --toolbox which toolbox the configs are of')
+    return args
+
+
+def main() -> None:
+    """Export what the record lacks, a line for each."""
+    args = parse_args()
+    settings = Settings(timeout=args.timeout)
+    record = ProbeRecord(args.json, dict(settings.to_dict(), tolerance=TOLERANCE))
+    if args.configs:
+        subjects = [subject_of(config, args.toolbox) for config in args.configs]
+    else:
+        subjects = list(packaged_subjects([args.toolbox] if args.toolbox else TOOLBOXES))
+    preload(sorted({f'{subject.toolbox}.models' for subject in subjects}))
+    missing = [subject for subject in subjects if not record.has(subject.toolbox, subject.config)]
+    for subject in tqdm(missing, unit='config'):
+        row = measured_row(subject, settings)
+        record.add(row)
+        if row['status'] == 'pass':
+            tqdm.write(f'{subject.config:60} {row["exporter"]:12} differs by {row["difference"]:.1e}')
+        else:
+            tqdm.write(f'{subject.config:60} FAILS: {row["reason"][:300]}')
+    passed = sum(row['status'] == 'pass' for row in record.rows)
+    print(f'{passed} of {len(record.rows)} configs are written; rows in {args.json}')
+
+
+if __name__ == '__main__':
+    run(main)
