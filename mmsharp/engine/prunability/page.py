@@ -12,6 +12,8 @@ ENOUGH = 0.4
 """The share of parameters that is to be removable at the ratio of the survey."""
 QUICK = 10.0
 """Seconds that finding the groups of a network of ResNet-50's size may take."""
+RESNET50 = 26e6
+"""Parameters of a network of that size."""
 
 
 def render(record: Mapping[str, Any]) -> str:
@@ -21,7 +23,7 @@ def render(record: Mapping[str, Any]) -> str:
         rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
         if rows:
             parts.append(_table(toolbox, rows))
-    parts += [_explained(record['rows']), _changes(record['rows']), _outside()]
+    parts += [_explained(record['rows']), _slow(record['rows']), _changes(record['rows']), _outside()]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
@@ -107,6 +109,30 @@ def _explained(rows: list[dict[str, Any]]) -> str:
             note = _note(row)
             lines.append(f'| {row["config"]} | {row["params_removed"]:.0%} | {_cell(held)}{note and f". {note}"} |')
     return '\n'.join(lines).strip()
+
+
+def _slow(rows: list[dict[str, Any]]) -> str:
+    """By name and size: whose groups took longer than they should."""
+    timed = [row for row in rows if row.get('seconds_for_groups') is not None]
+    slow = sorted((row for row in timed if row['seconds_for_groups'] > QUICK), key=lambda row: row['config'])
+    if not slow:
+        return ''
+    small = [row['seconds_for_groups'] for row in timed if row['parameters'] <= RESNET50]
+    lines = [
+        f'## Groups found in more than {QUICK:g} s',
+        '',
+        'Groups are tried out on slim copies in float64, so that the time goes with the size of the network and the '
+        "number of groups. Networks of at most ResNet-50's 26 million parameters take "
+        + (f'at most {max(small):.1f} s.' if small else 'less.'),
+        '',
+        '| config | seconds | parameters | MACs | groups |',
+        '|---|---:|---:|---:|---:|',
+    ]
+    for row in slow:
+        macs = '' if row.get('macs') is None else f'{row["macs"] / 1e9:.1f} G'
+        size = f'{row["parameters"] / 1e6:.0f} M | {macs} | {row["groups"]}'
+        lines.append(f'| {row["config"]} | {row["seconds_for_groups"]:.1f} | {size} |')
+    return '\n'.join(lines)
 
 
 def _note(row: Mapping[str, Any]) -> str:

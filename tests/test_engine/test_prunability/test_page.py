@@ -50,3 +50,16 @@ def test_an_architecture_that_holds_its_channels_is_explained():
     """Where no layer's reason says it."""
     page = render(dict(RECORD, rows=[dict(ROW, toolbox='mmpretrain', family='repmlp', params_removed=0.2)]))
     assert '(2 layers, 60% of the parameters). Its blocks lay the channels' in page
+
+
+def test_slow_searches_are_named_with_the_sizes_that_make_them_slow():
+    """And the sentence about small networks is that of the slowest of them."""
+    rows = [
+        dict(ROW, config='large.py', parameters=80_000_000, macs=5_000_000_000, groups=7, seconds_for_groups=12.34),
+        dict(ROW, config='small.py', parameters=20_000_000, seconds_for_groups=3.21),
+        dict(ROW, config='smaller.py', parameters=10_000_000, seconds_for_groups=1.0),
+    ]
+    page = render(dict(RECORD, rows=rows))
+    assert '| large.py | 12.3 | 80 M | 5.0 G | 7 |' in page
+    assert "ResNet-50's 26 million parameters take at most 3.2 s." in page
+    assert 'Groups found in more than' not in render(dict(RECORD, rows=rows[1:]))
