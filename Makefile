@@ -13,7 +13,7 @@ SEVERITIES ?= 0 1 3 5
 
 CONFIG = configs/$(1)/$(DETECTOR)_digits-voc.py
 LAST = "$$(cat work_dirs/$(1)/last_checkpoint)"
-EXPERIMENTS = $(addprefix benchmarks/,experiments.py bccd_robustness.py adasap_cifar10.py adasap_bccd.py)
+EXPERIMENTS = $(addprefix benchmarks/,experiments.py experiment_figures.py bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
 .PHONY: help setup demo test lint types contracts tests bench experiments docs clean distclean

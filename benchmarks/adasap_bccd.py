@@ -14,10 +14,9 @@ import argparse
 from pathlib import Path
 
 from bccd_robustness import data_options, train
-from experiments import Setting, add_arguments, grid, read_record, run_all, table
+from experiments import Setting, add_arguments, grid, read_record, report, run_all
 
 from mmsharp.command_line import run
-from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / 'configs' / 'magnitude' / 'rtmdet_tiny_bccd.py'
@@ -42,11 +41,10 @@ def main() -> None:
         found = read_record(record)
     else:
         options = {**data_options(), 'load_from': str(train(args.dense))}
-        setting = Setting(BASE, options, 'pascal_voc/mAP', mixed=args.mixed)
+        setting = Setting(BASE, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         found = run_all(setting, runs, args.work_dir, record)
-    print(table(found))
-    replace_marked(DOCUMENT, record.stem, table(found))
+    report(found, record.stem, DOCUMENT)
 
 
 if __name__ == '__main__':

@@ -16,11 +16,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import Setting, add_arguments, data_folder, grid, read_record, run_all, table
+from experiments import Setting, add_arguments, data_folder, grid, read_record, report, run_all
 
 from mmsharp.command_line import run
 from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
-from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / 'configs' / 'magnitude' / 'resnet20_cifar10.py'
@@ -63,11 +62,16 @@ def main() -> None:
     if args.render:
         found = read_record(record)
     else:
-        setting = Setting(BASE, prepare(args.work_dir, args.train, args.test), 'accuracy/top1', mixed=args.mixed)
+        setting = Setting(
+            BASE,
+            prepare(args.work_dir, args.train, args.test),
+            'accuracy/top1',
+            f'{args.train} training images',
+            mixed=args.mixed,
+        )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         found = run_all(setting, runs, args.work_dir, record)
-    print(table(found))
-    replace_marked(DOCUMENT, record.stem, table(found))
+    report(found, record.stem, DOCUMENT)
 
 
 if __name__ == '__main__':

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
-from experiments import METHODS, Setting, add_arguments, grid, read_record, run_all, table
+from experiments import METHODS, Setting, add_arguments, grid, read_record, report, run_all
 
 from mmsharp.command_line import run
-from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 8
@@ -80,10 +79,11 @@ def main() -> None:
     else:
         options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER}
         options['test_dataloader.dataset.data_root'] = options['val_dataloader.dataset.data_root']
-        setting = Setting(BASE, options, 'accuracy/top1', VARIANTS, severities=(0, 3), mixed=args.mixed)
+        setting = Setting(
+            BASE, options, 'accuracy/top1', '15000 training images', VARIANTS, severities=(0, 3), mixed=args.mixed
+        )
         found = run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir, record)
-    print(table(found, VARIANTS))
-    replace_marked(DOCUMENT, record.stem, table(found, VARIANTS))
+    report(found, record.stem, DOCUMENT, VARIANTS)
 
 
 if __name__ == '__main__':

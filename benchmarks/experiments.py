@@ -20,12 +20,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from experiment_figures import draw_gain_over_cost, draw_over_parameters
 from mmengine.config import Config
 
 from mmsharp.apis import evaluate_robustness, slim
 from mmsharp.engine.machine import machine, versions
 from mmsharp.errors import MmsharpError
-from mmsharp.files import write_text
+from mmsharp.files import replace_marked, write_text
 
 ROOT = Path(__file__).parents[1]
 SAM = 'mmsharp.SAMOptimWrapper'
@@ -96,6 +97,7 @@ class Setting:
         base: Config of the baseline, which prunes and trains with SGD.
         options: Changes of it, for everybody.
         metric: What is P.
+        data: What is trained on, for the reader.
         methods: What each method changes, by its name.
         severities: Of the corruptions; 0 is the clean pass.
         mixed: Whether to train in mixed precision, which on CPUs is bfloat16.
@@ -104,6 +106,7 @@ class Setting:
     base: Path
     options: Mapping[str, Any]
     metric: str
+    data: str = ''
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
     severities: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     mixed: bool = False
@@ -187,6 +190,7 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
         macs=report['slim']['macs'] / report['dense']['macs'],
         train_seconds=seconds,
         train_cpu_seconds=cpu_seconds,
+        data=setting.data,
         epochs=config.train_cfg.max_epochs,
         wrapper=config.optim_wrapper.to_dict(),
         pruning=config.default_hooks.pruning.to_dict(),
@@ -251,6 +255,53 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
                 f'{"" if cost is None else f"{cost:.2f}x"} |'
             )
     return '\n'.join(lines)
+
+
+def report(
+    found: Sequence[Mapping[str, Any]], name: str, document: Path, methods: Iterable[str] = tuple(METHODS)
+) -> None:
+    """Print the table, and write it with what it was measured on and its figures into a document.
+
+    Args:
+        found: Lines of a record.
+        name: Of the record; of the section of the document and of the figures beside it.
+        document: The Markdown file.
+        methods: The order of the rows.
+    """
+    rows = table(found, methods)
+    print(rows)
+    parts = [setup(found), rows]
+    if len({line['method'] for line in found}) > 1:
+        unit = '%' if max(line['mpc'] for line in found) > 1 else 'mAP'
+        figures = document.parent / 'figures'
+        draw_gain_over_cost(found, figures / f'{name}_cost.svg', 'points' if unit == '%' else unit, training_cost)
+        parts.append(f'![gain over cost](figures/{name}_cost.svg)')
+        if len({line['budget'] for line in found}) > 1:
+            draw_over_parameters(found, figures / f'{name}_parameters.svg', unit)
+            parts.append(f'![mPC over parameters](figures/{name}_parameters.svg)')
+    replace_marked(document, name, '\n\n'.join(parts))
+
+
+def setup(found: Sequence[Mapping[str, Any]]) -> str:
+    """On what and how the lines of a record were measured, as a sentence.
+
+    Example:
+        >>> line = dict(method='SGD', data='10 images', epochs=2, seed=0, images=5, cells=1, wrapper={})
+        >>> setup([dict(line, machine=dict(gpu=None, processor='Z80', cores=1), versions=dict(torch='2.11'))])
+        'Z80, 1 cores, torch 2.11, float32; 10 images, 2 epochs, seeds 0; 5 test images, 1 cells.'
+    """
+    first = found[0]
+    machines = {f'{line["machine"]["gpu"] or line["machine"]["processor"]}' for line in found}
+    epochs = {line['method']: line['epochs'] for line in found}
+    usual = min(epochs.values())
+    longer = ', '.join(f'{method}: {count}' for method, count in epochs.items() if count != usual)
+    precision = 'mixed precision' if 'Amp' in first['wrapper'].get('type', '') else 'float32'
+    return (
+        f'{", ".join(sorted(machines))}, {first["machine"]["cores"]} cores, torch {first["versions"]["torch"]}, '
+        f'{precision}; {first["data"]}, {usual} epochs{longer and f" ({longer})"}, '
+        f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} test images, '
+        f'{first["cells"]} cells.'
+    )
 
 
 def training_cost(line: Mapping[str, Any]) -> float:

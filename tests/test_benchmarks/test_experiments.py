@@ -111,7 +111,7 @@ def test_mixed_precision_changes_the_wrapper_of_every_method_alone(experiments):
 def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments):
     """Their parts can be built, and nothing but the ascents differs."""
     sweep = importlib.import_module('adasap_sweep')
-    setting = experiments.Setting(BASE, sweep.SHORTER, '', sweep.VARIANTS)
+    setting = experiments.Setting(BASE, sweep.SHORTER, '', methods=sweep.VARIANTS)
     first = None
     for variant in sweep.VARIANTS:
         config = experiments.configure(setting, experiments.Run(variant, 'Magnitude', 0.4, 0))
