@@ -44,7 +44,7 @@ def main() -> None:
     for name, shape in report['outputs'].items():
         print(f'{name:20} {" x ".join(map(str, shape))}')
     if report['partial']:
-        print('the second stage is not in the file: it depends on what the first one finds')
+        print('what depends on the boxes that the model finds, a second stage or masks, is not in the file')
     print(
         f"onnxruntime and PyTorch differ by {report['difference']:.1e} of the outputs' scale (batches of 1, 2 and 3); "
         f'wrote {args.out}, {report["bytes"] / 2**20:.1f} MiB'

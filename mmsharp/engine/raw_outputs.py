@@ -14,7 +14,8 @@ class RawOutputs(nn.Module):
 
     Classifiers give their scores before the softmax, single-stage detectors what their head gives for every level. Of
     two-stage detectors, whose second stage depends on what the first one finds, the neck's feature maps and the
-    outputs of the region proposal network are given.
+    outputs of the region proposal network are given (the feature maps alone of a cascaded one, whose stages depend on
+    each other's boxes); of detectors whose masks depend on the boxes, what the head of the boxes gives.
 
     Args:
         model: A model of MMDetection or MMPretrain, or any module that takes images alone; not copied.
@@ -42,12 +43,19 @@ class RawOutputs(nn.Module):
     @property
     def is_partial(self) -> bool:
         """Whether the model computes more than these outputs show."""
-        return all(getattr(self.model, name, None) is not None for name in ('rpn_head', 'roi_head'))
+        return self._has('rpn_head', 'roi_head') or self._has('bbox_head', 'mask_head')
+
+    def _has(self, *parts: str) -> bool:
+        return all(getattr(self.model, part, None) is not None for part in parts)
 
     def _raw(self, images: Tensor) -> Any:
-        if self.is_partial:
-            features = self.model.extract_feat(images)  # type: ignore[operator]
-            return {'neck': features, 'rpn': self.model.rpn_head(features)}  # type: ignore[operator]
+        model: Any = self.model
+        if self._has('rpn_head', 'roi_head'):
+            features = model.extract_feat(images)
+            cascaded = type(model.rpn_head).forward is nn.Module.forward
+            return {'neck': features} if cascaded else {'neck': features, 'rpn': model.rpn_head(features)}
+        if self._has('bbox_head', 'mask_head'):
+            return model.bbox_head(model.extract_feat(images))
         if hasattr(self.model, 'data_preprocessor'):
             return self.model(images, mode='tensor')
         return self.model(images)

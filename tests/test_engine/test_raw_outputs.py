@@ -1,0 +1,55 @@
+"""What of a model is a plain function of images, by its parts."""
+
+import torch
+from torch import nn
+
+from mmsharp.engine.raw_outputs import RawOutputs
+
+
+class Levels(nn.Module):
+    """A head that says how large each level of features is."""
+
+    def forward(self, features):
+        return [level.sum() for level in features]
+
+
+class Cascaded(nn.Module):
+    """Its stages need boxes of each other, so that it has no ``forward``."""
+
+
+class Detector(nn.Module):
+    """Anything like a detector of MMDetection, with the parts that it is given."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def extract_feat(self, images):
+        return images, images[..., ::2, ::2]
+
+    def forward(self, images):
+        return self.bbox_head(self.extract_feat(images))
+
+
+def names(**parts):
+    model = RawOutputs(Detector(**parts))
+    return model.names(torch.zeros(1, 3, 4, 4)), model.is_partial
+
+
+def test_a_single_stage_gives_what_its_head_gives():
+    """All of it."""
+    assert names(bbox_head=Levels()) == (['output_0', 'output_1'], False)
+
+
+def test_a_second_stage_is_left_out():
+    """Features and proposals; of a cascade of proposals the features alone."""
+    features = ['neck_0', 'neck_1']
+    assert names(rpn_head=Levels(), roi_head=nn.Identity()) == ([*features, 'rpn_0', 'rpn_1'], True)
+    assert names(rpn_head=Cascaded(), roi_head=nn.Identity()) == (features, True)
+
+
+def test_masks_that_need_boxes_are_left_out():
+    """The boxes are not, and a part that is there as None is not there."""
+    assert names(bbox_head=Levels(), mask_head=Cascaded()) == (['output_0', 'output_1'], True)
+    assert names(bbox_head=Levels(), mask_head=None) == (['output_0', 'output_1'], False)
