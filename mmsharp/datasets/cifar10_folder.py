@@ -27,6 +27,8 @@ class CIFAR10Folder:
         train: Training images.
         val: Validation images, out of the training images too and none of those.
         test: Test images.
+        holdout: More of the test images, none of those: what settings are chosen on where a network starts from
+            published weights, which have seen all training images.
         seed: Which are drawn.
 
     Raises:
@@ -36,24 +38,25 @@ class CIFAR10Folder:
     train: int = 45_000
     val: int = 5_000
     test: int = 10_000
+    holdout: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ('train', 'val', 'test'):
+        for name, least in (('train', 1), ('val', 1), ('test', 1), ('holdout', 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < len(CLASSES) or value % len(CLASSES):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least or value % len(CLASSES):
                 raise MmsharpError(f'{name}={value!r} is no positive multiple of {len(CLASSES)}')
-        if self.train + self.val > 50_000 or self.test > 10_000:
+        if self.train + self.val > 50_000 or self.test + self.holdout > 10_000:
             raise MmsharpError(
-                f'train={self.train} and val={self.val}, test={self.test}: CIFAR-10 has 50000 training and 10000 test '
-                'images'
+                f'train={self.train} and val={self.val}, test={self.test} and holdout={self.holdout}: CIFAR-10 has '
+                '50000 training and 10000 test images'
             )
 
 
 def write_cifar10_folder(
     source: str | os.PathLike[str], folder: str | os.PathLike[str], settings: CIFAR10Folder
 ) -> Iterator[tuple[int, int]]:
-    """Write ``folder/{train,val,test}/<class>/<name>.png``, and yield ``(done, all)`` after every image.
+    """Write ``folder/{train,val,test,holdout}/<class>/<name>.png``, and yield ``(done, all)`` after every image.
 
     The pictures are copied byte by byte. The set appears in one step when it is complete.
 
@@ -68,7 +71,9 @@ def write_cifar10_folder(
     """
     target = Path(folder)
     manifest = dict(version=VERSION, **asdict(settings))
-    total = settings.train + settings.val + settings.test
+    if not settings.holdout:
+        del manifest['holdout']
+    total = settings.train + settings.val + settings.test + settings.holdout
     if holds_complete_set(target, MANIFEST, manifest):
         yield total, total
         return
@@ -101,8 +106,11 @@ def _choose(archives: list[zipfile.ZipFile], settings: CIFAR10Folder) -> dict[st
             if len(parts) == 3 and name.endswith('.png'):
                 found.setdefault((parts[0], parts[1]), []).append((archive, name))
     generator = np.random.default_rng(settings.seed)
-    chosen: dict[str, list[tuple[zipfile.ZipFile, str]]] = {'train': [], 'val': [], 'test': []}
-    wanted = {'train': (('train', settings.train), ('val', settings.val)), 'test': (('test', settings.test),)}
+    chosen: dict[str, list[tuple[zipfile.ZipFile, str]]] = {'train': [], 'val': [], 'test': [], 'holdout': []}
+    wanted = {
+        'train': (('train', settings.train), ('val', settings.val)),
+        'test': (('test', settings.test), ('holdout', settings.holdout)),
+    }
     for kind in CLASSES:
         for part, splits in wanted.items():
             images = sorted(found.get((part, kind), []), key=lambda item: item[1])

@@ -42,6 +42,20 @@ def test_splits_are_disjoint_and_even(source, tmp_path):
             assert all(found[name] == f'{part} {name[:-4].replace("/", " ")}' for name in names)
 
 
+def test_a_holdout_is_of_the_test_images_and_takes_none_of_the_others(source, tmp_path):
+    """With it or without, the other splits are the same."""
+    list(write_cifar10_folder(source, tmp_path / 'without', SETTINGS))
+    with_holdout = CIFAR10Folder(train=30, val=10, test=20, holdout=10)
+    assert list(write_cifar10_folder(source, tmp_path / 'with', with_holdout))[-1] == (70, 70)
+    for split in ('train', 'val', 'test'):
+        assert _files(tmp_path / 'with', split) == _files(tmp_path / 'without', split)
+    holdout = _files(tmp_path / 'with', 'holdout')
+    assert len(holdout) == 10
+    assert not set(holdout) & set(_files(tmp_path / 'with', 'test'))
+    assert all(text.startswith('test ') for text in holdout.values())
+    assert not (tmp_path / 'without' / 'holdout').exists()
+
+
 def test_the_same_seed_draws_the_same_and_another_one_others(source, tmp_path):
     """And a set that is there is not written again, nor replaced by another."""
     for name, settings in (('a', SETTINGS), ('b', SETTINGS), ('c', CIFAR10Folder(train=30, val=10, test=20, seed=1))):
@@ -60,6 +74,8 @@ def test_the_same_seed_draws_the_same_and_another_one_others(source, tmp_path):
         ({'val': 0}, 'val=0'),
         ({'train': 50_000}, '50000 training'),
         ({'test': 20_000}, 'test=20000'),
+        ({'holdout': 10}, 'test=10000 and holdout=10'),
+        ({'test': 10, 'holdout': 5}, 'holdout=5'),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(settings, message):

@@ -2,7 +2,7 @@
 
     python tools/dataset_converters/cifar10_folder.py "$MMSHARP_DATA/cifar10" data/cifar10 [--train 45000 --val 5000]
 
-{train,val,test}/<class>/, as mmpretrain's CustomDataset reads them. Deterministic from --seed.
+{train,val,test,holdout}/<class>/, as mmpretrain's CustomDataset reads them. Deterministic from --seed.
 """
 
 from __future__ import annotations
