@@ -13,6 +13,7 @@ the table with its reason. Rows are kept as they are finished: the same command 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='families, or paths of configs (default: all)')
     parser.add_argument('--toolbox', choices=TOOLBOXES, help='of the configs (default: both)')
+    parser.add_argument('--size', type=int, help='of the images (default: one that suits most of the toolbox)')
     parser.add_argument('--ratio', type=float, default=0.5, help='share of each group to mask (default: 0.5)')
     parser.add_argument('--json', required=True, type=Path, help='where the rows are kept')
     parser.add_argument('--timeout', type=float, default=600, metavar='SECONDS', help='per config (default: 600)')
@@ -42,6 +44,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('--jobs has to be at least 1')
     if args.configs and args.toolbox is None:
         parser.error('say with --toolbox which toolbox the configs are of')
+    if args.size is not None and (args.size < 1 or not args.configs):
+        parser.error('--size takes a height and width from 1, for the configs that are named')
     return args
 
 
@@ -70,7 +74,8 @@ def main() -> None:
 
 def _subjects(args: argparse.Namespace) -> list[Subject]:
     if args.configs:
-        return [subject_of(config, args.toolbox) for config in args.configs]
+        subjects = [subject_of(config, args.toolbox) for config in args.configs]
+        return [replace(subject, size=args.size) for subject in subjects] if args.size else subjects
     return list(packaged_subjects([args.toolbox] if args.toolbox else TOOLBOXES))
 
 

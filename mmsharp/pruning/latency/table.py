@@ -35,7 +35,10 @@ MAX_BYTES = 64 * 2**20
 MAX_SIZE = 2**24
 MAX_ELEMENTS = 2**53
 """Larger integers are no longer exact as floating-point numbers, in which times are computed."""
-ADVICE = 'measure one with tools/analysis_tools/latency_table.py'
+ADVICE = (
+    'measure one on the device that the model is for: '
+    'python tools/analysis_tools/latency_table.py CONFIG --shape HEIGHT WIDTH --out FILE'
+)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,17 @@ def test_subjects_are_families_packaged_configs_and_files(configs):
     assert by_name in list(packaged_subjects(['mmpretrain']))
 
 
+def test_named_configs_may_want_other_images(configs, monkeypatch, capsys):
+    """As SSD512 does, whose last map would have no pixel; without a name the option says nothing."""
+    arguments = ['prunability.py', '--json', 'rows.json', '--size', '320', '--toolbox', 'mmdet']
+    monkeypatch.setattr(sys, 'argv', [*arguments, str(configs / 'detector.py')])
+    assert [subject.size for subject in tool._subjects(tool.parse_args())] == [320]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert '--size' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('config', 'words'), [('nowhere.py', 'neither a file nor a family'), ('glip', 'out of scope: takes text')]
 )

@@ -1,0 +1,5 @@
+# AdaSAP on the dense detector of configs/dense/ssd512_r50_voc0712.py, to 0.40 of the parameters.
+_base_ = '../magnitude/ssd512_r50_voc0712.py'
+
+optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'))
+default_hooks = dict(pruning=dict(type='mmsharp.AdaSAPHook'))

@@ -1,0 +1,83 @@
+"""The files in ``configs/``, and what the names of their folders and files promise."""
+
+import copy
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmsharp.engine.config import load_config
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+WHOLE = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+DENSE = [name for name in WHOLE if name.startswith('dense/')]
+PRUNED = [name for name in WHOLE if not name.startswith('dense/')]
+VARIANT = re.compile(r'_(?:(2x)|(params|latency)(\d\d))$')
+
+
+class Method(NamedTuple):
+    """What a folder's name stands for: the scores that prune, and the ascent that trains."""
+
+    criterion: str | None = None
+    ascent: str | None = None
+    allocation: str | None = None
+
+
+METHODS = {
+    'magnitude': Method(),
+    'magnitude_sam': Method(ascent='SAM'),
+    'magnitude_asam': Method(ascent='ASAM'),
+    'adasap': Method(ascent='AdaSAP'),
+    'taylor': Method('mmsharp.Taylor'),
+    'taylor_sam': Method('mmsharp.Taylor', ascent='SAM'),
+    'taylor_asam': Method('mmsharp.Taylor', ascent='ASAM'),
+    'taylor_adasap': Method('mmsharp.Taylor', ascent='AdaSAP'),
+    'halp': Method('mmsharp.Taylor', allocation='mmsharp.Knapsack'),
+}
+
+
+class Name(NamedTuple):
+    """``{folder}/{network}_{data set}[_{variant}].py``, taken apart."""
+
+    folder: str
+    ordinary: str
+    twice: bool
+    budget: dict[str, float]
+
+    @classmethod
+    def of(cls, name: str) -> 'Name':
+        """The parts of a config's path in ``configs/``; without a variant it prunes to 0.40 of the parameters."""
+        path = Path(name)
+        found = VARIANT.search(path.stem)
+        if not found:
+            return cls(path.parent.name, path.name, False, dict(params=0.4))
+        budget = {found[2]: int(found[3]) / 100} if found[2] else dict(params=0.4)
+        return cls(path.parent.name, path.stem.removesuffix(found[0]) + '.py', bool(found[1]), budget)
+
+    @property
+    def method(self) -> Method:
+        """What the folder stands for; AdaSAP meets a budget of latency as HALP does."""
+        method = METHODS[self.folder]
+        return METHODS['halp']._replace(ascent=method.ascent) if 'latency' in self.budget else method
+
+
+@cache
+def _read(path: Path) -> Config:
+    return load_config(path)
+
+
+def load(name: str | Path) -> Config:
+    """A config of the folder, or of a path, with its toolbox's scope; a copy of its own."""
+    config = copy.deepcopy(_read(CONFIGS / name))
+    pytest.importorskip(config.default_scope)
+    init_default_scope(config.default_scope)
+    return config
+
+
+def dense_of(name: str) -> str:
+    """The config that trains the network which this one prunes."""
+    return f'dense/{Name.of(name).ordinary}'

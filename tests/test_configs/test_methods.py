@@ -1,0 +1,134 @@
+"""The comparison is fair: configs of one network differ in what the names of their folders say, and no more."""
+
+import copy
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
+from shipped_configs import CONFIGS, DENSE, METHODS, PRUNED, WHOLE, Name, dense_of, load
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+DEFAULTS = dict(warmup=0.1, pruning=0.3, interval=30, slim=True)
+
+
+def without_method(name: str) -> dict[str, Any]:
+    """A config as plain data, less what a method may change."""
+    settings = load(name).to_dict()
+    for key in ('type', 'ascent'):
+        settings['optim_wrapper'].pop(key, None)
+    pruning = {**DEFAULTS, **settings['default_hooks'].pop('pruning')}
+    pruner = dict(pruning.pop('pruner', {}))
+    for key in ('type', 'fine_tuning', 'budget'):
+        pruning.pop(key, None)
+    for key in ('type', 'criterion', 'allocation', 'latency_table'):
+        pruner.pop(key, None)
+    return {**settings, 'pruning': pruning, 'pruner': pruner}
+
+
+@pytest.mark.parametrize('name', PRUNED)
+def test_configs_of_a_network_differ_by_their_method_alone(name):
+    """Key by key the same as the baseline: model, data, epochs, schedule, optimizer, phases, dense weights, seed."""
+    parts = Name.of(name)
+    baseline = f'magnitude/{Path(parts.ordinary).stem}{"_2x" * parts.twice}.py'
+    ours, theirs = without_method(name), without_method(baseline)
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert ours[key] == theirs[key], key
+
+
+@pytest.mark.parametrize('name', PRUNED)
+def test_a_config_does_what_its_name_says(name):
+    """The folder names criterion and optimizer, the variant the budget."""
+    config, parts = load(name), Name.of(name)
+    pruning = config.default_hooks.pruning
+    pruner = pruning.get('pruner') or {}
+    assert dict(pruning.budget) == parts.budget
+    assert pruner.get('criterion', {}).get('type') == parts.method.criterion
+    assert pruner.get('allocation', {}).get('type') == parts.method.allocation
+    assert config.optim_wrapper.get('ascent', {}).get('type') == parts.method.ascent
+    sharp = 'mmsharp.SAMOptimWrapper' if parts.method.ascent else 'OptimWrapper'
+    assert config.optim_wrapper.get('type', 'OptimWrapper') == sharp
+    hook = 'mmsharp.AdaSAPHook' if parts.method.ascent == 'AdaSAP' else 'mmsharp.PruningHook'
+    assert pruning.type == hook
+    assert ('latency_table' in pruner) == ('latency' in parts.budget)
+
+
+def test_every_network_has_its_baseline():
+    """Dense, L2 magnitude and AdaSAP for each; whatever other folders hold, there is a baseline of that budget."""
+    for method in ('magnitude', 'adasap'):
+        assert {dense_of(name) for name in WHOLE if name.startswith(f'{method}/')} == set(DENSE)
+    assert {Path(name).parent.name for name in WHOLE} == {'dense', *METHODS}
+    for name in PRUNED:
+        baseline = 'halp' if 'latency' in Name.of(name).budget else 'magnitude'
+        assert f'{baseline}/{Path(name).name}' in WHOLE
+
+
+def test_resnet50_has_every_method():
+    """Two criteria, four optimizers, three budgets, a latency, and the compute of a second pass in plain steps."""
+    stem = 'resnet50_in1k'
+    for method in set(METHODS) - {'halp'}:
+        assert f'{method}/{stem}.py' in WHOLE
+    for method in ('magnitude', 'taylor'):
+        assert f'{method}/{stem}_2x.py' in WHOLE
+    for network in (stem, 'mobilenetv1_in1k', 'mobilenetv2_in1k'):
+        for variant in ('params77', 'params20', 'latency50'):
+            assert f'adasap/{network}_{variant}.py' in WHOLE
+
+
+@pytest.mark.parametrize('name', [name for name in PRUNED if Name.of(name).twice])
+def test_twice_the_steps_is_twice_of_everything(name, monkeypatch):
+    """As the experiments lengthen a baseline: epochs, phases and learning rate."""
+    monkeypatch.syspath_prepend(CONFIGS.parent / 'benchmarks')
+    longer = load(name.replace('_2x', ''))
+    try:
+        importlib.import_module('experiments').lengthen(longer)
+    finally:
+        sys.modules.pop('experiments', None)
+    found = load(name)
+    for key in ('train_cfg', 'param_scheduler', 'default_hooks', 'optim_wrapper'):
+        assert found[key] == longer[key], key
+
+
+def rates(name: str, iterations: int = 2) -> list[float]:
+    """The learning rate at the beginning of each epoch, as the runner steps its schedulers."""
+    config = load(name)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
+    schedulers = [
+        PARAM_SCHEDULERS.build(copy.deepcopy(part), default_args=dict(optimizer=optimizer, epoch_length=iterations))
+        for part in config.param_scheduler
+    ]
+    found = []
+    for _ in range(config.train_cfg.max_epochs):
+        found.append(optimizer.param_groups[0]['lr'])
+        for by_epoch in [False] * iterations + [True]:
+            optimizer.step()
+            for scheduler in schedulers:
+                if scheduler.by_epoch == by_epoch:
+                    scheduler.step()
+    return found
+
+
+def test_ssd512_follows_the_published_factors():
+    """Of 8e-3: all after 50 epochs of warm-up, 3/8 from epoch 600 on, 1/8 from 700, 1/20 from 740, 1/200 from 770."""
+    found = rates('dense/ssd512_r50_voc0712.py')
+    assert len(found) == 800
+    assert found[:51] == sorted(found[:51])
+    for epoch, factor in ((50, 1), (599, 1), (600, 3 / 8), (700, 1 / 8), (740, 1 / 20), (770, 1 / 200), (799, 1 / 200)):
+        assert found[epoch] == pytest.approx(8e-3 * factor), epoch
+
+
+@pytest.mark.parametrize(('name', 'warm_up'), [('dense/resnet50_in1k.py', 8), ('magnitude/resnet50_in1k_2x.py', 16)])
+def test_imagenet_warms_up_and_follows_a_cosine(name, warm_up):
+    """1.024 after the warm-up, half of it in the middle of the cosine, nothing at the end."""
+    found = rates(name)
+    epochs = len(found)
+    assert found[0] < 0.01
+    assert max(found) == pytest.approx(1.024, rel=0.02)
+    assert found.index(max(found)) in (warm_up, warm_up + 1)
+    assert found[(epochs + warm_up) // 2] == pytest.approx(0.512, rel=0.03)
+    assert found[-1] < 0.001

@@ -1,0 +1,135 @@
+"""Every shipped config trains a step on fabricated images, without data or downloads, and its network can shrink."""
+
+import copy
+import logging
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS
+from shipped_configs import PRUNED, WHOLE, Name, dense_of, load
+from torch import nn
+
+from mmsharp.engine import deployment
+from mmsharp.engine.fabricated_samples import like
+from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Forward, GroupSet, find_groups, tensor_forward
+from mmsharp.pruning.latency import LatencyTable, LayerTable
+from mmsharp.pruning.latency.layer_calls import layer_calls
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+SIZES = {'ssd512': 264, 'yolov3': 96, 'cifar10': 32, 'digits_folder': 32}
+"""The smallest images that a network takes, by a part of its name; 64 for the others."""
+STEPPED = [name for name in WHOLE if 'params' not in name and 'latency' not in name]
+"""A budget changes nothing in a step; those variants are pruned below."""
+
+
+def size_of(name: str) -> int:
+    return next((size for part, size in SIZES.items() if part in name), 64)
+
+
+@cache
+def _initialised(dense: str) -> nn.Module:
+    torch.manual_seed(0)
+    MMLogger.get_current_instance().setLevel(logging.ERROR)  # it lists every parameter that it initialises
+    model = deployment.build_model(load(dense))
+    model.init_weights()
+    return model
+
+
+def batch_of(name: str, images: int = 2) -> dict[str, Any]:
+    config = load(name)
+    return training_batch(config, config.default_scope, size_of(name), images, seed=0)
+
+
+@pytest.mark.parametrize('name', STEPPED)
+def test_one_step_moves_the_weights(name):
+    """The loss is finite, every tensor that learns is finite after the step, and the network is another."""
+    config = load(name)
+    model = copy.deepcopy(_initialised(dense_of(name)))
+    model.train()
+    wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
+    announce_first_iteration()
+    before = copy.deepcopy(model.state_dict())
+    losses = model.train_step(batch_of(name), wrapper)
+    assert torch.isfinite(losses['loss'])
+    moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    learning = {key for key, value in model.named_parameters() if value.requires_grad}
+    assert moved
+    assert moved <= learning
+    assert all(value.isfinite().all() for value in model.parameters())
+
+
+@pytest.mark.parametrize('name', [name for name in STEPPED if name.startswith('dense/')])
+def test_the_network_predicts(name):
+    """A result for each image, also from the head of SSD."""
+    model = copy.deepcopy(_initialised(name))
+    model.eval()
+    with torch.no_grad():
+        assert len(model.val_step(batch_of(name))) == 2
+
+
+@cache
+def _network(dense: str, ignore: tuple[str, ...]) -> tuple[nn.Module, Forward, GroupSet]:
+    """A network, what runs it, and its groups without those layers."""
+    model = copy.deepcopy(_initialised(dense))
+    model.eval()  # not chained: some models' train() returns nothing
+    size = size_of(dense)
+    samples = batch_of(dense, images=1)['data_samples']
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    forward = tensor_forward(image, [like(samples, (size, size))])
+    announce_first_iteration()
+    return model, forward, find_groups(model, forward, ignore)
+
+
+def fabricated_table(model: nn.Module, forward: Forward) -> LatencyTable:
+    """Times in proportion to the work of each layer, from a channel to all."""
+    layers = {}
+    for path, layer in layer_calls(model, forward).items():
+        sizes: Any = {axis: tuple(sorted({1, size})) for axis, size in layer.dense.items()}
+        seconds: Any = 1e-9 * layer.macs
+        for axis in reversed(sizes.values()):
+            seconds = [_scaled(seconds, size / axis[-1]) for size in axis]
+        layers[path] = LayerTable(layer.kind, sizes, seconds, layer.elements)
+    return LatencyTable(layers, scale=1.0, per_element=0.0, constant=0.0, about={})
+
+
+def _scaled(seconds: Any, factor: float) -> Any:
+    return [_scaled(part, factor) for part in seconds] if isinstance(seconds, list) else factor * seconds
+
+
+@pytest.mark.parametrize('name', PRUNED)
+def test_the_budget_is_met(name):
+    """Nearly all weights but the predictions' are in groups, and what remains is the budget or little less."""
+    settings = copy.deepcopy(load(name).default_hooks.pruning)
+    [(resource, budget)] = settings.budget.items()
+    pruner_settings = settings.get('pruner') or {}
+    model, forward, groups = _network(dense_of(name), tuple(pruner_settings.get('ignore', ())))
+    if resource == 'latency':
+        settings.pruner.latency_table = fabricated_table(model, forward)
+    if settings.get('pruner'):
+        settings.pruner.pop('criterion', None)  # Taylor scores want training; magnitude does for a budget
+    pruner = HOOKS.build(settings).pruner
+    pruner.attach(model, forward, groups)
+    pruner.adopt(pruner.decide(1.0))
+    assert budget - 0.05 <= pruner.kept[resource] <= budget
+    if type(model.backbone).__name__ != 'CIFARResNet':  # whose shortcuts of option A hold what they join
+        assert {layer.reason.partition(' by ')[0] for layer in groups.dense} <= {
+            "reaches the model's outputs",
+            'ignored',
+        }
+
+
+@pytest.mark.parametrize('name', [name for name in PRUNED if 'latency' in Name.of(name).budget])
+def test_a_table_that_is_not_there_names_the_command(name):
+    """Before it is measured, pruning stops with the file and the tool."""
+    config = load(name)
+    model, forward, groups = _network(dense_of(name), tuple(config.default_hooks.pruning.pruner.ignore))
+    pruner = HOOKS.build(copy.deepcopy(config.default_hooks.pruning)).pruner
+    with pytest.raises(MmsharpError, match=r'_latency\.json.*cannot be read.*latency_table\.py'):
+        pruner.attach(model, forward, groups)
