@@ -6,7 +6,7 @@
 # epochs, 50 of them a linear warm-up, then 3/8, 1/8, 1/20 and 1/200 of the rate from epochs 600, 700, 740 and 770 on;
 # SyncBN, as theirs for up to 32 images on a GPU. Departures: mmdet leaves objects marked as difficult out of the
 # training, theirs keeps them; augmentation, anchors and hard negatives are mmdet's; the added layers have BN, and so
-# the first map needs no L2 norm.
+# the first map needs no L2 norm. The last map has one pixel: a GPU alone takes at least two images.
 _base_ = ['mmdet::pascal_voc/ssd512_voc0712.py', '../_base_/voc0712.py']
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
