@@ -11,9 +11,12 @@ from mmengine.config import DictAction
 from mmsharp.errors import MmsharpError
 
 _MEDIUM = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+        *(errno.EISDIR, errno.ELOOP),
+    )
 )
-"""What a disk says when it is full, not ours to write, or has a file where a folder should be."""
+"""What a disk says when it is full, not ours to write, or has a file or a link to itself where a folder should be."""
 
 
 TRACEBACK = 'MMSHARP_TRACEBACK'

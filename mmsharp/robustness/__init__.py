@@ -4,7 +4,7 @@ from mmsharp.robustness.class_scores import CLASS_PREFIX, ClassScore, ClassScore
 from mmsharp.robustness.comparison import compare_runs
 from mmsharp.robustness.constants import CONSTANTS, Constants
 from mmsharp.robustness.corrupted_arrays import CorruptedArrays, is_folder_of_arrays
-from mmsharp.robustness.corrupted_tree import TREE_MANIFEST, CorruptedTree, check_cells
+from mmsharp.robustness.corrupted_tree import TREE_IMAGES, TREE_MANIFEST, CorruptedTree, check_cells
 from mmsharp.robustness.corruption_errors import ALEXNET, CorruptionErrors, corruption_errors, is_accuracy
 from mmsharp.robustness.corruptions import (
     BENCHMARK,
@@ -55,6 +55,7 @@ __all__ = [
     'PREFERRED_METRICS',
     'SEVERITIES',
     'SMALLEST_SIDE',
+    'TREE_IMAGES',
     'TREE_MANIFEST',
     'Backend',
     'Cell',

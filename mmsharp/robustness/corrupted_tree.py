@@ -18,6 +18,8 @@ from mmsharp.robustness.grid import Cell
 
 TREE_MANIFEST = 'corruptions.json'
 """How the pictures of a tree were made; written by our converter, absent from released trees."""
+TREE_IMAGES = 'images.json'
+"""Of which images, with their annotations: a digest per path in a cell without its suffix; written by our converter."""
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 SHOWN = 3
 
@@ -61,6 +63,7 @@ class CorruptedTree:
         path = self.root / TREE_MANIFEST
         self.manifest: dict[str, Any] = read_json(path, 'make the tree again') if path.is_file() else {}
         self._files: list[str] | None = None
+        self._images: dict[str, Any] | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -73,6 +76,19 @@ class CorruptedTree:
         if self._files is None:
             self._files = _image_files(next(iter(self._folders.values())))
         return self._files
+
+    @property
+    def images(self) -> dict[str, Any]:
+        """The digest of each image with its annotations, by its path in a cell without the suffix; empty if unknown.
+
+        Raises:
+            MmsharpError: The record is damaged.
+        """
+        if self._images is None:
+            path = self.root / TREE_IMAGES
+            advice = 'start tools/dataset_converters/corrupt_dataset.py again, which writes it anew'
+            self._images = read_json(path, advice) if path.is_file() else {}
+        return self._images
 
     def path(self, cell: Cell, file: str) -> str:
         """Where the picture of a cell lies."""
@@ -179,12 +195,20 @@ def _cell_folders(root: Path) -> dict[Cell, Path]:
 
 
 def _image_files(folder: Path) -> list[str]:
-    return sorted(
-        os.path.relpath(os.path.join(where, name), folder).replace(os.sep, '/')
-        for where, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    )
+    """The images below a folder, through links too, save those that lead back to a folder on the way."""
+    found: list[str] = []
+    passed = {str(folder): frozenset({os.path.realpath(folder)})}
+    for where, folders, names in os.walk(folder, followlinks=True):
+        way = passed.pop(where)
+        found += [os.path.join(where, name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        for name in list(folders):
+            inner = os.path.join(where, name)
+            real = os.path.realpath(inner)
+            if real in way:
+                folders.remove(name)
+            else:
+                passed[inner] = way | {real}
+    return sorted(os.path.relpath(file, folder).replace(os.sep, '/') for file in found)
 
 
 def _by_last_folders(

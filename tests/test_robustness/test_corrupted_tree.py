@@ -123,3 +123,21 @@ def test_missing_cells_are_named_and_counted():
     check_cells([Cell.clean()], [], 'tree')
     with pytest.raises(MmsharpError, match=r"'tree' does not hold snow/1, snow/2, snow/4 and 1 more"):
         check_cells(wanted, [Cell('snow', 3)], 'tree')
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    """To the folder itself, to the one above, to each other, to themselves; other links are."""
+    root = _tree(tmp_path / 'tree', 'fog/1/cat/1.png', 'fog/1/dog/2.png')
+    _tree(tmp_path / 'elsewhere', 'emu/3.png')
+    folder = root / 'fog/1'
+    (folder / 'emu').symlink_to(tmp_path / 'elsewhere/emu')
+    (folder / 'again').symlink_to(folder)
+    (folder / 'cat/above').symlink_to(root)
+    (folder / 'cat/dog').symlink_to(folder / 'dog')
+    (folder / 'dog/cat').symlink_to(folder / 'cat')
+    (folder / 'itself').symlink_to(folder / 'itself')
+    (root / 'snow').symlink_to(root / 'snow')
+    tree = CorruptedTree(root)
+    assert tree.cells == (Cell('fog', 1),)
+    assert [file for file in tree.files if file.count('/') == 1] == ['cat/1.png', 'dog/2.png', 'emu/3.png']
+    assert len(tree.files) < 20

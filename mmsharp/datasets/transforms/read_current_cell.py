@@ -10,27 +10,43 @@ from mmsharp.robustness import CorruptedTree
 
 
 class ReadCurrentCell(BaseTransform):
-    """Let the loading transform that follows read the picture of the cell that ``current`` holds.
+    """Let a loading transform read the picture of the cell that ``current`` holds.
 
-    Required and modified key: ``img_path``.
+    The image keeps the path that the dataset gave it: some metrics derive the path of the ground truth from it, as
+    MMDetection's ``CityScapesMetric`` does. What the loading transform says of a file it cannot read names the picture.
+
+    Required key: ``img_path``.
 
     Args:
+        loading: The loading transform.
         current: The cell.
         tree: Where the pictures are.
         files: The path in a cell per ``img_path``; see :meth:`mmsharp.robustness.CorruptedTree.match`.
     """
 
-    def __init__(self, current: CurrentCell, tree: CorruptedTree, files: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        loading: Callable[[dict[str, Any]], Any],
+        current: CurrentCell,
+        tree: CorruptedTree,
+        files: Mapping[str, str],
+    ) -> None:
+        self.loading = loading
         self.current = current
         self.tree = tree
         self.files = files
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Exchange the path; in the clean cell nothing is touched."""
+    def transform(self, results: dict[str, Any]) -> Any:
+        """Load from another path; in the clean cell from the image's own."""
         cell = self.current.get()
-        if not cell.is_clean:
-            results['img_path'] = self.tree.path(cell, self.files[results['img_path']])
-        return results
+        if cell.is_clean:
+            return self.loading(results)
+        path = results['img_path']
+        loaded = self.loading({**results, 'img_path': self.tree.path(cell, self.files[path])})
+        return loaded if loaded is None else {**loaded, 'img_path': path}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.loading!r})'
 
 
 class CleanOnly(BaseTransform):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmsharp.engine.pipelines import base_datasets
@@ -33,15 +33,30 @@ def data_sha256(dataset: Any) -> str:
     return digest.hexdigest()
 
 
+def image_digest(info: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits for an image's name and annotations, wherever it stands in whichever data set.
+
+    Args:
+        info: What ``get_data_info`` gives.
+
+    Example:
+        >>> image_digest({'img_path': 'a/1.png', 'gt_label': 3}) == image_digest({'img_path': 'b/1.png', 'gt_label': 3})
+        True
+    """
+    return hashlib.sha256(_line(info).encode()).hexdigest()[:16]
+
+
 def _lines(dataset: Any) -> Iterator[str]:
-    if not hasattr(dataset, 'get_data_info'):
-        return
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        path = info.get('img_path')
-        name = os.path.basename(path) if isinstance(path, str) else None
-        annotations = [_plain(info[key]) for key in ANNOTATIONS if key in info]
-        yield f'{name} {annotations}\n'
+    if hasattr(dataset, 'get_data_info'):
+        for index in range(len(dataset)):
+            yield _line(dataset.get_data_info(index))
+
+
+def _line(info: Mapping[str, Any]) -> str:
+    path = info.get('img_path')
+    name = os.path.basename(path) if isinstance(path, str) else None
+    annotations = [_plain(info[key]) for key in ANNOTATIONS if key in info]
+    return f'{name} {annotations}\n'
 
 
 def _plain(value: Any) -> Any:

@@ -21,13 +21,14 @@ from mmsharp.engine.annotation_errors import naming_broken_annotations
 from mmsharp.engine.config import check_data
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.pipelines import base_datasets, transforms_of
-from mmsharp.engine.robustness.data_digest import data_sha256
+from mmsharp.engine.robustness.data_digest import data_sha256, image_digest
 from mmsharp.engine.robustness.identity import versions
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import Computed, Placement, Position
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.files import appearing_whole, read_json, write_json
 from mmsharp.robustness import (
+    TREE_IMAGES,
     TREE_MANIFEST,
     Cell,
     ChannelOrder,
@@ -113,6 +114,7 @@ def write_tree(
     cells = [cell for cell in grid.cells if not cell.is_clean]
     prepare(grid.corruptions, settings.on_the_fly.backend)
     pictures = _Pictures(dataset, folder, cells, settings, placement.image_order)
+    write_json(folder / TREE_IMAGES, pictures.digests())
     done, total = 0, len(cells) * len(pictures)
     yield done, total
     try:
@@ -160,6 +162,11 @@ class _Pictures(Dataset[int]):
                 picture = corrupt_image(results, cell, self.settings.on_the_fly, self.order, root)
                 self._write(path, picture if self.order == 'bgr' else picture[..., ::-1])
         return len(paths)
+
+    def digests(self) -> dict[str, str]:
+        """Per name without its suffix, what tells the image with its annotations from others of that name."""
+        infos = (base.get_data_info(index) for base, _ in self.parts for index in range(len(base)))
+        return {stem: image_digest(info) for (stem, _), info in zip(self.names, infos, strict=True)}
 
     def _part(self, index: int) -> tuple[Any, int, list[Any]]:
         for base, transforms in self.parts:

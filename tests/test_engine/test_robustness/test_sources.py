@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import DATASETS, METRICS, init_default_scope
 from mmpretrain.datasets import BaseDataset as PretrainDataset
 from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
 
@@ -17,7 +19,7 @@ from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import FromTree
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import SEVERITIES, TREE_MANIFEST, Cell, Grid, OnTheFly, load_results
+from mmsharp.robustness import SEVERITIES, TREE_IMAGES, TREE_MANIFEST, Cell, Grid, OnTheFly, load_results
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -84,25 +86,94 @@ def test_a_released_tree_is_read_without_resizing_again(classifier, tmp_path):
     assert evaluate_robustness(config, checkpoint, tmp_path / 'large', *GRID, **placed)['scores']['mpc'] is not None
 
 
-@pytest.mark.parametrize('other', ['annotations', 'fewer images'])
-def test_a_tree_of_other_data_with_the_same_names_is_refused(robust_data, detector, tmp_path, other):
-    """Splits that are numbered from one have names in common; the manifest says of which data the tree was made."""
+@pytest.mark.parametrize('recorded', ['per image', 'as a whole'])
+def test_a_tree_of_other_data_with_the_same_names_is_refused(robust_data, detector, tmp_path, recorded):
+    """Splits that are numbered from one have names in common; the tree says of which data it was made."""
     config, checkpoint = detector
     init_default_scope('mmdet')
     tree = _write(config, tmp_path / 'tree')
-    voc = robust_data.write_voc(tmp_path / 'voc', images=4 if other == 'annotations' else 3)
-    if other == 'annotations':
-        annotation = voc / 'VOC2007/Annotations/000002.xml'
-        annotation.write_text(re.sub(r'<xmin>\d+<', '<xmin>3<', annotation.read_text()))
-    message = 'records images or annotations of its own' if other == 'annotations' else 'records 4 images and .*has 3'
+    voc = robust_data.write_voc(tmp_path / 'voc', images=3)
+    annotation = voc / 'VOC2007/Annotations/000002.xml'
+    annotation.write_text(re.sub(r'<xmin>\d+<', '<xmin>3<', annotation.read_text()))
+    message = r'1 of the test images are not .* the first is .*000002\.jpg'
+    if recorded == 'as a whole':
+        (tree / TREE_IMAGES).unlink()
+        message = rf'it records 4 images and .* has 3 images .*once more as before, which adds {TREE_IMAGES}'
     arguments = robust_data.detector_config(voc), checkpoint
     for words in ({}, {'on_bad_image': 'skip'}):
-        with pytest.raises(MmsharpError, match=f'written from another data set: it {message}'):
+        with pytest.raises(MmsharpError, match=f'written from another data set: {message}'):
             evaluate_robustness(*arguments, tmp_path / 'run', *GRID, corrupted=tree, samples=0, **words)
     manifest = json.loads((tree / TREE_MANIFEST).read_text())
     del manifest['data_sha256']
     (tree / TREE_MANIFEST).write_text(json.dumps(manifest))
     evaluate_robustness(*arguments, tmp_path / 'run', *GRID, corrupted=tree, samples=0)
+
+
+@pytest.mark.parametrize('part', [{'indices': 3}, {'indices': [3, 1]}, {'ann_file': 'VOC2007/ImageSets/Main/some.txt'}])
+def test_a_part_of_the_images_is_read_from_the_tree_of_all(detector, tmp_path, part):
+    """Whoever chooses the part and in which order, with the values that computing them gives."""
+    config, checkpoint = detector
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    fewer = Config(config.to_dict())
+    fewer.test_dataloader.dataset.update(part)
+    some = Path(fewer.test_dataloader.dataset.data_root) / 'VOC2007/ImageSets/Main/some.txt'
+    some.write_text('000004\n000002\n')
+    evaluate_robustness(fewer, checkpoint, tmp_path / 'read', *GRID, corrupted=tree, samples=0)
+    evaluate_robustness(fewer, checkpoint, tmp_path / 'computed', *GRID, samples=0)
+    assert _values(tmp_path / 'read') == _values(tmp_path / 'computed')
+
+
+def test_images_that_the_tree_lacks_are_named(robust_data, detector, tmp_path):
+    """A test set that goes beyond it."""
+    config, checkpoint = detector
+    init_default_scope('mmdet')
+    fewer = Config(config.to_dict())
+    fewer.test_dataloader.dataset.indices = 3
+    tree = _write(fewer, tmp_path / 'tree')
+    with pytest.raises(MmsharpError, match=r'1 of 4 test images are not in .*000004\.jpg'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, corrupted=tree, samples=0)
+
+
+def test_a_tree_that_was_killed_before_its_record_gets_it_with_the_next_start(detector, tmp_path):
+    """And one whose record is damaged."""
+    config, _ = detector
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    whole = (tree / TREE_IMAGES).read_bytes()
+    assert len(json.loads(whole)) == 4
+    for damage in (None, b'{'):
+        (tree / TREE_IMAGES).unlink()
+        if damage is not None:
+            (tree / TREE_IMAGES).write_bytes(damage)
+        _write(config, tree)
+        assert (tree / TREE_IMAGES).read_bytes() == whole
+
+
+class Paths(BaseMetric):
+    """Derives what it needs from the path of an image, as CityScapesMetric does the path of the ground truth."""
+
+    def process(self, data_batch, data_samples):
+        """Keep the paths."""
+        self.results.extend(sample['img_path'] for sample in data_samples)
+
+    def compute_metrics(self, results):
+        """How many are the data set's own."""
+        return {'own': sum('/JPEGImages/' in path and path.endswith('.jpg') for path in results)}
+
+
+def test_metrics_get_the_paths_of_the_data_set(detector, tmp_path):
+    """In every cell, although the pictures are read from elsewhere."""
+    config = Config(detector[0].to_dict())
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    config.test_evaluator = {'type': 'mmengine.Paths'}
+    METRICS.register_module(module=Paths, force=True)
+    try:
+        evaluate_robustness(config, detector[1], tmp_path / 'run', *GRID, corrupted=tree, samples=0)
+    finally:
+        METRICS.module_dict.pop('Paths')
+    assert {metrics['own'] for metrics in _values(tmp_path / 'run').values()} == {4}
 
 
 def test_a_released_tree_is_not_resized_again_by_torchvision(classifier, tmp_path):

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from mmsharp.engine.robustness import tree_writer
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import TREE_MANIFEST, Grid, OnTheFly
+from mmsharp.robustness import TREE_IMAGES, TREE_MANIFEST, Grid, OnTheFly
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -42,7 +42,7 @@ def test_stopped_and_started_again_the_tree_is_the_same(detector, tmp_path):
     _all(config, tmp_path / 'stopped', GRID, TreeSettings())
     assert {path: path.stat().st_mtime_ns for path in before} == before
     left = _content(tmp_path / 'stopped')
-    assert len(left) == 18
+    assert len(left) == 19
     whole = _content(tmp_path / 'whole')
     assert {name: content for name, content in left.items() if not name.endswith('.part')} == whole
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_clear_error(detector, tmp_path, monkeypatch):
     monkeypatch.setattr(tree_writer.Path, 'write_bytes', full)
     with pytest.raises(MmsharpError, match=r'cannot write .*\.png \(No space left on device\); the pictures'):
         _all(detector[0], tmp_path, GRID, TreeSettings())
-    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == [TREE_MANIFEST]
+    assert {path.name for path in tmp_path.rglob('*') if path.is_file()} == {TREE_MANIFEST, TREE_IMAGES}
 
 
 def test_bad_settings_are_refused(detector, tmp_path):

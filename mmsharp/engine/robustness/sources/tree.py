@@ -1,15 +1,22 @@
 """Corrupted images read from a tree, as ImageNet-C is released and our converter writes them."""
 
 import os
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
-from mmsharp.datasets.transforms import CleanOnly, CurrentCell, ReadCurrentCell, UnreadableImageError
+from mmsharp.datasets.transforms import (
+    CleanOnly,
+    CurrentCell,
+    GuardedLoading,
+    ReadCurrentCell,
+    UnreadableImageError,
+)
 from mmsharp.engine.pipelines import is_a, is_loading, replace, walk
-from mmsharp.engine.robustness.data_digest import data_sha256
+from mmsharp.engine.robustness.data_digest import data_sha256, image_digest
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import TREE_MANIFEST, Cell, CorruptedTree, Grid, check_cells
+from mmsharp.robustness import TREE_IMAGES, TREE_MANIFEST, Cell, CorruptedTree, Grid, check_cells
 
 
 class FromTree:
@@ -30,6 +37,7 @@ class FromTree:
         self._ready = False
         self._data: tuple[int, str] | None = None
         self._datasets: list[Any] = []
+        self._files: dict[str, str] = {}
 
     @property
     def position(self) -> Position | None:
@@ -49,7 +57,8 @@ class FromTree:
         """Refuse other data than the tree was made of, missing cells, and pictures of a size the model does not take.
 
         Of what the tree was made, its manifest says; released trees have none and are known by the images' names alone.
-        Of the pictures the first one is compared. Where the clean one cannot be read there is nothing to compare with.
+        A part of the images that it was made of is as good as all of them, in any order. Of the pictures the first one
+        is compared. Where the clean one cannot be read there is nothing to compare with.
         """
         self._check_data()
         check_cells(grid.cells, self.tree.cells, self.tree.root)
@@ -71,7 +80,7 @@ class FromTree:
             )
 
     def insert(self, dataset: Any, transforms: list[Any], current: CurrentCell, placement: Placement) -> None:
-        """Let the pipeline begin with the path of the cell's picture.
+        """Let the loading transforms, which are guarded, read the cell's picture.
 
         Raises:
             MmsharpError: The dataset has no files, or they are not in the tree.
@@ -86,10 +95,16 @@ class FromTree:
         whole = SimpleNamespace(datasets=self._datasets)
         self._data = sum(len(part) for part in self._datasets), data_sha256(whole)
         paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        files = self.tree.match(paths)
+        self._files.update(files)
         self._ready = placement.position == 'after_crop'
         if self._ready:
             replace(transforms, lambda item: is_a(item, GEOMETRIC), lambda item: CleanOnly(item, current))
-        transforms.insert(0, ReadCurrentCell(current, self.tree, self.tree.match(paths)))
+        replace(
+            transforms,
+            lambda item: isinstance(item, GuardedLoading),
+            lambda item: ReadCurrentCell(item, current, self.tree, files),
+        )
 
     def _check_data(self) -> None:
         """Compare the images and annotations with those that the manifest records.
@@ -103,13 +118,36 @@ class FromTree:
         images, digest = self._data
         if made['data_sha256'] == digest:
             return
-        counts = f'{made.get("images")} images' if made.get('images') != images else 'images or annotations of its own'
-        raise MmsharpError(
-            f'{str(self.tree.root)!r} was written from another data set: it records {counts} and data_sha256 '
-            f'{made["data_sha256"]}, and the test set has {images} images and data_sha256 {digest}. Write a tree of '
-            f'this test set with tools/dataset_converters/corrupt_dataset.py; only where the pictures are known to '
-            f'be the same and the annotations alone have changed, take data_sha256 out of its {TREE_MANIFEST}'
+        root = str(self.tree.root)
+        mend = (
+            'Write a tree of this test set with tools/dataset_converters/corrupt_dataset.py; only where the pictures '
+            'are known to be the same and the annotations alone have changed, take data_sha256 out of its '
+            f'{TREE_MANIFEST}'
         )
+        if not self.tree.images:
+            counts = f'{made.get("images")} images' if made.get('images') != images else 'other images or annotations'
+            raise MmsharpError(
+                f'{root!r} was written from another data set: it records {counts} and data_sha256 '
+                f'{made["data_sha256"]}, and the test set has {images} images and data_sha256 {digest}. If these are a '
+                f'part of its images, write it once more as before, which adds {TREE_IMAGES}. {mend}'
+            )
+        foreign = self._foreign()
+        if foreign:
+            raise MmsharpError(
+                f'{root!r} was written from another data set: {len(foreign)} of the test images are not those of that '
+                f'name there, or have other annotations; the first is {foreign[0]}. {mend}'
+            )
+
+    def _foreign(self) -> list[str]:
+        """The images that the tree does not record with these annotations."""
+        infos = (part.get_data_info(index) for part in self._datasets for index in range(len(part)))
+        named = ((info['img_path'], image_digest(info)) for info in infos)
+        return [path for path, digest in named if self.tree.images.get(_stem(self._files[path])) != digest]
+
+
+def _stem(file: str) -> str:
+    """A path in a cell as the converter records it, whatever the format of the pictures."""
+    return str(PurePosixPath(file).with_suffix(''))
 
 
 def _shape(item: Any) -> tuple[int, ...] | None:
