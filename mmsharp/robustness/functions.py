@@ -20,6 +20,10 @@ Backend = Literal['mmsharp', 'imagecorruptions']
 BACKENDS: tuple[Backend, ...] = ('mmsharp', 'imagecorruptions')
 
 
+class TooSmallImageError(MmsharpError):
+    """An image has a side below 32 pixels, from which on the corruptions are defined."""
+
+
 def corrupt(
     image: np.ndarray,
     name: str,
@@ -107,7 +111,8 @@ def check_image(image: np.ndarray) -> None:
     """Refuse what the corruption functions would misread or silently convert.
 
     Raises:
-        MmsharpError: Naming the type, dtype, shape or size that was found and what is expected.
+        MmsharpError: Naming the type, dtype, shape or size that was found and what is expected; as
+            :class:`TooSmallImageError` if it is the size.
 
     Example:
         >>> check_image(np.zeros((32, 32, 3), dtype=np.uint8))
@@ -122,8 +127,22 @@ def check_image(image: np.ndarray) -> None:
         )
     if image.ndim != 3 or image.shape[2] != 3:
         raise MmsharpError(f"cannot corrupt an image of shape {image.shape}; {expected}. Load with color_type='color'")
+    check_size(image)
+
+
+def check_size(image: np.ndarray) -> None:
+    """Refuse an image that is too small for the corruptions.
+
+    Raises:
+        TooSmallImageError: With its width and height.
+
+    Example:
+        >>> check_size(np.zeros((20, 48, 3), dtype=np.uint8))
+        Traceback (most recent call last):
+        mmsharp.robustness.functions.TooSmallImageError: cannot corrupt an image of 48x20 pixels: ...
+    """
     if min(image.shape[:2]) < SMALLEST_SIDE:
-        raise MmsharpError(
+        raise TooSmallImageError(
             f'cannot corrupt an image of {image.shape[1]}x{image.shape[0]} pixels: '
             f'the corruptions are defined from {SMALLEST_SIDE} pixels a side; resize the images first'
         )

@@ -105,7 +105,7 @@ def corrupt_image(
     try:
         corrupted = settings.image(_to_uint8(image), image_order, name, cell)
     except MmsharpError as error:
-        raise MmsharpError(f'image {results.get("img_path", name)}, cell {cell}: {error}') from error
+        raise type(error)(f'image {results.get("img_path", name)}, cell {cell}: {error}') from error
     return corrupted.astype(image.dtype, copy=False)
 
 

@@ -6,7 +6,7 @@ from mmcv.transforms import BaseTransform
 
 from mmsharp.datasets.transforms.corrupt import corrupt_image
 from mmsharp.datasets.transforms.current_cell import CurrentCell
-from mmsharp.robustness import ChannelOrder, OnTheFly, check_order
+from mmsharp.robustness import ChannelOrder, OnTheFly, TooSmallImageError, check_order, check_size, image_id
 
 
 class CorruptCurrentCell(BaseTransform):
@@ -22,8 +22,18 @@ class CorruptCurrentCell(BaseTransform):
         self.data_root = data_root
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Corrupt the image of ``results``; in the clean cell nothing is touched."""
+        """Corrupt the image of ``results``; in the clean cell nothing is touched.
+
+        Raises:
+            MmsharpError: The image is not fit for corruption.
+        """
         cell = self.current.get()
         if not cell.is_clean:
             results['img'] = corrupt_image(results, cell, self.settings, self.image_order, self.data_root)
+        elif self.current.sized:
+            try:
+                check_size(results['img'])
+            except TooSmallImageError as error:
+                path = results.get('img_path') or image_id(results, self.data_root)
+                raise TooSmallImageError(f'image {path}: {error}') from error
         return results

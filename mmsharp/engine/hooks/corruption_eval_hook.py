@@ -63,7 +63,8 @@ class CorruptionEvalHook(Hook):
 
     Raises:
         MmsharpError: If an argument is out of range. When training begins: if the best checkpoint is chosen by a robust
-            value that validations will lack, or the evaluator computes nothing or no metric that is the score.
+            value that validations will lack, the evaluator computes nothing or no metric that is the score, or images
+            are too small to be corrupted.
 
     Example:
         >>> hook = CorruptionEvalHook(corruptions='noise', severities=(1, 3))
@@ -124,8 +125,13 @@ class CorruptionEvalHook(Hook):
                 f'{", ".join(known)}'
             )
         check_evaluator(runner.val_evaluator, self.metric)
+        self._place(runner)
 
     def before_val(self, runner: Any) -> None:
+        """Where nothing is trained, put the corruption into the validation pipeline now."""
+        self._place(runner)
+
+    def _place(self, runner: Any) -> None:
         """Put the corruption into the validation pipeline, where it does nothing until a cell is switched on."""
         if not self._placed:
             dataset = runner.val_dataloader.dataset

@@ -1,11 +1,11 @@
-"""Images that cannot be read: found before the evaluation, left out of all of its cells, and named."""
+"""Images that cannot be read or corrupted: found before the evaluation, left out of all of its cells, and named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader, Dataset
@@ -13,15 +13,19 @@ from tqdm import tqdm
 
 from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell, UnreadableImageError
 from mmsharp.engine.pipelines import base_datasets, transforms_of, walk
+from mmsharp.engine.robustness.sources import Reading
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.files import read_json, write_json
-from mmsharp.robustness import Cell
+from mmsharp.robustness import Cell, TooSmallImageError
 from mmsharp.robustness.results import identity_digest
+
+CORRUPTED = 'all but clean'
+"""The cells that an image fails in which is too small to be corrupted."""
 
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image of a data set that cannot be read: its index, its path, the first cell it fails in, and why."""
+    """An image of a data set that cannot be read or corrupted: index, path, the first cell it fails in, and why."""
 
     index: int
     image: str
@@ -34,23 +38,23 @@ class BadImage:
 
 
 Scan = dict[str, list[BadImage]]
-"""The images that cannot be read, for every cell that was read, by its name."""
+"""The images that cannot be read, or corrupted where sizes counted, for every reading, by its name."""
 
 
 def find_bad_images(
     dataset: Any,
     current: CurrentCell,
-    cells: Iterable[Cell],
+    readings: Iterable[Reading],
     workers: int = 0,
     show: bool = True,
     part: tuple[int, int] = (0, 1),
 ) -> Scan:
-    """Read every image in every given cell through the pipeline of a dataset.
+    """Read every image in every given way through the pipeline of a dataset.
 
     Args:
         dataset: With guarded loading transforms.
         current: The cell that its pipeline gives; the clean one afterwards.
-        cells: Which to read; for corruptions that are computed the clean one says it all.
+        readings: Which cells to read, and whether images that are too small to be corrupted count as bad.
         workers: Processes that read.
         show: Whether to show how far it is.
         part: Which of how many parts of the dataset to read; the parts are of one size.
@@ -58,12 +62,12 @@ def find_bad_images(
     found: Scan = {}
     indices = range(part[0], len(dataset), part[1])
     try:
-        for cell in cells:
-            current.set(cell)
+        for reading in readings:
+            current.set(reading.cell, reading.sized)
             loader = DataLoader(_Readable(dataset, indices), batch_size=None, num_workers=workers)
-            bar = tqdm(loader, f'reading images, {cell}', leave=False, disable=not show)
-            found[str(cell)] = [
-                BadImage(index, image=bad[0], cell=str(cell), reason=bad[1])
+            bar = tqdm(loader, f'reading images, {reading.cell}', leave=False, disable=not show)
+            found[str(reading)] = [
+                BadImage(index, image=bad.image, cell=bad.cell or str(reading.cell), reason=bad.reason)
                 for index, bad in zip(indices, bar, strict=True)
                 if bad is not None
             ]
@@ -106,12 +110,12 @@ class ScanFile:
             if content['identity'] != self.digest:
                 return {}
             scan = {cell: [BadImage(**image) for image in found] for cell, found in content['cells'].items()}
-            cells = {cell: _cell(cell) for cell in scan}
+            readings = {name: Reading.of(name) for name in scan}
         except (MmsharpError, KeyError, TypeError, ValueError, AttributeError):
             return {}
         try:
             for name, found in scan.items():
-                current.set(cells[name])
+                current.set(readings[name].cell, readings[name].sized)
                 if any(_Readable(dataset, [image.index])[0] is None for image in found):
                     return {}
         finally:
@@ -128,7 +132,7 @@ class ScanFile:
         self.path.unlink(missing_ok=True)
 
 
-def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], indices: Sequence[int]) -> None:
+def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], bad: Sequence[BadImage]) -> None:
     """Take images out of a built dataset, of the sampler of its loader, and of what metrics take for the ground truth.
 
     Args:
@@ -136,14 +140,14 @@ def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], i
         loader: Its data loader, not started yet.
         sampler: The config of the loader's sampler.
         metrics: The evaluator's; those that read an annotation file of their own are told which images are left.
-        indices: What to take out.
+        bad: What to take out.
 
     Raises:
         MmsharpError: A dataset cannot be made smaller, or nothing would be left.
     """
-    gone = set(indices)
+    gone = {image.index for image in bad}
     if len(gone) == len(dataset):
-        raise MmsharpError(f'none of the {len(dataset)} test images can be read; look at data_root and data_prefix')
+        raise MmsharpError(f'none of the {len(dataset)} test images is left; the first: {bad[0].reason}')
     start = 0
     for base in base_datasets(dataset):
         size = len(base)
@@ -166,8 +170,16 @@ def leave_out(dataset: Any, loader: Any, sampler: Any, metrics: Iterable[Any], i
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
 
 
-class _Readable(Dataset[tuple[str, str] | None]):
-    """For each chosen image of a dataset ``None``, or its path and what is wrong with it."""
+class _Damage(NamedTuple):
+    """Of an image that cannot be read or corrupted: its path, why, and where it fails if not where it was read."""
+
+    image: str
+    reason: str
+    cell: str | None = None
+
+
+class _Readable(Dataset[_Damage | None]):
+    """For each chosen image of a dataset ``None``, or what is wrong with it."""
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset = dataset
@@ -176,26 +188,15 @@ class _Readable(Dataset[tuple[str, str] | None]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[str, str] | None:
+    def __getitem__(self, index: int) -> _Damage | None:
         chosen = self.indices[index]
         try:
             self.dataset[chosen]
-        except UnreadableImageError as error:
+        except (UnreadableImageError, TooSmallImageError) as error:
             path = str(self.dataset.get_data_info(chosen).get('img_path', chosen))
-            return path, deliberate_refusal(error) or str(error)
+            where = CORRUPTED if isinstance(error, TooSmallImageError) else None
+            return _Damage(path, deliberate_refusal(error) or str(error), where)
         return None
-
-
-def _cell(text: str) -> Cell:
-    """The cell of a name.
-
-    Raises:
-        ValueError: It is no such name.
-    """
-    if text == str(Cell.clean()):
-        return Cell.clean()
-    corruption, _, severity = text.partition('/')
-    return Cell(corruption, int(severity))
 
 
 def _recount(dataset: Any) -> None:

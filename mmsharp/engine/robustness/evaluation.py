@@ -160,13 +160,16 @@ class RobustEvaluation:
         }
 
     def prepare(self, grid: Grid) -> None:
-        """Be ready for the cells of a grid; with ``on_bad_image='skip'``, find and leave out what cannot be read.
+        """Be ready for the cells of a grid; with ``on_bad_image='skip'``, find and leave out what is bad.
+
+        Bad are images that cannot be read or, where the grid corrupts, are too small for it.
 
         What was found is kept in the results folder, so that a later start reads the cells alone that are new. An image
         that is left out stays so for every later grid in the folder.
 
         Raises:
-            MmsharpError: The source of the corrupted images lacks cells or images, or nothing can be read.
+            MmsharpError: The source of the corrupted images lacks cells or images, images are too small to be
+                corrupted and not to be left out, or no image is left.
         """
         if self.settings.on_bad_image == 'skip':
             self._leave_out_bad_images(grid)
@@ -235,15 +238,15 @@ class RobustEvaluation:
         """Each process reads its part of the images, in the cells that were not read before; all leave out."""
         self._scan = ScanFile(self.folder / SCAN, self.identity())
         known: Scan = _from_first(self._scan.load(self.dataset, self.current) if is_main_process() else {})
-        wanted = {str(cell): cell for cell in self.source.cells_to_read(grid)}
-        missing = [cell for name, cell in wanted.items() if name not in known]
+        wanted = {str(reading): reading for reading in self.source.readings(grid)}
+        missing = [reading for name, reading in wanted.items() if name not in known]
         if missing:
             workers = int(self.cfg.test_dataloader.get('num_workers', 0))
             part = get_rank(), get_world_size()
             parts = all_gather_object(
                 find_bad_images(self.dataset, self.current, missing, workers, is_main_process(), part)
             )
-            known.update({str(cell): [bad for found in parts for bad in found[str(cell)]] for cell in missing})
+            known.update({name: [bad for found in parts for bad in found[name]] for name in map(str, missing)})
             if is_main_process():
                 self._scan.save(known)
         rest = [name for name in known if name not in wanted]
@@ -251,7 +254,7 @@ class RobustEvaluation:
         if self.left_out:
             sampler = self.cfg.test_dataloader.sampler
             metrics = self.loop.evaluator.metrics
-            leave_out(self.dataset, self.loop.dataloader, sampler, metrics, [found.index for found in self.left_out])
+            leave_out(self.dataset, self.loop.dataloader, sampler, metrics, self.left_out)
 
     def _build_loop(self) -> Any:
         try:

@@ -36,7 +36,6 @@ from mmsharp.robustness import (
     OnTheFly,
     describe_differences,
     image_id,
-    prepare,
 )
 
 Format = Literal['png', 'jpg']
@@ -97,7 +96,7 @@ def write_tree(
 
     Raises:
         MmsharpError: The data is missing or broken, an image cannot be read (named; what is written is kept), the
-            folder holds a tree that was made otherwise, or the disk is full.
+            folder holds a tree that was made otherwise, images are too small, or the disk is full.
     """
     name = f'{split}_dataloader'
     if cfg.get(name) is None:
@@ -107,12 +106,13 @@ def write_tree(
     with naming_broken_config(cfg.filename), naming_broken_annotations():
         dataset = DATASETS.build(cfg[name].dataset)
     current = CurrentCell()
-    placement = place_corruption(dataset, current, Computed(settings.on_the_fly), 'auto', settings.position)
+    source = Computed(settings.on_the_fly)
+    placement = place_corruption(dataset, current, source, 'auto', settings.position)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     _settle_manifest(folder, _manifest(cfg, dataset, settings, placement))
     cells = [cell for cell in grid.cells if not cell.is_clean]
-    prepare(grid.corruptions, settings.on_the_fly.backend)
+    source.prepare(grid, dataset, current)
     pictures = _Pictures(dataset, folder, cells, settings, placement.image_order)
     write_json(folder / TREE_IMAGES, pictures.digests())
     done, total = 0, len(cells) * len(pictures)

@@ -131,6 +131,18 @@ def test_a_checkpoint_cannot_be_chosen_by_what_validations_lack(images, tmp_path
     assert not list((tmp_path / 'run').rglob('*.pth'))
 
 
+def test_images_that_are_too_small_are_refused_before_the_first_step(tmp_path):
+    """And not by the first validation, after an epoch of training."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    config = robust_data.classifier_config(images)
+    pipeline = config.test_dataloader.dataset.pipeline
+    pipeline[2].crop_size = 24
+    loader = config.test_dataloader.to_dict() | {'collate_fn': {'type': 'default_collate'}}
+    with pytest.raises(MmsharpError, match=r'image .*0\.png: cannot corrupt an image of 24x24 pixels'):
+        _train(tmp_path / 'run', images, [CorruptionEvalHook('fog', severities=[1])], val_dataloader=loader)
+    assert not list((tmp_path / 'run').rglob('*.pth'))
+
+
 def test_nothing_is_logged_for_validations_that_are_not_scored(images, tmp_path):
     """With interval 2 of four, two have values, in the metrics and in the log; the history keeps both."""
     recorder = Recorder()

@@ -13,7 +13,7 @@ from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.robustness import evaluation
 from mmsharp.engine.robustness.bad_images import find_bad_images
 from mmsharp.engine.robustness.placement import place_corruption
-from mmsharp.engine.robustness.sources import choose_source
+from mmsharp.engine.robustness.sources import Reading, choose_source
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, Grid, OnTheFly, load_results
@@ -167,7 +167,10 @@ def test_nothing_left_and_nothing_known_are_refused(robust_data, tmp_path):
         evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='ignore')
     for path in images.rglob('*.png'):
         path.write_bytes(b'')
-    with pytest.raises(MmsharpError, match='none of the 4 test images can be read'):
+    with pytest.raises(
+        MmsharpError,
+        match=r'none of the 4 test images is left; the first: cannot read image .*0\.png: the file is empty',
+    ):
         evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, on_bad_image='skip')
 
 
@@ -273,13 +276,13 @@ def test_an_image_that_is_torn_later_is_found_by_the_next_start(robust_data, rea
     checkpoint = robust_data.write_checkpoint(config, tmp_path / 'classifier.pth')
     arguments = config, checkpoint, tmp_path / 'run', 'fog'
     skipping = {'samples': 0, 'on_bad_image': 'skip'}
-    evaluate_robustness(*arguments, [0], **skipping)
+    evaluate_robustness(*arguments, [0, 1], **skipping)
     _cut(images / 'disc/3.png')
-    with pytest.raises(MmsharpError, match=r'cell fog/1 stopped: cannot read image .*3\.png'):
-        evaluate_robustness(*arguments, [0, 1], **skipping)
+    with pytest.raises(MmsharpError, match=r'cell fog/2 stopped: cannot read image .*3\.png'):
+        evaluate_robustness(*arguments, [0, 1, 2], **skipping)
     with pytest.raises(MmsharpError, match='images: was 12, is 11'):
-        evaluate_robustness(*arguments, [0, 1], **skipping)
-    assert read == ['clean', 'clean']
+        evaluate_robustness(*arguments, [0, 1, 2], **skipping)
+    assert read == ['clean, sized', 'clean, sized']
 
 
 def test_parts_are_read_apart(tree):
@@ -287,9 +290,72 @@ def test_parts_are_read_apart(tree):
     config, _, folder = tree
     init_default_scope('mmpretrain')
     dataset = DATASETS.build(config.test_dataloader.dataset)
-    current, cells = CurrentCell(), [Cell.clean(), Cell('fog', 1)]
+    current, cells = CurrentCell(), [Reading(Cell.clean()), Reading(Cell('fog', 1))]
     place_corruption(dataset, current, choose_source(folder, OnTheFly()))
     whole = find_bad_images(dataset, current, cells, show=False)
     assert [bad.index for bad in whole['fog/1']] == [3]
     halves = [find_bad_images(dataset, current, cells, show=False, part=(rank, 2)) for rank in (0, 1)]
     assert {cell: halves[0][cell] + halves[1][cell] for cell in whole} == whole
+
+
+def _shrink(path, width, height):
+    cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (width, height)))
+    return path
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_images_that_are_too_small_to_be_corrupted_are_left_out_of_every_cell(robust_data, tmp_path, workers):
+    """Of the clean one too; where nothing is corrupted they stay."""
+    root = robust_data.write_voc(tmp_path / 'voc')
+    config = robust_data.detector_config(root, workers)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'detector.pth', steps=30)
+    (root / 'VOC2007/ImageSets/Main/fewer.txt').write_text('000001\n000002\n000004\n')
+    fewer = Config(config.to_dict())
+    fewer.test_dataloader.dataset.ann_file = 'VOC2007/ImageSets/Main/fewer.txt'
+    small = _shrink(root / 'VOC2007/JPEGImages/000003.jpg', 80, 24)
+    summary = evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, samples=0, on_bad_image='skip')
+    evaluate_robustness(fewer, checkpoint, tmp_path / 'fewer', *GRID, samples=0)
+    assert _values(tmp_path / 'run') == _values(tmp_path / 'fewer')
+    (bad,) = summary['left_out']
+    assert (bad['image'], bad['cell']) == (str(small), 'all but clean')
+    assert f'image {small}: cannot corrupt an image of 80x24 pixels' in bad['reason']
+    clean = evaluate_robustness(config, checkpoint, tmp_path / 'clean', 'fog', [0], samples=0, on_bad_image='skip')
+    assert (clean['images'], clean['left_out']) == (4, [])
+    again = evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, samples=0, on_bad_image='skip')
+    assert again['left_out'] == summary['left_out']
+
+
+@pytest.mark.parametrize('known_by', ['annotation', 'header', 'pipeline'])
+def test_an_image_that_is_too_small_stops_before_the_first_cell(robust_data, tmp_path, known_by):
+    """By its size in the annotations, in the file's header, or what the pipeline makes of the first image."""
+    size = '48x24'
+    if known_by == 'annotation':
+        root = robust_data.write_voc(tmp_path / 'voc')
+        small = _shrink(root / 'VOC2007/JPEGImages/000003.jpg', 48, 24)
+        annotation = root / 'VOC2007/Annotations/000003.xml'
+        annotation.write_text(annotation.read_text().replace('<height>64<', '<height>24<'))
+        config = robust_data.detector_config(root)
+    else:
+        images = robust_data.write_class_folders(tmp_path / 'images')
+        config = robust_data.classifier_config(images)
+        pipeline = config.test_dataloader.dataset.pipeline
+        if known_by == 'header':
+            small = _shrink(images / 'square/4.png', 48, 24)
+            config.test_dataloader.dataset.pipeline = [pipeline[0], pipeline[-1]]
+        else:
+            small, size = images / 'disc/0.png', '28x28'
+            pipeline[2].crop_size = 28
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'model.pth')
+    with pytest.raises(MmsharpError, match=f'image {small}: cannot corrupt an image of {size} .*--on-bad-image skip'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, samples=0)
+    assert not (tmp_path / 'run/results.jsonl').exists()
+
+
+def test_a_wrong_size_in_the_annotations_refuses_nothing(robust_data, tmp_path):
+    """The image itself decides."""
+    root = robust_data.write_voc(tmp_path / 'voc')
+    for annotation in (root / 'VOC2007/Annotations').iterdir():
+        annotation.write_text(annotation.read_text().replace('<height>64<', '<height>6<'))
+    config = robust_data.detector_config(root)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'detector.pth')
+    assert evaluate_robustness(config, checkpoint, tmp_path / 'run', *GRID, samples=0)['images'] == 4

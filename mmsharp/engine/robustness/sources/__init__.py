@@ -4,7 +4,7 @@ import os
 
 from mmsharp.engine.robustness.sources.arrays import FromArrays
 from mmsharp.engine.robustness.sources.computed import Computed
-from mmsharp.engine.robustness.sources.source import CorruptionSource, Placement, Position
+from mmsharp.engine.robustness.sources.source import CorruptionSource, Placement, Position, Reading
 from mmsharp.engine.robustness.sources.tree import FromTree
 from mmsharp.robustness import OnTheFly, is_folder_of_arrays
 
@@ -15,6 +15,7 @@ __all__ = [
     'FromTree',
     'Placement',
     'Position',
+    'Reading',
     'choose_source',
 ]
 

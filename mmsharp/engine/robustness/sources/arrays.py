@@ -5,7 +5,7 @@ from typing import Any
 
 from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell
 from mmsharp.engine.pipelines import insert_after, is_loading
-from mmsharp.engine.robustness.sources.source import Placement, Position
+from mmsharp.engine.robustness.sources.source import Placement, Position, Reading
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, CorruptedArrays, Grid, check_cells
 
@@ -29,9 +29,9 @@ class FromArrays:
         """The names of the arrays and the labels, wherever the folder stands."""
         return {'source': 'arrays', 'constants': 'cifar', 'arrays_sha256': self.arrays.digest()}
 
-    def cells_to_read(self, grid: Grid) -> tuple[Cell, ...]:
+    def readings(self, grid: Grid) -> tuple[Reading, ...]:
         """The clean one: the others have no files of their own."""
-        return (Cell.clean(),)
+        return (Reading(Cell.clean()),)
 
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Refuse cells that are not there."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell
 from mmsharp.engine.pipelines import held_array, insert_after, is_a, is_loading, walk
-from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL, Placement, Position
+from mmsharp.engine.robustness.small_images import refuse_small_images
+from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL, Placement, Position, Reading
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, Grid, OnTheFly, prepare, settle_constants
 
@@ -23,6 +24,7 @@ class Computed:
 
     def __init__(self, settings: OnTheFly) -> None:
         self.settings = settings
+        self._datasets: list[tuple[Any, bool]] = []
 
     def identity(self) -> dict[str, Any]:
         """The settings, with the constants that they come to."""
@@ -35,13 +37,19 @@ class Computed:
             'constants': settle_constants(settings.backend, settings.constants),
         }
 
-    def cells_to_read(self, grid: Grid) -> tuple[Cell, ...]:
-        """The clean one: the others have no files of their own."""
-        return (Cell.clean(),)
+    def readings(self, grid: Grid) -> tuple[Reading, ...]:
+        """The clean cell: the others have no files of their own, but images are too small for all of them alike."""
+        return (Reading(Cell.clean(), sized=bool(grid.severities)),)
 
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
-        """Compile and load what the corruptions need, once for all workers."""
+        """Compile and load what the corruptions need, once for all workers; refuse images that are too small for them.
+
+        Raises:
+            MmsharpError: Naming the first such image that shows without reading all of them.
+        """
         prepare(grid.corruptions, self.settings.backend)
+        if grid.severities:
+            refuse_small_images(self._datasets, current)
 
     def insert(self, dataset: Any, transforms: list[Any], current: CurrentCell, placement: Placement) -> None:
         """Insert the transform.
@@ -52,7 +60,9 @@ class Computed:
         """
         root = getattr(dataset, 'data_root', None)
         corrupt = CorruptCurrentCell(current, self.settings, placement.image_order, root)
-        if placement.position == 'after_crop' and any(is_a(item, GEOMETRIC) for item in walk(transforms)):
+        resized = placement.position == 'after_crop' and any(is_a(item, GEOMETRIC) for item in walk(transforms))
+        self._datasets.append((dataset, not resized))
+        if resized:
             kinds = [kind for item in walk(transforms) for kind in (TO_PIL, TO_ARRAY) if is_a(item, (kind,))]
             if kinds and kinds[-1] == TO_PIL:
                 raise MmsharpError(

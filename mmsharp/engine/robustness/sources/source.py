@@ -1,5 +1,7 @@
 """What the evaluation asks of a source of corrupted images."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,12 +16,46 @@ TO_ARRAY = 'PILToNumpy'
 """MMPretrain's transforms around those of torchvision; both may exchange the order of the channels."""
 
 
+SIZED = ', sized'
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where the corruption went, and how the images lie there; part of the identity of the results."""
 
     position: Position
     image_order: ChannelOrder
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A cell whose images are read to know whether all can be, and whether their size counts, too.
+
+    Example:
+        >>> str(Reading(Cell('fog', 3))), str(Reading(Cell.clean(), sized=True))
+        ('fog/3', 'clean, sized')
+        >>> Reading.of('clean, sized')
+        Reading(cell=Cell(corruption='clean', severity=0), sized=True)
+    """
+
+    cell: Cell
+    sized: bool = False
+
+    def __str__(self) -> str:
+        return f'{self.cell}{SIZED if self.sized else ""}'
+
+    @classmethod
+    def of(cls, text: str) -> Reading:
+        """What was printed like that.
+
+        Raises:
+            ValueError: It is no such text.
+        """
+        name = text.removesuffix(SIZED)
+        if name == str(Cell.clean()):
+            return cls(Cell.clean(), name != text)
+        corruption, _, severity = name.partition('/')
+        return cls(Cell(corruption, int(severity)), name != text)
 
 
 class CorruptionSource(Protocol):
@@ -32,8 +68,8 @@ class CorruptionSource(Protocol):
     def identity(self) -> dict[str, Any]:
         """What tells its images from those of another source, in JSON types."""
 
-    def cells_to_read(self, grid: Grid) -> tuple[Cell, ...]:
-        """The cells whose images have to be read to know that all can be."""
+    def readings(self, grid: Grid) -> tuple[Reading, ...]:
+        """What has to be read to know that all images of a grid can be."""
 
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Be ready for these cells before workers are forked.

@@ -14,7 +14,7 @@ from mmsharp.datasets.transforms import (
 )
 from mmsharp.engine.pipelines import is_a, is_loading, replace, walk
 from mmsharp.engine.robustness.data_digest import data_sha256, image_digest
-from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position
+from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position, Reading
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import TREE_IMAGES, TREE_MANIFEST, Cell, CorruptedTree, Grid, check_cells
 
@@ -49,9 +49,9 @@ class FromTree:
         made = {key: self.tree.manifest.get(key) for key in ('seed', 'channel_order', 'backend', 'constants')}
         return {'source': 'tree', **made, 'tree_sha256': self.tree.digest()}
 
-    def cells_to_read(self, grid: Grid) -> tuple[Cell, ...]:
+    def readings(self, grid: Grid) -> tuple[Reading, ...]:
         """All of the grid."""
-        return grid.cells
+        return tuple(map(Reading, grid.cells))
 
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Refuse other data than the tree was made of, missing cells, and pictures of a size the model does not take.
