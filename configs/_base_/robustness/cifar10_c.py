@@ -14,6 +14,6 @@ robustness = dict(
         metric='accuracy/top1',
         constants='cifar',
     ),
-    # To choose the best checkpoint by robust/mPC, every validation has to be scored: interval=1.
+    # The best checkpoint by robust/mPC is chosen among the validations that are scored; interval=1 scores all.
     hook=dict(interval=10),
 )

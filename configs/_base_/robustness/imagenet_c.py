@@ -15,6 +15,6 @@ robustness = dict(
         constants='imagenet',
         position='after_crop',
     ),
-    # To choose the best checkpoint by robust/mPC, every validation has to be scored: interval=1.
+    # The best checkpoint by robust/mPC is chosen among the validations that are scored; interval=1 scores all.
     hook=dict(interval=10),
 )

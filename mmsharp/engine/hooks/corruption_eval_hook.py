@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from mmengine.runner.amp import autocast
 
 from mmsharp.datasets.transforms import CurrentCell
+from mmsharp.engine.hooks.unscored_validations import deciders, let_wait
 from mmsharp.engine.robustness.cell_metrics import check_evaluator, fill_empty, numbers
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import CorruptionSource, Position, choose_source
@@ -44,13 +45,14 @@ class CorruptionEvalHook(Hook):
 
     Where a validation is not scored, it has no robust values, neither in its metrics nor in the log. That is so between
     the validations of ``interval``, and where the validation itself has no value, as that of a detector that finds
-    nothing yet; the latter is logged as a warning.
+    nothing yet; the latter is logged as a warning. ``CheckpointHook``, ``EarlyStoppingHook`` and ``ReduceOnPlateauLR``
+    that go by a robust value decide after the validations that have one and pass over the others, uncounted.
 
     Args:
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
         severities: From 1 to 5; the clean value is the validation's own.
         interval: Score every so many validations, counted from the beginning of training (also after resuming), and
-            the last. Has to be 1 where the best checkpoint is chosen by a robust value.
+            the last.
         seed: Of the corruptions' random numbers, the same at each validation.
         metric: The metric that is averaged; by default as in :func:`mmsharp.robustness.choose_metric`.
         channel_order: See :class:`mmsharp.Corrupt`.
@@ -62,9 +64,9 @@ class CorruptionEvalHook(Hook):
             :func:`mmsharp.apis.evaluate_robustness`.
 
     Raises:
-        MmsharpError: If an argument is out of range. When training begins: if the best checkpoint is chosen by a robust
-            value that validations will lack, the evaluator computes nothing or no metric that is the score, or images
-            are too small to be corrupted.
+        MmsharpError: If an argument is out of range. When training begins: if something is decided by a robust value
+            that there is not, the evaluator computes nothing or no metric that is the score, or images are too small
+            to be corrupted.
 
     Example:
         >>> hook = CorruptionEvalHook(corruptions='noise', severities=(1, 3))
@@ -109,21 +111,11 @@ class CorruptionEvalHook(Hook):
         """Refuse what could only fail at the first validation."""
         if runner.val_loop is None:
             return
-        wanted = _best_by(runner)
-        if wanted and self.interval > 1:
-            raise MmsharpError(
-                f'CheckpointHook chooses the best checkpoint by {", ".join(wanted)}, and CorruptionEvalHook scores one '
-                f'validation in {self.interval} (interval={self.interval}), so the others have no such value: set '
-                'interval=1 (robustness.hook.interval, where a base of configs/_base_/robustness adds the hook), or '
-                'choose by another metric'
-            )
         known = [f'{PREFIX}{name}' for name in _named(score({}, self.grid))]
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise MmsharpError(
-                f'CheckpointHook chooses the best checkpoint by {", ".join(unknown)}, and CorruptionEvalHook computes '
-                f'{", ".join(known)}'
-            )
+        for who, name in deciders(runner, PREFIX):
+            if name not in known:
+                raise MmsharpError(f'{who} decides by {name}, and CorruptionEvalHook computes {", ".join(known)}')
+        let_wait(runner, PREFIX)
         check_evaluator(runner.val_evaluator, self.metric)
         self._place(runner)
 
@@ -154,8 +146,9 @@ class CorruptionEvalHook(Hook):
                 scalars[f'val/{key}'] = self._set_aside.pop(f'val/{key}')
             runner.message_hub.update_scalar(f'val/{key}', value)
         if metrics:
-            # CheckpointHook passes over None and fails where the key is missing; without any metric it does nothing.
-            metrics.update({key: None for key in _best_by(runner) if key not in metrics})
+            # CheckpointHook fails where the key is missing and passes over None, as the others do now; without any
+            # metric they do nothing.
+            metrics.update({key: None for _, key in deciders(runner, PREFIX) if key not in metrics})
 
     def after_val(self, runner: Any) -> None:
         """Give the message hub the history of the values that this validation has not got."""
@@ -218,13 +211,3 @@ class CorruptionEvalHook(Hook):
 def _named(scores: Scores) -> dict[str, float | None]:
     """The scores that join the metrics."""
     return {'mPC': scores.mpc, 'rPC': scores.rpc, **scores.families}
-
-
-def _best_by(runner: Any) -> list[str]:
-    """The robust values that the best checkpoint is chosen by."""
-    found: list[str] = []
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
-            names = [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best
-            found += [name for name in names if name.startswith(PREFIX)]
-    return found

@@ -106,29 +106,58 @@ def test_scores_are_those_of_the_evaluation_and_training_goes_on_as_without(imag
     assert trained.message_hub.get_scalar('val/robust/mPC').current() == last['robust/mPC']
 
 
-BEST = {'checkpoint': {'type': 'CheckpointHook', 'save_best': 'robust/mPC', 'rule': 'greater'}}
+BEST = {'type': 'CheckpointHook', 'save_best': 'robust/mPC', 'rule': 'greater'}
+FOG = {'monitor': 'robust/fog'}
 
 
 def test_the_best_checkpoint_can_be_chosen_by_robustness(images, tmp_path):
     """CheckpointHook finds robust/mPC among the metrics of every validation."""
-    _train(tmp_path / 'best', images, [CorruptionEvalHook('fog', severities=[1])], default_hooks=BEST)
+    _train(tmp_path / 'best', images, [CorruptionEvalHook('fog', severities=[1])], default_hooks={'checkpoint': BEST})
     assert list((tmp_path / 'best').rglob('best_*mPC*.pth'))
 
 
 @pytest.mark.parametrize(
-    ('save_best', 'interval', 'message'),
+    ('who', 'changes'),
     [
-        ('robust/mPC', 2, r'robust/mPC.*one validation in 2 .*set interval=1.*robustness\.hook\.interval'),
-        (['accuracy/top1', 'robust/fog'], 1, r'by robust/fog, and .* computes robust/mPC, robust/rPC, robust/weather'),
+        ('CheckpointHook', {'default_hooks': {'checkpoint': {**BEST, 'save_best': ['accuracy/top1', 'robust/fog']}}}),
+        ('EarlyStoppingHook', {'custom_hooks': [{'type': 'EarlyStoppingHook', 'rule': 'greater', **FOG}]}),
+        ('ReduceOnPlateauLR', {'param_scheduler': [{'type': 'ReduceOnPlateauLR', 'rule': 'greater', **FOG}]}),
     ],
 )
-def test_a_checkpoint_cannot_be_chosen_by_what_validations_lack(images, tmp_path, save_best, interval, message):
+def test_nothing_is_decided_by_a_value_that_is_none(images, tmp_path, who, changes):
     """It is refused before the first step, not after the first epoch."""
-    best = {'checkpoint': {'type': 'CheckpointHook', 'save_best': save_best, 'rule': 'greater'}}
-    hook = CorruptionEvalHook('fog', severities=[1], interval=interval)
+    changes = {'default_hooks': {'param_scheduler': {'type': 'ParamSchedulerHook'}}} | changes
+    message = rf'{who} decides by robust/fog, and .* computes robust/mPC, robust/rPC, robust/weather'
     with pytest.raises(MmsharpError, match=message):
-        _train(tmp_path / 'run', images, [hook], default_hooks=best)
+        _train(tmp_path / 'run', images, [CorruptionEvalHook('fog', severities=[1])], **changes)
     assert not list((tmp_path / 'run').rglob('*.pth'))
+
+
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('several', [False, True])
+def test_who_decides_by_a_robust_value_waits_for_it(images, tmp_path, strict, several):
+    """Training runs to its end, and two of five validations are neither good nor bad."""
+    plateau = {'type': 'ReduceOnPlateauLR', 'monitor': 'robust/mPC', 'rule': 'greater', 'patience': 0, 'factor': 0.5}
+    plateau['threshold'] = 1e9  # nothing is an improvement but the first
+    other = {**plateau, 'monitor': 'accuracy/top1'}
+    chosen = {'save_best': ['robust/mPC', 'accuracy/top1']} if several else {}
+    early = {'type': 'EarlyStoppingHook', 'monitor': 'robust/mPC', 'rule': 'greater', 'patience': 3, 'strict': strict}
+    runner = _train(
+        tmp_path / 'run',
+        images,
+        [CorruptionEvalHook('fog', severities=[1], interval=2)],
+        train_cfg={'by_epoch': True, 'max_epochs': 5, 'val_interval': 1},
+        default_hooks={'checkpoint': {**BEST, **chosen}, 'param_scheduler': {'type': 'ParamSchedulerHook'}},
+        custom_hooks=[early | {'min_delta': 1e9}],
+        param_scheduler=[plateau, other],
+    )
+    assert runner.epoch == 5
+    # MMEngine's scheduler has ended before the last validation; its steps count from -1.
+    assert [scheduler.last_step for scheduler in runner.param_schedulers] == [1, 3]
+    (stopping,) = (hook for hook in runner.hooks if type(hook).__name__ == 'EarlyStoppingHook')
+    assert stopping.wait_count == 2
+    assert list((tmp_path / 'run').rglob('best_robust_mPC_epoch_2.pth'))
+    torch.load(tmp_path / 'run/epoch_5.pth', weights_only=False)
 
 
 def test_images_that_are_too_small_are_refused_before_the_first_step(tmp_path):
@@ -186,7 +215,13 @@ def test_a_validation_that_found_nothing_does_not_end_training(images, tmp_path,
     try:
         evaluator = [{'type': 'mmengine.CocoMetric', 'silent': 1}, *beside]
         watch = Warned(warned)
-        _train(tmp_path / 'run', images, [hook, recorder, watch], val_evaluator=evaluator, default_hooks=BEST)
+        _train(
+            tmp_path / 'run',
+            images,
+            [hook, recorder, watch],
+            val_evaluator=evaluator,
+            default_hooks={'checkpoint': BEST},
+        )
     finally:
         METRICS.module_dict.pop('CocoMetric')
     message = 'this validation lacks coco/bbox_mAP, as where nothing is detected; its robustness is not scored'
