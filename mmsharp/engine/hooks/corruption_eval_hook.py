@@ -13,6 +13,7 @@ from mmengine.runner.amp import autocast
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.hooks.unscored_validations import deciders, let_wait
 from mmsharp.engine.robustness.cell_metrics import check_evaluator, fill_empty, numbers
+from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import CorruptionSource, Position, choose_source
 from mmsharp.errors import MmsharpError, deliberate_refusal
@@ -118,6 +119,7 @@ class CorruptionEvalHook(Hook):
         let_wait(runner, PREFIX)
         check_evaluator(runner.val_evaluator, self.metric)
         self._place(runner)
+        check_metric(runner.val_loop, 'val_step', self.metric)
 
     def before_val(self, runner: Any) -> None:
         """Where nothing is trained, put the corruption into the validation pipeline now."""

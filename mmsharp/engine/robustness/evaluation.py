@@ -35,6 +35,7 @@ from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
 from mmsharp.engine.robustness.config import prepare_config
 from mmsharp.engine.robustness.data_digest import data_sha256
 from mmsharp.engine.robustness.identity import config_sha256, file_sha256, versions
+from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import Placement, Position, choose_source
 from mmsharp.engine.safe_checkpoint import check_checkpoint
@@ -184,7 +185,7 @@ class RobustEvaluation:
 
         Raises:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
-                metric is not computed. Finished cells are kept.
+                metric is not computed, before the first cell where a few images show that. Finished cells are kept.
         """
         pending = _from_first([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
@@ -192,6 +193,9 @@ class RobustEvaluation:
         known: set[str] = set()
         if store is not None:
             known.update(name for result in store.finished.values() for name in result.metrics)
+        if pending and self.settings.metric not in known:
+            with _quiet(self.runner.work_dir):
+                known.update(check_metric(self.loop, 'test_step', self.settings.metric))
         for cell in pending:
             progress.begin(cell, len(self.loop.dataloader))
             began = time.monotonic()

@@ -172,6 +172,17 @@ def test_images_that_are_too_small_are_refused_before_the_first_step(tmp_path):
     assert not list((tmp_path / 'run').rglob('*.pth'))
 
 
+def test_an_unknown_metric_is_refused_before_the_first_step(images, tmp_path):
+    """And the trial changes nothing: with the right one the weights are those without."""
+    with pytest.raises(MmsharpError, match=r"metric 'foo' was not evaluated; .* accuracy/top1"):
+        _train(tmp_path / 'run', images, [CorruptionEvalHook('fog', severities=[1], metric='foo')])
+    assert not list((tmp_path / 'run').rglob('*.pth'))
+    hook = CorruptionEvalHook('fog', severities=[1], metric='accuracy/top1')
+    named = _train(tmp_path / 'named', images, [hook]).model.state_dict()
+    plain = _train(tmp_path / 'plain', images, []).model.state_dict()
+    assert all(torch.equal(named[name], value) for name, value in plain.items())
+
+
 def test_nothing_is_logged_for_validations_that_are_not_scored(images, tmp_path):
     """With interval 2 of four, two have values, in the metrics and in the log; the history keeps both."""
     recorder = Recorder()

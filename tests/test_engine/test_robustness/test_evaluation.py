@@ -251,13 +251,6 @@ def test_bad_input_is_one_clear_error(classifier, tmp_path, arguments, message):
     assert not (tmp_path / 'run' / 'results.jsonl').exists()
 
 
-def test_an_unknown_metric_lists_those_that_there_are(classifier, tmp_path):
-    """The values of the finished cell stay."""
-    with pytest.raises(MmsharpError, match=r"metric 'mAP'.*accuracy/top1"):
-        evaluate_robustness(*classifier, tmp_path / 'run', 'fog', [0], metric='mAP')
-    assert list(_values(tmp_path / 'run')) == [Cell.clean()]
-
-
 def test_report_and_summary_lie_beside_the_results(detector, tmp_path):
     """The summary is JSON with the scores; the report shows two images in every corruption, and asks for nothing."""
     evaluate_robustness(*detector, tmp_path, ['fog', 'jpeg_compression'], [0, 1], samples=2)
