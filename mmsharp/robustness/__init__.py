@@ -2,7 +2,7 @@
 
 from mmsharp.robustness.class_scores import CLASS_PREFIX, ClassScore, ClassScores, class_scores
 from mmsharp.robustness.comparison import compare_runs
-from mmsharp.robustness.constants import CONSTANTS, Constants
+from mmsharp.robustness.constants import CONSTANTS, TABLES, Constants, constants_for
 from mmsharp.robustness.corrupted_arrays import CorruptedArrays, is_folder_of_arrays
 from mmsharp.robustness.corrupted_tree import TREE_IMAGES, TREE_MANIFEST, CorruptedTree, check_cells
 from mmsharp.robustness.corruption_errors import ALEXNET, CorruptionErrors, corruption_errors, is_accuracy
@@ -57,6 +57,7 @@ __all__ = [
     'PREFERRED_METRICS',
     'SEVERITIES',
     'SMALLEST_SIDE',
+    'TABLES',
     'TREE_IMAGES',
     'TREE_MANIFEST',
     'Backend',
@@ -86,6 +87,7 @@ __all__ = [
     'choose_metric',
     'class_scores',
     'compare_runs',
+    'constants_for',
     'corrupt',
     'corruption_errors',
     'describe_differences',

@@ -31,7 +31,7 @@ def compare_runs(
 
     Returns:
         In JSON types: ``metric``, ``grid``, ``runs`` (per run ``name``, ``folder``, ``checkpoint``,
-        ``source``, ``identity``, ``model``, ``scores``, ``cells``),
+        ``source``, ``identity``, ``model``, ``scores``, ``cells``, ``constants``),
         ``differences`` (per further run ``clean``, ``mpc``, ``rpc`` and ``cells``, each less the first run's, and for
         accuracies ``corruption_errors`` relative to the first run's), and ``notes`` on what keeps the runs from being
         comparable.
@@ -64,6 +64,7 @@ def compare_runs(
         _run(title, path, summary, identity, finished, grid, wanted)
         for title, path, summary, (identity, finished) in zip(titles, paths, summaries, loaded, strict=True)
     ]
+    notes += [_other_constants(run, runs[0]) for run in runs[1:] if run['constants'] != runs[0]['constants']]
     notes += [_gaps(run, grid) for run in runs if run['scores']['missing']]
     return {
         'metric': wanted,
@@ -96,7 +97,13 @@ def _run(
         'scores': fresh['scores'],
         'corruption_errors': fresh['corruption_errors'],
         'cells': fresh['cells'],
+        'constants': fresh['constants'],
     }
+
+
+def _other_constants(run: dict[str, Any], first: dict[str, Any]) -> str:
+    used = [' and '.join(each['constants']) or 'unknown' for each in (run, first)]
+    return f'{run["name"]} was corrupted with the constants {used[0]}, {first["name"]} with {used[1]}'
 
 
 def _gaps(run: dict[str, Any], grid: Grid) -> str:

@@ -39,7 +39,8 @@ AGAIN = 'start tools/test_robust.py again in this folder, which keeps its finish
 class CellResult:
     """A finished cell: metric values (``None`` where undefined), number of images, seconds of wall time.
 
-    ``identity`` is the :func:`identity_digest` of what the values depend on; empty where nobody has written it yet.
+    ``constants`` are the tables of severity constants that its images got, as far as they are known. ``identity`` is
+    the :func:`identity_digest` of what the values depend on; empty where nobody has written it yet.
     """
 
     cell: Cell
@@ -47,6 +48,7 @@ class CellResult:
     images: int
     seconds: float
     identity: str = field(default='', compare=False)
+    constants: tuple[str, ...] = ()
 
     def to_line(self) -> str:
         """One line of JSON without a line break; NaN and infinity become null."""
@@ -60,6 +62,7 @@ class CellResult:
             'images': self.images,
             'seconds': round(self.seconds, 3),
             'identity': self.identity,
+            **({'constants': list(self.constants)} if self.constants else {}),
         }
         return json.dumps(record, allow_nan=False)
 
@@ -74,14 +77,15 @@ class CellResult:
             record = json.loads(line)
             cell = Cell(record['corruption'], record['severity'])
             metrics, images, seconds = dict(record['metrics']), record['images'], record['seconds']
-            identity = record.get('identity', '')
+            identity, constants = record.get('identity', ''), record.get('constants', [])
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f'not a result line: {line[:80]!r}') from error
         sound = all(isinstance(name, str) and (value is None or is_number(value)) for name, value in metrics.items())
-        sound = sound and isinstance(identity, str)
+        sound = sound and isinstance(identity, str) and isinstance(constants, list)
+        sound = sound and all(isinstance(name, str) for name in constants)
         if not sound or not isinstance(images, int) or isinstance(images, bool) or not is_number(seconds):
             raise ValueError(f'a result line with other values than numbers: {line[:80]!r}')
-        return cls(cell, metrics, images, seconds, identity)
+        return cls(cell, metrics, images, seconds, identity, tuple(constants))
 
 
 def is_number(value: Any) -> bool:

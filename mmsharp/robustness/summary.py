@@ -87,7 +87,8 @@ def summarize(
         ``metric``, ``scores`` (see :class:`mmsharp.robustness.Scores`), ``corruption_errors`` (relative to AlexNet's,
         see :class:`mmsharp.robustness.CorruptionErrors`; ``None`` for other data and metrics than top-1), ``by_class``
         (see :class:`mmsharp.robustness.ClassScores`; ``None`` where the cells have no values per class), ``grid``,
-        ``cells`` (a value per cell of the grid, ``None`` where missing), ``images``, ``seconds`` and ``identity``.
+        ``cells`` (a value per cell of the grid, ``None`` where missing), ``constants`` (what ``'auto'`` came to;
+        empty if unknown), ``images``, ``seconds`` and ``identity``.
 
     Raises:
         MmsharpError: As :func:`choose_metric`.
@@ -103,7 +104,8 @@ def summarize(
     values = {result.cell: result.metrics.get(name) for result in results}
     by_class = class_scores(results, grid)
     relative = None
-    if is_imagenet and name.endswith('accuracy/top1') and identity.get('constants') != 'cifar':
+    constants = sorted({table for result in results for table in result.constants})
+    if is_imagenet and name.endswith('accuracy/top1') and 'cifar' not in (identity.get('constants'), *constants):
         relative = corruption_errors(errors_from_accuracies(values, name), ALEXNET, grid, 'AlexNet').to_dict()
     return {
         'metric': name,
@@ -114,6 +116,7 @@ def summarize(
         'cells': [
             {'corruption': cell.corruption, 'severity': cell.severity, 'value': values.get(cell)} for cell in grid.cells
         ],
+        'constants': constants,
         'images': max((result.images for result in results), default=0),
         'seconds': round(sum(result.seconds for result in results), 3),
         'identity': dict(identity),

@@ -19,6 +19,8 @@ ORIGINS = {
     'arrays': 'The corrupted images were read from arrays.',
 }
 """By the source of the corrupted images, in the identity."""
+SEVERITIES_OF = {'imagenet': 'ImageNet-C', 'cifar': 'CIFAR-10-C (images of 32x32 pixels)'}
+"""By the constants of the images."""
 
 
 def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequence[SamplePicture] = ()) -> None:
@@ -71,9 +73,15 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
     yield (
         '<p>P is the metric on clean images. mPC is its mean over the corruptions and severities, clean not included; '
         'rPC = mPC / P (Michaelis et al. 2019, arXiv 1907.07484). Corruptions are those of ImageNet-C (Hendrycks and '
-        f'Dietterich 2019, arXiv 1903.12261). {ORIGINS[summary["identity"].get("source", "computed")]}</p>'
+        f'Dietterich 2019, arXiv 1903.12261). {ORIGINS[summary["identity"].get("source", "computed")]}'
+        f'{_severities(summary.get("constants") or ())}</p>'
     )
     yield _identity(summary)
+
+
+def _severities(constants: Sequence[str]) -> str:
+    names = ' and '.join(SEVERITIES_OF.get(name, name) for name in constants)
+    return f' The severities are those of {escape(names)}.' if names else ''
 
 
 def _cards(summary: Mapping[str, Any]) -> str:

@@ -28,7 +28,8 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
     scores, grid = summary['scores'], summary['grid']
     relative = summary.get('corruption_errors')
     subset = ' (over a subset of the benchmark)' if scores['subset'] else ''
-    lines = [f'{summary["metric"]}, {summary["images"]} images{subset}', '']
+    constants = f', constants {" and ".join(summary["constants"])}' if summary.get('constants') else ''
+    lines = [f'{summary["metric"]}, {summary["images"]} images{subset}{constants}', '']
     head = ['clean P', 'mPC', 'rPC', *scores['families']]
     row = [value_text(scores['clean']), value_text(scores['mpc']), percent_text(scores['rpc'])]
     row += [value_text(value) for value in scores['families'].values()]

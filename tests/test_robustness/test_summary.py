@@ -59,3 +59,12 @@ def test_alexnets_errors_are_a_reference_for_imagenet_and_its_constants_alone(is
     finished = {cell: CellResult(cell, {'accuracy/top1': 60.0}, images=7, seconds=1.0) for cell in grid.cells}
     summary = summarize(finished, grid, {'constants': constants}, is_imagenet=is_imagenet)
     assert (summary['corruption_errors'] is not None) == known
+
+
+def test_alexnets_errors_are_none_where_auto_came_to_cifars_constants():
+    """As for ImageNet in 32x32 pixels."""
+    grid = Grid.of('fog', [0, 1])
+    finished = {cell: CellResult(cell, {'accuracy/top1': 60.0}, 7, 1.0, constants=('cifar',)) for cell in grid.cells}
+    summary = summarize(finished, grid, {'constants': 'auto'}, is_imagenet=True)
+    assert summary['constants'] == ['cifar']
+    assert summary['corruption_errors'] is None

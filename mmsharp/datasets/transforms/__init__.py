@@ -1,5 +1,6 @@
 """Pipeline transforms."""
 
+from mmsharp.datasets.transforms.constants_seen import ConstantsSeen
 from mmsharp.datasets.transforms.corrupt import Corrupt
 from mmsharp.datasets.transforms.corrupt_current_cell import CorruptCurrentCell
 from mmsharp.datasets.transforms.current_cell import CurrentCell
@@ -9,6 +10,7 @@ from mmsharp.datasets.transforms.take_current_cell import TakeCurrentCell
 
 __all__ = [
     'CleanOnly',
+    'ConstantsSeen',
     'Corrupt',
     'CorruptCurrentCell',
     'CurrentCell',

@@ -5,8 +5,9 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
+from mmsharp.datasets.transforms.constants_seen import ConstantsSeen
 from mmsharp.datasets.transforms.current_cell import CurrentCell
-from mmsharp.robustness import CorruptedTree
+from mmsharp.robustness import CONSTANTS, CorruptedTree
 
 
 class ReadCurrentCell(BaseTransform):
@@ -22,6 +23,7 @@ class ReadCurrentCell(BaseTransform):
         current: The cell.
         tree: Where the pictures are.
         files: The path in a cell per ``img_path``; see :meth:`mmsharp.robustness.CorruptedTree.match`.
+        seen: Told which constants each picture was made with, where the tree says with which it was.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class ReadCurrentCell(BaseTransform):
         current: CurrentCell,
         tree: CorruptedTree,
         files: Mapping[str, str],
+        seen: ConstantsSeen | None = None,
     ) -> None:
         self.loading = loading
         self.current = current
         self.tree = tree
         self.files = files
+        self.seen = seen
 
     def transform(self, results: dict[str, Any]) -> Any:
         """Load from another path; in the clean cell from the image's own."""
@@ -43,7 +47,12 @@ class ReadCurrentCell(BaseTransform):
             return self.loading(results)
         path = results['img_path']
         loaded = self.loading({**results, 'img_path': self.tree.path(cell, self.files[path])})
-        return loaded if loaded is None else {**loaded, 'img_path': path}
+        if loaded is None:
+            return None
+        constants = self.tree.manifest.get('constants')
+        if self.seen is not None and constants in CONSTANTS:
+            self.seen.note(constants, loaded['img'].shape)
+        return {**loaded, 'img_path': path}
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.loading!r})'

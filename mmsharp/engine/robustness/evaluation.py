@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -201,9 +201,11 @@ class RobustEvaluation:
             began = time.monotonic()
             values = self.evaluate(cell)
             fill_empty(values, self.loop.evaluator, sorted(known))
+            constants = () if cell.is_clean else _union(all_gather_object(self.source.constants))
             known.update(values)
             if store is not None:
-                store.append(CellResult(cell, values, len(self.dataset), time.monotonic() - began))
+                seconds = time.monotonic() - began
+                store.append(CellResult(cell, values, len(self.dataset), seconds, constants=constants))
             metric = choose_metric(sorted(known), self.settings.metric)
             value = values.get(metric)
             progress.end(f'{metric} {"undefined" if value is None else format(value, ".4f")}')
@@ -294,6 +296,11 @@ def _without_empty_result_errors() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(keep)
+
+
+def _union(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All names of all processes."""
+    return tuple(sorted({name for part in parts for name in part}))
 
 
 def _from_first(item: Item) -> Item:

@@ -7,14 +7,16 @@ import signal
 import socket
 import time
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsharp.apis import evaluate_robustness
+from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import Cell, compare_runs, load_results
+from mmsharp.robustness import Cell, Grid, compare_runs, load_results
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -207,6 +209,8 @@ def test_backend_and_constants_are_recorded_and_not_mixed(classifier, tmp_path):
             'backend': chosen.get('backend', 'mmsharp'),
             'constants': 'imagenet' if name == 'reference' else chosen.get('constants', 'auto'),
         }
+        used = 'imagenet' if name in ('imagenet', 'reference') else 'cifar'
+        assert summary['constants'] == [used]
         values[name] = _values(tmp_path / name)
     assert values['auto'] == values['cifar']
     with pytest.raises(MmsharpError, match='backend: was mmsharp, is imagecorruptions'):
@@ -215,6 +219,33 @@ def test_backend_and_constants_are_recorded_and_not_mixed(classifier, tmp_path):
         evaluate_robustness(*classifier, tmp_path / 'auto', *grid, samples=0, constants='imagenet')
     notes = compare_runs([tmp_path / 'imagenet', tmp_path / 'reference'])['notes']
     assert any('backend: was mmsharp, is imagecorruptions' in note for note in notes)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_what_auto_came_to_is_recorded_with_every_cell(robust_data, classifier, tmp_path, workers):
+    """Images of both kinds give both; a later start that evaluates nothing knows it too, and a tree says the same."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    small = images / 'disc/2.png'
+    cv2.imwrite(str(small), cv2.imread(str(small))[:32, :32])
+    config = robust_data.classifier_config(images, workers)
+    config.test_dataloader.batch_size = 1
+    pipeline = config.test_dataloader.dataset.pipeline
+    config.test_dataloader.dataset.pipeline = [pipeline[0], pipeline[-1]]
+    arguments = config, classifier[1]
+    for _ in range(2):
+        summary = evaluate_robustness(*arguments, tmp_path / 'run', 'fog', [0, 1], samples=0)
+        assert summary['constants'] == ['cifar', 'imagenet']
+    assert summary['identity']['constants'] == 'auto'
+    assert [result.constants for result in load_results(tmp_path / 'run')[1].values()] == [(), ('cifar', 'imagenet')]
+    assert 'ImageNet-C' in (tmp_path / 'run/report.html').read_text().split('What these numbers are')[1]
+    assert 'constants cifar and imagenet' in (tmp_path / 'run/summary.md').read_text()
+    list(write_tree(config, tmp_path / 'tree', Grid.of('fog', [1]), TreeSettings()))
+    read = evaluate_robustness(*arguments, tmp_path / 'read', 'fog', [0, 1], corrupted=tmp_path / 'tree', samples=0)
+    assert read['constants'] == ['cifar', 'imagenet']
+    config.test_dataloader.dataset.pipeline = pipeline
+    evaluate_robustness(*arguments, tmp_path / 'cropped', 'fog', [0, 1], samples=0)
+    notes = compare_runs([tmp_path / 'run', tmp_path / 'cropped'])['notes']
+    assert 'cropped was corrupted with the constants cifar, run with cifar and imagenet' in notes
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_before_any_cell(classifier, detector, tmp_path):

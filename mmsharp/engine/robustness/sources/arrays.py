@@ -21,6 +21,7 @@ class FromArrays:
     """
 
     position: Position | None = 'after_loading'
+    constants = ('cifar',)
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.arrays = CorruptedArrays(root)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell
+from mmsharp.datasets.transforms import ConstantsSeen, CorruptCurrentCell, CurrentCell
 from mmsharp.engine.pipelines import held_array, insert_after, is_a, is_loading, walk
 from mmsharp.engine.robustness.small_images import refuse_small_images
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL, Placement, Position, Reading
@@ -24,7 +24,13 @@ class Computed:
 
     def __init__(self, settings: OnTheFly) -> None:
         self.settings = settings
+        self._seen = ConstantsSeen()
         self._datasets: list[tuple[Any, bool]] = []
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """What the settings came to, image by image."""
+        return self._seen.names
 
     def identity(self) -> dict[str, Any]:
         """The settings, with the constants that they come to."""
@@ -59,7 +65,7 @@ class Computed:
                 resize and crop.
         """
         root = getattr(dataset, 'data_root', None)
-        corrupt = CorruptCurrentCell(current, self.settings, placement.image_order, root)
+        corrupt = CorruptCurrentCell(current, self.settings, placement.image_order, root, self._seen)
         resized = placement.position == 'after_crop' and any(is_a(item, GEOMETRIC) for item in walk(transforms))
         self._datasets.append((dataset, not resized))
         if resized:

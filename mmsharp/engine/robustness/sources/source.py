@@ -65,6 +65,10 @@ class CorruptionSource(Protocol):
     def position(self) -> Position | None:
         """The position that the images of the source are made for; ``None`` where they fit any."""
 
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The tables of constants of the images corrupted so far, in this process; empty where nobody says."""
+
     def identity(self) -> dict[str, Any]:
         """What tells its images from those of another source, in JSON types."""
 

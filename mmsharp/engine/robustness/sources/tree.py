@@ -7,6 +7,7 @@ from typing import Any
 
 from mmsharp.datasets.transforms import (
     CleanOnly,
+    ConstantsSeen,
     CurrentCell,
     GuardedLoading,
     ReadCurrentCell,
@@ -34,6 +35,7 @@ class FromTree:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.tree = CorruptedTree(root)
+        self._seen = ConstantsSeen()
         self._ready = False
         self._data: tuple[int, str] | None = None
         self._datasets: list[Any] = []
@@ -43,6 +45,11 @@ class FromTree:
     def position(self) -> Position | None:
         """The position at which our converter corrupted; released trees do not say."""
         return self.tree.manifest.get('position')
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """What those of our converter came to, picture by picture; released trees do not say."""
+        return self._seen.names
 
     def identity(self) -> dict[str, Any]:
         """The names of the pictures and how they were made, wherever the folder stands."""
@@ -103,7 +110,7 @@ class FromTree:
         replace(
             transforms,
             lambda item: isinstance(item, GuardedLoading),
-            lambda item: ReadCurrentCell(item, current, self.tree, files),
+            lambda item: ReadCurrentCell(item, current, self.tree, files, self._seen),
         )
 
     def _check_data(self) -> None:
