@@ -30,7 +30,7 @@ from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.engine.tta import augment_tests
+from mmsharp.engine.tta import augment_tests, check_augmented
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 
@@ -79,6 +79,8 @@ def main() -> None:
     runner.register_hook(GuardedLoadingHook())
     if args.out is not None:
         runner.test_evaluator.metrics.append(_dump(config.get('default_scope'), args.out))
+    if args.tta:
+        check_augmented(runner.model, runner.test_evaluator)
     with naming_unreadable_images(config.work_dir):
         runner.test()
 

@@ -4,9 +4,10 @@ import copy
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 
 from mmsharp.errors import MmsharpError
-from mmsharp.type_names import type_name
+from mmsharp.type_names import class_names, type_name
 
 DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 """What MMDetection's merging of views has to know of each."""
@@ -46,6 +47,32 @@ def augment_tests(config: Config) -> None:
     config.tta_model, config.tta_pipeline = model, pipeline
     config.model = ConfigDict(**config.tta_model, module=config.model)
     dataset.pipeline = config.tta_pipeline
+
+
+def check_augmented(model: Any, evaluator: Any) -> None:
+    """Refuse what MMDetection's merging of views would fail at with the first image.
+
+    Args:
+        model: The built model with its augmentation, wrapped or not; any other passes.
+        evaluator: MMEngine's.
+
+    Raises:
+        MmsharpError: The model predicts masks, or its masks or panoptic segmentations are evaluated.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    if type(model).__name__ != MODELS['mmdet']['type']:
+        return
+    inner = model.module
+    masks = bool(getattr(inner, 'with_mask', False)) or any(
+        'segm' in (getattr(metric, 'metrics', None) or ()) or 'CocoPanopticMetric' in class_names(metric)
+        for metric in evaluator.metrics
+    )
+    if masks:
+        raise MmsharpError(
+            f'--tta: {type(model).__name__} of MMDetection merges boxes, and no masks as those of '
+            f'{type(inner).__name__}; test without --tta, or give the config a tta_model that merges them'
+        )
 
 
 def flipped_too(pipeline: Any, scope: str | None) -> list[Any] | None:

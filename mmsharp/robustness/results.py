@@ -10,7 +10,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,7 +112,7 @@ class ResultStore:
 
     Raises:
         MmsharpError: If the folder holds results of another identity (the message names what differs), if another run
-            is writing there, or if a line other than the last cannot be read.
+            is writing there, or if a line other than the last cannot be read or is of another evaluation.
 
     Example:
         >>> import tempfile
@@ -208,6 +208,8 @@ class ResultStore:
             write_json(path, self.identity)
             return
         differences = describe_differences(found, self.identity)
+        if not differences:
+            _refuse_foreign(self.finished.values(), self.identity, self.folder / RESULTS)
         if differences and not self.finished:
             write_json(path, self.identity)
         elif differences:
@@ -235,7 +237,8 @@ def load_results(folder: str | Path) -> tuple[dict[str, Any], dict[Cell, CellRes
     """Read the identity and the finished cells of a results folder without holding or changing it.
 
     Raises:
-        MmsharpError: If the folder is no results folder, or its identity or a line other than the last cannot be read.
+        MmsharpError: If the folder is no results folder, its identity or a line other than the last cannot be read, or
+            a line is of another evaluation.
     """
     folder = Path(folder)
     for name in (IDENTITY, RESULTS):
@@ -243,7 +246,25 @@ def load_results(folder: str | Path) -> tuple[dict[str, Any], dict[Cell, CellRes
             raise MmsharpError(f'{folder} is no folder of robustness results: it has no {name}')
     identity = read_json(folder / IDENTITY, AGAIN)
     with open(folder / RESULTS, 'rb') as file:
-        return identity, _read(file, folder / RESULTS)[0]
+        finished = _read(file, folder / RESULTS)[0]
+    _refuse_foreign(finished.values(), identity, folder / RESULTS)
+    return identity, finished
+
+
+def _refuse_foreign(results: Iterable[CellResult], identity: Mapping[str, Any], path: Path) -> None:
+    """Compare each line with the identity of its folder; lines that do not say what they belong to pass.
+
+    Raises:
+        MmsharpError: Naming the cells of another evaluation, as of a file that was copied or joined.
+    """
+    digest = identity_digest(identity)
+    foreign = [str(result.cell) for result in results if result.identity not in ('', digest)]
+    if foreign:
+        more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
+        raise MmsharpError(
+            f'{path} holds cells of another evaluation than {IDENTITY} beside it: {", ".join(foreign[:3])}{more}; '
+            'remove their lines to evaluate them again'
+        )
 
 
 def describe_differences(found: Any, wanted: Any, name: str = '') -> list[str]:

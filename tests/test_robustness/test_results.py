@@ -195,3 +195,19 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
     with ResultStore(tmp_path, {'seed': 0}) as store:
         store.append(CellResult(Cell('fog', 1), {'mAP': 0.5}, 10, 1.0))
     assert Cell('fog', 1) in load_results(tmp_path)[1]
+
+
+def test_cells_of_another_evaluation_among_the_lines_are_refused(tmp_path):
+    """As where two files were joined: the last line of a cell would win, whoever's it is."""
+    for name, seed in (('mine', 0), ('other', 1)):
+        with ResultStore(tmp_path / name, {'seed': seed}) as store:
+            store.append(CellResult(Cell('fog', 1), {'mAP': 0.5 + seed}, 10, 1.0))
+    path = tmp_path / 'mine/results.jsonl'
+    own = path.read_text()
+    path.write_text(own + (tmp_path / 'other/results.jsonl').read_text())
+    with pytest.raises(MmsharpError, match=r'cells of another evaluation than identity\.json beside it: fog/1; remove'):
+        load_results(tmp_path / 'mine')
+    with pytest.raises(MmsharpError, match='fog/1'), ResultStore(tmp_path / 'mine', {'seed': 0}):
+        pass
+    path.write_text(own + own)
+    assert load_results(tmp_path / 'mine')[1][Cell('fog', 1)].metrics == {'mAP': 0.5}

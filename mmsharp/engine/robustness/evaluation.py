@@ -39,6 +39,7 @@ from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import Placement, Position, choose_source
 from mmsharp.engine.safe_checkpoint import check_checkpoint
+from mmsharp.engine.tta import check_augmented
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.robustness import (
     ON_BAD_IMAGE,
@@ -123,6 +124,7 @@ class RobustEvaluation:
             guard_checkpoint(self.runner, os.fspath(checkpoint))
         self.loop: Any = self._build_loop()
         check_evaluator(self.loop.evaluator, settings.metric)
+        check_augmented(self.runner.model, self.loop.evaluator)
         if settings.on_bad_image == 'skip' and computes_apart(self.loop.evaluator):
             raise MmsharpError(
                 f"on_bad_image 'skip' is not for {type(self.loop.evaluator).__name__}, which remembers where each of "

@@ -1,11 +1,13 @@
 """Test-time augmentation sees one corrupted picture in all of its views."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsharp.apis import evaluate_robustness
-from mmsharp.engine.tta import augment_tests
+from mmsharp.engine.tta import augment_tests, check_augmented
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, load_results
 
@@ -84,3 +86,21 @@ def test_where_no_default_is_known_it_is_asked_for(detector, change):
     config.merge_from_dict(change)
     with pytest.raises(MmsharpError, match='--tta needs `tta_model`'):
         augment_tests(config)
+
+
+@pytest.mark.parametrize(
+    ('masks', 'metric'),
+    [
+        (True, SimpleNamespace(metrics=['bbox'])),
+        (False, SimpleNamespace(metrics=['bbox', 'segm'])),
+        (False, type('CocoPanopticMetric', (), {})()),
+    ],
+)
+def test_what_the_toolbox_cannot_merge_is_said_before_the_first_image(masks, metric):
+    """MMDetection's DetTTAModel merges boxes alone, and fails at masks in the midst of a pass."""
+    model = type('DetTTAModel', (), {'module': SimpleNamespace(with_mask=masks)})()
+    with pytest.raises(MmsharpError, match='--tta: DetTTAModel of MMDetection merges boxes, and no masks'):
+        check_augmented(model, SimpleNamespace(metrics=[metric]))
+    check_augmented(type('Own', (), {'module': model.module})(), SimpleNamespace(metrics=[metric]))
+    model.module.with_mask = False
+    check_augmented(model, SimpleNamespace(metrics=[SimpleNamespace(metrics=['bbox'])]))
