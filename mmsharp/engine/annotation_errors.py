@@ -19,6 +19,9 @@ UNPARSED = (JSONDecodeError, ParseError, UnicodeDecodeError)
 READERS = ('pycocotools', 'mmdet', 'mmpretrain', 'mmengine')
 """Whose errors while loading are the file's fault; an error in a data set of the user's own may be a defect there."""
 
+LONGEST = 300
+"""Characters of an error that holds a path without end."""
+
 
 @contextmanager
 def naming_broken_annotations() -> Iterator[None]:
@@ -28,7 +31,8 @@ def naming_broken_annotations() -> Iterator[None]:
     path is found in the functions that were running when the error was raised. Other errors pass unchanged.
 
     Raises:
-        MmsharpError: A file was no JSON, XML or text, or did not hold what the data set expects.
+        MmsharpError: A file was no JSON, XML or text, or did not hold what the data set expects; or folders of images
+            were empty or could not be read.
     """
     try:
         yield
@@ -36,12 +40,25 @@ def naming_broken_annotations() -> Iterator[None]:
         raise
     except Exception as error:
         path = _file_being_read(error)
+        if path is None and _lists_images(error):
+            raise MmsharpError(
+                f'the images cannot be listed ({one_line(error)[:LONGEST]}); look at data_root and data_prefix '
+                'of the data set in the config'
+            ) from error
         if path is None:
             raise
         fault, remedy = 'do not fit the data set', 'look at that file and at the data set in the config'
         if isinstance(error, UNPARSED):
             fault, remedy = 'cannot be read', 'mend or replace that file'
         raise MmsharpError(f'annotations {path!r} {fault} ({one_line(error)}); {remedy}, then start again') from error
+
+
+def _lists_images(error: Exception) -> bool:
+    """Whether a toolbox failed at folders of images: empty ones, or links that lead back to a folder above them."""
+    if not isinstance(error, (OSError, RuntimeError)) or isinstance(error, FileNotFoundError):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return _package(frames[-1]) in READERS and any(_loads_annotations(frame) for frame in frames)
 
 
 def _file_being_read(error: Exception) -> str | None:

@@ -34,6 +34,7 @@ from mmsharp.engine.robustness.cell_progress import CellProgress
 from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
 from mmsharp.engine.robustness.config import prepare_config
 from mmsharp.engine.robustness.data_digest import data_sha256
+from mmsharp.engine.robustness.ground_truth import settle_ground_truth
 from mmsharp.engine.robustness.identity import config_sha256, file_sha256, versions
 from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
@@ -135,6 +136,9 @@ class RobustEvaluation:
             raise MmsharpError(
                 'the test set has no image; look at data_root, ann_file and data_prefix in test_dataloader'
             )
+        if not computes_apart(self.loop.evaluator):
+            for note in settle_ground_truth(self.dataset, self.loop.evaluator.metrics):
+                self.runner.logger.warning(note)
         self.placement: Placement = place_corruption(
             self.dataset, self.current, self.source, settings.image_order, settings.position
         )

@@ -158,6 +158,39 @@ def test_the_images_that_are_left_keep_their_pictures_in_arrays(robust_data, tmp
     assert summary['scores']['clean'] == summary['scores']['mpc'] == 100
 
 
+def test_a_part_of_the_images_of_a_coco_file_is_evaluated_as_a_file_of_its_own(robust_data, tmp_path):
+    """The objects of the others are not missed; an image that the metric's file lacks is named."""
+    root = robust_data.write_voc(tmp_path / 'voc')
+    config = robust_data.detector_config(root)
+    checkpoint = robust_data.write_checkpoint(config, tmp_path / 'detector.pth', steps=30)
+    whole = _coco(config, tmp_path, ['000001', '000002', '000003', '000004'])
+    fewer = _coco(config, tmp_path, ['000001', '000002'])
+    part = Config(whole.to_dict())
+    part.test_dataloader.dataset.indices = 2
+    evaluate_robustness(part, checkpoint, tmp_path / 'part', *GRID, samples=0)
+    evaluate_robustness(fewer, checkpoint, tmp_path / 'fewer', *GRID, samples=0)
+    assert _values(tmp_path / 'part') == _values(tmp_path / 'fewer')
+    assert next(iter(_values(tmp_path / 'part').values()))[0]['coco/bbox_mAP'] > 0
+    whole.test_evaluator.ann_file = fewer.test_evaluator.ann_file
+    with pytest.raises(MmsharpError, match=r'annotations of CocoMetric lack test images, the first is .*000003\.jpg'):
+        evaluate_robustness(whole, checkpoint, tmp_path / 'run', *GRID, samples=0)
+
+
+@pytest.mark.parametrize('fault', ['empty', 'loop'])
+def test_folders_without_images_and_links_that_lead_back_are_one_line(robust_data, classifier, tmp_path, fault):
+    """Of bounded length."""
+    images = robust_data.write_class_folders(tmp_path / 'images')
+    config = robust_data.classifier_config(images)
+    if fault == 'loop':
+        (images / 'disc/up').symlink_to('..')
+    else:
+        for path in images.rglob('*.png'):
+            path.unlink()
+    with pytest.raises(MmsharpError, match=r'the images cannot be listed .*look at data_root') as caught:
+        evaluate_robustness(config, classifier[1], tmp_path / 'run', *GRID)
+    assert len(str(caught.value)) < 500
+
+
 def test_nothing_left_and_nothing_known_are_refused(robust_data, tmp_path):
     """Every image torn; and another word than stop and skip."""
     images = robust_data.write_class_folders(tmp_path / 'images', images=2)
