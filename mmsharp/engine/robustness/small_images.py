@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmsharp.datasets.transforms import CurrentCell, UnreadableImageError
+from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import SMALLEST_SIDE, Cell, TooSmallImageError
 
@@ -33,10 +33,11 @@ def refuse_small_images(datasets: Iterable[tuple[Any, bool]], current: CurrentCe
             for index in _suspects(dataset, as_in_file):
                 try:
                     dataset[index]
-                except UnreadableImageError:
-                    continue  # its cell says so, or it is left out
-    except TooSmallImageError as error:
-        raise MmsharpError(f'{error} (tools/test_robust.py leaves them out with --on-bad-image skip)') from error
+                except TooSmallImageError as error:
+                    advice = 'tools/test_robust.py leaves them out with --on-bad-image skip'
+                    raise MmsharpError(f'{error} ({advice})') from error
+                except Exception:
+                    continue  # whatever else is wrong with it, its cell says
     finally:
         current.set(Cell.clean())
 

@@ -112,8 +112,8 @@ def write_tree(
     folder.mkdir(parents=True, exist_ok=True)
     _settle_manifest(folder, _manifest(cfg, dataset, settings, placement))
     cells = [cell for cell in grid.cells if not cell.is_clean]
-    source.prepare(grid, dataset, current)
     pictures = _Pictures(dataset, folder, cells, settings, placement.image_order)
+    source.prepare(grid, dataset, current)
     write_json(folder / TREE_IMAGES, pictures.digests())
     done, total = 0, len(cells) * len(pictures)
     yield done, total
