@@ -11,7 +11,7 @@
 #
 # Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
 custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
-adasap_optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.2))
+adasap_optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.005, rho_max=0.05))
 adasap_hooks = dict(
     pruning=dict(
         type='mmsharp.AdaSAPHook',
