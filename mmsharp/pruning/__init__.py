@@ -4,7 +4,16 @@
 ``apply_recipe``; ``ChannelPruner`` drives them.
 """
 
-from mmsharp.pruning.allocation import Global, Knapsack, Limits, Uniform, meet_budget, parse_budget
+from mmsharp.pruning.allocation import (
+    Global,
+    Knapsack,
+    Limits,
+    SparsityRatio,
+    Uniform,
+    meet_budget,
+    parse_budget,
+    sparsity_ratios,
+)
 from mmsharp.pruning.channel_pruner import ChannelPruner
 from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
 from mmsharp.pruning.cost import CostModel
@@ -40,6 +49,7 @@ __all__ = [
     'OneShot',
     'Random',
     'Recipe',
+    'SparsityRatio',
     'Taylor',
     'Uniform',
     'apply_recipe',
@@ -51,5 +61,6 @@ __all__ = [
     'meet_budget',
     'output_tensors',
     'parse_budget',
+    'sparsity_ratios',
     'tensor_forward',
 ]

@@ -16,7 +16,7 @@ from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward
-from mmsharp.pruning.groups import GroupSet
+from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.latency import LatencyTable
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import Recipe
@@ -32,7 +32,8 @@ class ChannelPruner:
         budget: Kept fraction of the dense model's ``params``, ``macs``, ``channels`` or ``latency``:
             ``dict(params=0.4)``.
         criterion: ``(model, group) -> scores``, an object or its config.
-        allocation: Spreads the budget over groups, an object or its config.
+        allocation: Spreads the budget over groups, an object or its config. One that needs more than scores has a
+            method ``prepare(model, groups, keep)``, which is called before each allocation.
         schedule: ``(progress, target) -> kept fraction``, an object or its config.
         min_channels: Each group keeps at least this many channels.
         round_to: Each group keeps a multiple of this in the layers that make it (a head of 64 channels is a multiple of
@@ -188,12 +189,21 @@ class ChannelPruner:
         keep = self.masks.keep
         if self.cost.fraction(self.resource, keep) <= target:
             return keep
-        scores = [self._scores(number) for number in range(len(keep))]
+        scores = self.scores()
+        if hasattr(self.allocation, 'prepare'):
+            self.allocation.prepare(self.model, self.groups.groups, keep)
         cost, resource = self.cost, self.resource
         return list(self.allocation(scores, keep, target, lambda masks: cost.fraction(resource, masks), self.limits))
 
-    def _scores(self, number: int) -> Tensor:
-        group = self.groups.groups[number]
+    def scores(self) -> list[Tensor]:
+        """The criterion's scores of now, float32 on the CPU, shape ``(channels,)`` per group.
+
+        Raises:
+            MmsharpError: They are no finite numbers of that shape.
+        """
+        return [self._scores(group) for group in self.groups.groups]
+
+    def _scores(self, group: ChannelGroup) -> Tensor:
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float().cpu()
         if scores.shape != (group.channels,) or not scores.isfinite().all():
             raise MmsharpError(
