@@ -37,6 +37,7 @@ PRUNERS = Registry('pruner', scope=SCOPE, locations=['mmsharp.pruning'])
 CRITERIA = Registry('criterion', scope=SCOPE, locations=['mmsharp.pruning'])
 ALLOCATIONS = Registry('allocation', scope=SCOPE, locations=['mmsharp.pruning'])
 SCHEDULES = Registry('schedule', scope=SCOPE, locations=['mmsharp.pruning'])
+PROTECTIONS = Registry('protection', scope=SCOPE, locations=['mmsharp.pruning'])
 
 
 def build_part(registry: Registry, part: Any, **defaults: Any) -> Any:

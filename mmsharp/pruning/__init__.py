@@ -22,6 +22,7 @@ from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.protection import ProtectiveReconstruction, PulseWatch, SoftPruning, gate_gradients, refill
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.schedules import FORCE, Cubic, Linear, OneShot
 from mmsharp.pruning.slimming import apply_recipe
@@ -47,8 +48,11 @@ __all__ = [
     'Magnitude',
     'Member',
     'OneShot',
+    'ProtectiveReconstruction',
+    'PulseWatch',
     'Random',
     'Recipe',
+    'SoftPruning',
     'SparsityRatio',
     'Taylor',
     'Uniform',
@@ -56,11 +60,13 @@ __all__ = [
     'count_macs',
     'count_parameters',
     'find_groups',
+    'gate_gradients',
     'measure_latencies',
     'measure_latency',
     'meet_budget',
     'output_tensors',
     'parse_budget',
+    'refill',
     'sparsity_ratios',
     'tensor_forward',
 ]

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from mmsharp.files import marked
-from mmsharp.registry import ALLOCATIONS, ASCENTS, CRITERIA, POLICIES, SCHEDULES
+from mmsharp.registry import ALLOCATIONS, ASCENTS, CRITERIA, POLICIES, PROTECTIONS, SCHEDULES
 
 DOCS = Path(__file__).parents[2] / 'docs'
 TABLES = {
     'criteria': ('prune.md', CRITERIA),
     'allocations': ('prune.md', ALLOCATIONS),
     'schedules': ('prune.md', SCHEDULES),
+    'protections': ('prune.md', PROTECTIONS),
     'ascents': ('train-sharpness-aware.md', ASCENTS),
     'policies': ('train-sharpness-aware.md', POLICIES),
 }

@@ -13,10 +13,39 @@ from mmsharp.pruning.layers import PARAMETER_AXIS, layer_kind
 REDUCTIONS = ('mean', 'sum', 'max')
 
 
-def makers(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, Tensor]]:
-    """The convolutions (depthwise ones too) and linear layers that make the channels, each with its filters.
+def maker_parameters(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, str, int]]:
+    """Where the filters lie that make the channels: convolutions (depthwise ones too) and linear layers.
 
     Where there are none, the matrices that attention holds as parameters of its own.
+
+    Yields:
+        The member, the name of the parameter in its module, and the dimension along which the channels lie.
+
+    Example:
+        >>> from mmsharp.pruning import find_groups, tensor_forward
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> group = find_groups(model, tensor_forward(torch.zeros(1, 2))).groups[0]
+        >>> [(member.module, name, dim) for member, name, dim in maker_parameters(model, group)]
+        [('0', 'weight', 0)]
+    """
+    found = False
+    for member in group.members:
+        module = model.get_submodule(member.module)
+        weight = module._parameters.get('weight')
+        kind = layer_kind(module)
+        if member.axis == 'out' and kind is not None and weight is not None and weight.dim() >= 2:
+            found = True
+            yield member, 'weight', kind.out.tensors['weight']
+    for member in () if found else group.members:  # attention whose projections are parameters of its own
+        parameter = PARAMETER_AXIS.fullmatch(member.axis)
+        if parameter is None or parameter[2] != '0':
+            continue
+        if getattr(model.get_submodule(member.module), parameter[1]).dim() == 2:
+            yield member, parameter[1], 0
+
+
+def makers(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, Tensor]]:
+    """The layers that make the channels, each with its filters; which they are: :func:`maker_parameters`.
 
     Yields:
         The member and its filters, shape ``(channels of the layer, weights per channel)``, float32, detached.
@@ -28,20 +57,9 @@ def makers(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, Tens
         >>> [(member.module, tuple(filters.shape)) for member, filters in makers(model, group)]
         [('0', (3, 2))]
     """
-    found = False
-    for member in group.members:
-        module = model.get_submodule(member.module)
-        weight = module._parameters.get('weight')
-        kind = layer_kind(module)
-        if member.axis == 'out' and kind is not None and weight is not None and weight.dim() >= 2:
-            found = True
-            yield member, weight.detach().movedim(kind.out.tensors['weight'], 0).flatten(1).float()
-    for member in () if found else group.members:  # attention whose projections are parameters of its own
-        parameter = PARAMETER_AXIS.fullmatch(member.axis)
-        if parameter is not None and parameter[2] == '0':
-            weight = getattr(model.get_submodule(member.module), parameter[1])
-            if weight.dim() == 2:
-                yield member, weight.detach().float()
+    for member, name, dim in maker_parameters(model, group):
+        weight = getattr(model.get_submodule(member.module), name)
+        yield member, weight.detach().movedim(dim, 0).flatten(1).float()
 
 
 def reduced(group: ChannelGroup, parts: Iterable[tuple[Member, Tensor]], reduction: str) -> Tensor:

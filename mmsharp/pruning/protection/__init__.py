@@ -1,0 +1,17 @@
+"""Protection: soft pruning, what the gradient says about the filters that are gone, and which of them come back."""
+
+from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
+from mmsharp.pruning.protection.gate_gradients import gate_gradients
+from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, refill
+from mmsharp.pruning.protection.pulses import PulseWatch
+from mmsharp.pruning.protection.soft_pruning import SoftPruning
+
+__all__ = [
+    'FilterPart',
+    'ProtectiveReconstruction',
+    'PulseWatch',
+    'SoftPruning',
+    'filter_parts',
+    'gate_gradients',
+    'refill',
+]
