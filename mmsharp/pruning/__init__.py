@@ -22,7 +22,14 @@ from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
 from mmsharp.pruning.masks import ChannelMasks
-from mmsharp.pruning.protection import ProtectiveReconstruction, PulseWatch, SoftPruning, gate_gradients, refill
+from mmsharp.pruning.protection import (
+    LimitedRegrowth,
+    ProtectiveReconstruction,
+    PulseWatch,
+    SoftPruning,
+    gate_gradients,
+    refill,
+)
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.schedules import FORCE, Cubic, Linear, OneShot
 from mmsharp.pruning.slimming import apply_recipe
@@ -43,6 +50,7 @@ __all__ = [
     'GroupSet',
     'Knapsack',
     'LayerRecipe',
+    'LimitedRegrowth',
     'Limits',
     'Linear',
     'Magnitude',

@@ -62,8 +62,8 @@ def phases_from_lengths(warm_up: float, pruning: float, interval: int, max_iters
         >>> phases_from_lengths(1, 0.3, 30, max_iters=1000, iters_per_unit=100)
         Phases(warm_up_end=100, pruning_end=400, interval=30)
     """
-    warm_up_end = _iterations(warm_up, max_iters, iters_per_unit)
-    pruning_end = warm_up_end + _iterations(pruning, max_iters, iters_per_unit)
+    warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
+    pruning_end = warm_up_end + iterations_of(pruning, max_iters, iters_per_unit)
     if pruning_end > max_iters:
         raise MmsharpError(
             f'warmup={warm_up!r} and pruning={pruning!r} end at iteration {pruning_end}, but training has only '
@@ -92,5 +92,11 @@ def validate_length(name: str, length: float) -> float:
     return length
 
 
-def _iterations(length: float, max_iters: int, iters_per_unit: int) -> int:
+def iterations_of(length: float, max_iters: int, iters_per_unit: int) -> int:
+    """A length that a user gives, in iterations.
+
+    Example:
+        >>> iterations_of(0.25, 1000, 100), iterations_of(2, 1000, 100)
+        (250, 200)
+    """
     return round(length * max_iters) if isinstance(length, float) else length * iters_per_unit

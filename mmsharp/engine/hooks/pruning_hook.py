@@ -110,9 +110,18 @@ class PruningHook(Hook):
                 f'load_from={runner._load_from!r} is slim already, and {type(self).__name__} prunes dense models; '
                 'start from a dense one, or fine-tune this one with the config that tools/slim.py writes beside it'
             )
-        loop = runner.train_loop
-        epoch = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else 1
-        self._phases = phases_from_lengths(self.warmup, self.pruning, self.interval, loop.max_iters, epoch)
+        epoch = len(runner.train_loop.dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else 1
+        self._phases = self.lay_phases(runner, runner.train_loop.max_iters, epoch)
+
+    def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
+        """The phases in iterations; subclasses may have others.
+
+        Args:
+            runner: With its loop and optimizer wrapper built.
+            max_iters: All iterations of the run.
+            iters_per_unit: Iterations of an epoch for epoch loops, 1 for iteration loops.
+        """
+        return phases_from_lengths(self.warmup, self.pruning, self.interval, max_iters, iters_per_unit)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Enter phases, take due pruning steps, and slim when pruning ends."""

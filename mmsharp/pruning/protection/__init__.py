@@ -2,12 +2,14 @@
 
 from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
 from mmsharp.pruning.protection.gate_gradients import gate_gradients
+from mmsharp.pruning.protection.limited_regrowth import LimitedRegrowth
 from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, refill
 from mmsharp.pruning.protection.pulses import PulseWatch
 from mmsharp.pruning.protection.soft_pruning import SoftPruning
 
 __all__ = [
     'FilterPart',
+    'LimitedRegrowth',
     'ProtectiveReconstruction',
     'PulseWatch',
     'SoftPruning',

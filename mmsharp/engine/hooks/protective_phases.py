@@ -1,0 +1,110 @@
+"""When training warms up, prunes softly, holds the masks, and fine-tunes, in iterations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mmsharp.engine.hooks.phases import FINE_TUNING, WARM_UP, Phases, iterations_of
+from mmsharp.errors import MmsharpError
+
+SOFT, HARD = 'soft pruning', 'hard pruning'
+
+
+@dataclass(frozen=True)
+class ProtectivePhases(Phases):
+    """Warm-up, soft pruning, hard pruning, fine-tuning, as half-open ranges of iterations.
+
+    A soft step is taken every ``interval`` iterations where the optimizer begins a step, the first one then, and only
+    where its watching window ends before the masks are held.
+
+    Args:
+        warm_up_end: First iteration (counted from 0) that is no longer warm-up.
+        pruning_end: First iteration of fine-tuning.
+        interval: Iterations between two soft steps.
+        soft_end: First iteration at which the masks are held.
+        ramp: Soft steps after which the whole budget is asked for.
+        stride: Iterations that the optimizer takes for a step: micro-batches that are accumulated.
+        window: Iterations that the gradients are watched after a soft step.
+
+    Example:
+        >>> phases = ProtectivePhases(2, 14, 4, soft_end=12, ramp=2, stride=1, window=1)
+        >>> [(iteration, phases.soft_progress(iteration)) for iteration in (2, 3, 6, 10, 12)]
+        [(2, 0.5), (3, None), (6, 1.0), (10, 1.0), (12, None)]
+        >>> [phases.at(iteration) for iteration in (1, 2, 12, 14)]
+        ['warm-up', 'soft pruning', 'hard pruning', 'fine-tuning']
+        >>> phases.progress(2), phases.progress(12), phases.progress(13)
+        (None, 1.0, None)
+    """
+
+    soft_end: int = 0
+    ramp: int = 1
+    stride: int = 1
+    window: int = 0
+
+    def at(self, iteration: int) -> str:
+        """The phase that an iteration belongs to."""
+        if iteration < self.warm_up_end:
+            return WARM_UP
+        if iteration < self.soft_end:
+            return SOFT
+        return HARD if iteration < self.pruning_end else FINE_TUNING
+
+    def progress(self, iteration: int) -> float | None:
+        """1 just before the iteration from which the masks are held, ``None`` everywhere else."""
+        return 1.0 if iteration == self.soft_end and self.at(iteration) == HARD else None
+
+    def soft_progress(self, iteration: int) -> float | None:
+        """How far the soft step just before this iteration goes, in (0, 1], or ``None`` where none is due."""
+        if self.at(iteration) != SOFT or iteration % self.stride or iteration + self.window > self.soft_end:
+            return None
+        step, late = divmod(iteration - self.warm_up_end, self.interval)
+        return None if late >= self.stride else min(1.0, (step + 1) / self.ramp)
+
+
+def protective_phases(
+    warm_up: float,
+    soft: float,
+    hard: float,
+    ramp: float,
+    interval: int,
+    max_iters: int,
+    iters_per_unit: int,
+    stride: int = 1,
+    window: int = 0,
+) -> ProtectivePhases:
+    """Turn the lengths that a user gives into iterations.
+
+    Args:
+        warm_up: Length of the warm-up: a float is a share of all iterations, an int a number of units.
+        soft: Length of the soft phase, likewise.
+        hard: Length of the hard phase, likewise.
+        ramp: Share of the soft phase over which the schedule runs.
+        interval: Iterations between two soft steps.
+        max_iters: All iterations of the run.
+        iters_per_unit: Iterations of an epoch for epoch loops, 1 for iteration loops.
+        stride: Iterations that the optimizer takes for a step.
+        window: Iterations that the gradients are watched after a soft step.
+
+    Raises:
+        MmsharpError: The phases are longer than the run, or a window longer than the interval.
+
+    Example:
+        >>> protective_phases(0.0, 0.75, 0, 0.5, 10, max_iters=100, iters_per_unit=20)
+        ProtectivePhases(warm_up_end=0, pruning_end=75, interval=10, soft_end=75, ramp=4, stride=1, window=0)
+    """
+    warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
+    soft_end = warm_up_end + iterations_of(soft, max_iters, iters_per_unit)
+    pruning_end = soft_end + iterations_of(hard, max_iters, iters_per_unit)
+    if pruning_end > max_iters:
+        raise MmsharpError(
+            f'warmup={warm_up!r}, pruning={soft!r} and hard={hard!r} end at iteration {pruning_end}, but training has '
+            f'only {max_iters} iterations; shorten them or train longer'
+        )
+    if window > interval:
+        raise MmsharpError(
+            f'the gradients are watched for {window} iterations after a soft pruning step ({stride} to a step of the '
+            f'optimizer), but the next one comes after interval={interval}; make it at least {window}'
+        )
+    steps = max(1, math.ceil(ramp * (soft_end - warm_up_end) / interval))
+    return ProtectivePhases(warm_up_end, pruning_end, interval, soft_end, steps, stride, window)

@@ -1,0 +1,333 @@
+"""PSAP: layers choose their own ratios, and filters whose gradient says that they matter come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from torch import Tensor
+
+from mmsharp.engine.agreement import first_process_decides
+from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, validate_length
+from mmsharp.engine.hooks.protective_phases import ProtectivePhases, protective_phases
+from mmsharp.engine.hooks.pruning_hook import PruningHook
+from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.lowered_loss_scale import LoweredLossScale
+from mmsharp.engine.optim_wrappers import SharpnessAware
+from mmsharp.engine.pruning_log import PruningLog, step_lines
+from mmsharp.engine.watching_window import WatchingWindow
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import LimitedRegrowth, SoftPruning, gate_gradients, refill, sparsity_ratios
+from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
+from mmsharp.sharpness import Ascent
+
+STATE_KEY = 'mmsharp_psap'
+"""Where a checkpoint keeps an open watching window, and what the next one needs."""
+
+
+@HOOKS.register_module()
+class PSAPHook(PruningHook):
+    """Protective self-adaptive pruning (Li and Zhao 2023, arXiv 2303.11881), **as we read it**.
+
+    Only the abstract and a summary could be read: that pruning and training take turns, that the "weight sparsity
+    ratio" sets each layer's ratio before each step, and that gradients are supervised to bring important filters back.
+    Every formula, threshold, length and schedule here is our reading, and no published figure is claimed.
+
+    1. Warm-up, by default none: nothing is pruned.
+    2. Soft pruning: every ``interval`` iterations the pruner decides anew what goes, among all channels; the filters
+       that make these channels are zeroed, with their momentum, and go on learning. In the first step of the optimizer
+       afterwards their raw gradients, the pulses, are read, whatever the optimizer wrapper, and kept out of it: they
+       reach no weight, momentum, clipping norm, ascent or check for overflow. Then the protection says which filters
+       come back, bitwise as they were, with their momentum and running statistics. The others grow back by steps of
+       the usual length (``limit_regrowth``).
+    3. Hard pruning: the masks are held, in every layer that makes or reads a channel.
+    4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
+
+    ``protection=False`` and ``limit_regrowth=False`` with a ``Uniform`` allocation are soft filter pruning (He et al.
+    2018, arXiv 1808.06866). With a sharpness-aware wrapper, AdaSAP's for example, the allocation and protection of PSAP
+    go with its training; that combination is ours.
+
+    For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio, pruning ratio, and how
+    many channels were zeroed, came back, and were zeroed instead. The same numbers are scalars ``psap/<group>/...`` of
+    the message hub, and their means and sums are in the log.
+
+    Args:
+        budget: See :class:`PruningHook`.
+        pruner: See :class:`PruningHook`; with the allocation ``SparsityRatio`` and the schedule ``Linear`` unless it
+            says otherwise.
+        protection: ``dict(type='mmsharp.ProtectiveReconstruction', ...)``, which ``None`` stands for, or ``False``.
+        warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
+            (iterations in iteration loops).
+        pruning: Length of the soft phase, likewise.
+        hard: Length of the hard phase, likewise. By default the masked channels are removed at once: the small network
+            computes the same and costs less.
+        ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
+        interval: Iterations between two soft steps; ``None`` stands for once through the training data.
+        slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
+        limit_regrowth: Whether the gradients of filters that grow back are shortened to the mean length of the others
+            of their layer (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
+            normalisation comes back by a pulse at once, many times longer than those that were kept.
+        fine_tuning: Ascent of a sharpness-aware wrapper from fine-tuning on, as in AdaSAP; ``None`` leaves it.
+
+    Raises:
+        MmsharpError: At construction for a bad argument; at the start where the phases do not fit the run or the window
+            does not fit the interval; or as in :class:`PruningHook`.
+    """
+
+    def __init__(
+        self,
+        budget: Mapping[str, float],
+        pruner: Mapping[str, Any] | None = None,
+        protection: Mapping[str, Any] | Any | None = None,
+        warmup: float = 0.0,
+        pruning: float = 0.75,
+        hard: float = 0.0,
+        ramp: float = 2 / 3,
+        interval: int | None = None,
+        slim: bool = True,
+        limit_regrowth: bool = True,
+        fine_tuning: Mapping[str, Any] | Ascent | None = None,
+    ) -> None:
+        pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
+        if isinstance(pruner, Mapping):
+            own = dict(allocation=dict(type='mmsharp.SparsityRatio'), schedule=dict(type='mmsharp.Linear'))
+            pruner = {**own, **pruner}
+        super().__init__(budget, pruner, warmup, pruning, 1 if interval is None else interval, slim)
+        self._once_per_epoch = interval is None
+        self.hard = validate_length('hard', hard)
+        if isinstance(ramp, bool) or not isinstance(ramp, (int, float)) or not 0 <= ramp <= 1:
+            raise MmsharpError(f'ramp={ramp!r} is not a share of the soft phase, from 0 to 1')
+        self.ramp = float(ramp)
+        default = dict(type='mmsharp.ProtectiveReconstruction')
+        self.protection = None if protection is False else build_part(PROTECTIONS, protection or default)
+        if self.protection is not None and not callable(self.protection):
+            raise MmsharpError(
+                f'protection={protection!r} is neither a config with a `type`, nor a callable, nor False'
+            )
+        self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
+        if not isinstance(self.fine_tuning, (Ascent, type(None))):
+            raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
+        if not isinstance(limit_regrowth, bool):
+            raise MmsharpError(f'limit_regrowth={limit_regrowth!r} is neither True nor False')
+        self.limit_regrowth = limit_regrowth
+        self._window: WatchingWindow | None = None
+        self._regrowth: LimitedRegrowth | None = None
+        self._scale: LoweredLossScale | None = None
+        self._step: dict[str, Any] = {}
+        self._gates: list[Tensor] | None = None
+        self._loaded: Mapping[str, Any] | None = None
+        self._log: PruningLog | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Lay the phases over the run, and open its list of steps.
+
+        Raises:
+            MmsharpError: An ascent for fine-tuning without a sharpness-aware wrapper; or as in :class:`PruningHook`.
+        """
+        if self.fine_tuning is not None and not isinstance(runner.optim_wrapper, SharpnessAware):
+            raise MmsharpError(
+                f'fine_tuning is an ascent, but optim_wrapper is a {type(runner.optim_wrapper).__name__}, which takes '
+                "none; leave fine_tuning out, or set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=...)"
+            )
+        super().before_train(runner)
+        self._scale = LoweredLossScale(runner.optim_wrapper)
+        if is_main_process():
+            self._log = PruningLog(runner.work_dir)
+            # A step whose window is still open writes its lines again.
+            open_step = {} if self._loaded is None else self._loaded['step']
+            self._log.begin(open_step.get('iteration', runner.iter))
+
+    def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
+        """Soft steps begin where the optimizer begins a step; their windows end before the next one."""
+        if self._once_per_epoch:
+            self.interval = len(runner.train_loop.dataloader)
+        stride = runner.optim_wrapper._accumulative_counts
+        window = 0 if self.protection is None else self.protection.watch * stride
+        lengths = (self.warmup, self.pruning, self.hard, self.ramp)
+        return protective_phases(*lengths, self.interval, max_iters, iters_per_unit, stride, window)
+
+    def enter_phase(self, runner: Any, phase: str) -> None:
+        """Exchange the ascent where fine-tuning begins."""
+        super().enter_phase(runner, phase)
+        if phase == FINE_TUNING and self.fine_tuning is not None:
+            runner.optim_wrapper.set_ascent(self.fine_tuning)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Take due steps, soft or hard, and slim when pruning ends."""
+        super().before_train_iter(runner, batch_idx, data_batch)
+        progress = self._protective.soft_progress(runner.iter)
+        if progress is not None and self._state.kind == 'dense' and self._window is None:
+            self._prune_softly(runner, progress)
+        if self._window is not None:
+            self._window.loss_scale = self._loss_scale.now
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Hold the masks, or see whether the window is over."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._window is not None and self._window.after_iteration():
+            self._reconstruct(runner)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put an open window and the gate gradients beside the weights, as tensors and plain data."""
+        super().before_save_checkpoint(runner, checkpoint)
+        state = dict(
+            gates=self._gates,
+            window=None if self._window is None else self._window.state_dict(),
+            step=self._step,
+            growing=None if self._regrowth is None else self._regrowth.growing,
+            loss_scale=None if self._scale is None else self._scale.before,
+        )
+        if any(state.values()):
+            checkpoint[STATE_KEY] = state
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Remember what is to be gone on with."""
+        super().after_load_checkpoint(runner, checkpoint)
+        if runner._resume:
+            self._loaded = checkpoint.get(STATE_KEY)
+
+    @property
+    def _loss_scale(self) -> LoweredLossScale:
+        assert self._scale is not None
+        return self._scale
+
+    @property
+    def _protective(self) -> ProtectivePhases:
+        assert isinstance(self._phases, ProtectivePhases)
+        return self._phases
+
+    def _attach(self, runner: Any, data_batch: Any) -> None:
+        super()._attach(runner, data_batch)
+        if self.protection is not None and self.protection.gate:
+            # Just before it steps, the optimizer has the gradients of the whole batch, the same on all processes.
+            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._read_gates(runner))
+        if self._loaded is not None:
+            self._go_on(runner, self._loaded)
+            self._loaded = None
+
+    def _read_gates(self, runner: Any) -> None:
+        if self._state.kind == 'dense' and self._protective.soft_progress(runner.iter + 1) is not None:
+            model = inner_model(runner.model)
+            self._gates = [gate_gradients(model, group) for group in self.pruner.groups.groups]
+
+    def _go_on(self, runner: Any, state: Mapping[str, Any]) -> None:
+        self._gates = state['gates']
+        self._step = state['step']
+        self._loss_scale.go_on(state['loss_scale'])
+        if state['growing'] is not None:
+            self._grow(runner, [mask.cpu() for mask in state['growing']])
+        if state['window'] is not None and self.protection is not None:
+            self._window = self._new_window(runner, [mask.cpu() for mask in state['window']['soft']['keep']])
+            self._window.load_state_dict(state['window'])
+
+    def _new_window(self, runner: Any, keep: Sequence[Tensor]) -> WatchingWindow:
+        optimizer = runner.optim_wrapper.optimizer
+        soft = SoftPruning(inner_model(runner.model), self.pruner.groups.groups, keep, optimizer)
+        return WatchingWindow(soft, runner.optim_wrapper, self.protection.watch)  # type: ignore[union-attr]
+
+    def _prune_softly(self, runner: Any, progress: float) -> None:
+        pruner, groups = self.pruner, self.pruner.groups.groups
+        scores = pruner.scores() if self.protection is not None and self.protection.refill else None
+        sparsity = self._sparsity(runner)
+        keep = first_process_decides(pruner.decide(progress))
+        if pruner.observes:
+            pruner.criterion.reset()
+        self._step = self._decided(runner, 'soft', keep, sparsity, scores)
+        self._stop_growing()
+        optimizer = runner.optim_wrapper.optimizer
+        soft = SoftPruning(inner_model(runner.model), groups, keep, optimizer)
+        soft.zero_()
+        share = pruner.cost.fraction(pruner.resource, keep)
+        runner.logger.info(
+            f'mmsharp: zeroed {sum(int((~mask).sum()) for mask in keep)} channels at iteration {runner.iter}, progress '
+            f'{progress:.0%}; without them {share:.1%} of {pruner.resource} would be left'
+        )
+        if self.protection is not None or self.limit_regrowth:
+            self._loss_scale.lower()
+        if self.protection is None:
+            self._grow(runner, [~mask for mask in keep])
+            self._close_step(runner, [torch.zeros_like(mask) for mask in keep], [torch.zeros_like(m) for m in keep])
+        else:
+            self._window = WatchingWindow(soft, runner.optim_wrapper, self.protection.watch)
+
+    def _reconstruct(self, runner: Any) -> None:
+        assert self._window is not None
+        assert self.protection is not None
+        window, soft = self._window, self._window.soft
+        window.close()
+        self._window = None
+        gates: Sequence[Tensor | None] = self._gates or [None] * len(soft.keep)
+        protected = [
+            self.protection(pulse, gate, ~mask) for pulse, gate, mask in zip(window.pulses(), gates, soft.keep)
+        ]
+        scores = self._step['scores']
+        extra = [torch.zeros_like(mask) for mask in soft.keep]
+        if scores is not None:
+            extra = [refill(*of_group) for of_group in zip(soft.keep, protected, scores)]
+        protected, extra = first_process_decides((protected, extra))
+        soft.restore_(protected)
+        optimizer = runner.optim_wrapper.optimizer
+        SoftPruning(inner_model(runner.model), soft.groups, [~mask for mask in extra], optimizer).zero_()
+        self._gates = None
+        if not self.limit_regrowth:
+            self._loss_scale.restore()
+        growing = zip(soft.keep, protected, extra)
+        self._grow(runner, [~mask & ~back | instead for mask, back, instead in growing])
+        self._close_step(runner, protected, extra)
+
+    def _grow(self, runner: Any, growing: Sequence[Tensor]) -> None:
+        if self.limit_regrowth:
+            self._regrowth = LimitedRegrowth(inner_model(runner.model), self.pruner.groups.groups, growing)
+
+    def _stop_growing(self) -> None:
+        if self._regrowth is not None:
+            self._regrowth.close()
+            self._regrowth = None
+
+    def _prune(self, runner: Any, progress: float) -> None:
+        first, sparsity = self._state.kind == 'dense', self._sparsity(runner)
+        self._stop_growing()
+        self._loss_scale.restore()
+        super()._prune(runner, progress)
+        if first:
+            keep = self.pruner.masks.keep
+            self._step = self._decided(runner, 'hard', keep, sparsity)
+            self._close_step(runner, [torch.zeros_like(mask) for mask in keep], [torch.zeros_like(m) for m in keep])
+
+    def _sparsity(self, runner: Any) -> list[float]:
+        """For allocations that do not say themselves."""
+        groups = self.pruner.groups.groups
+        everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
+        return sparsity_ratios(inner_model(runner.model), groups, everything)
+
+    def _decided(
+        self, runner: Any, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float], scores: Any = None
+    ) -> dict[str, Any]:
+        """What is known of a step before its window opens, for a checkpoint."""
+        return dict(
+            iteration=runner.iter,
+            phase=phase,
+            sparsity=list(getattr(self.pruner.allocation, 'sparsity', ()) or sparsity),
+            zeroed=[int((~mask).sum()) for mask in keep],
+            scores=scores,
+        )
+
+    def _close_step(self, runner: Any, protected: Sequence[Tensor], extra: Sequence[Tensor]) -> None:
+        step, self._step = self._step, {}
+        lines = step_lines(step, self.pruner.groups.groups, protected, extra)
+        if self._log is not None:
+            self._log.write(lines)
+        hub = runner.message_hub
+        for line in lines:
+            for name in ('sparsity_ratio', 'pruning_ratio', 'protected'):
+                hub.update_scalar(f'psap/{line["group"]}/{name}', line[name])
+        zeroed, channels, back = (sum(line[name] for line in lines) for name in ('zeroed', 'channels', 'protected'))
+        hub.update_scalar('train/pruning/sparsity_ratio', sum(step['sparsity']) / len(lines))
+        hub.update_scalar('train/pruning/pruning_ratio', zeroed / channels)
+        hub.update_scalar('train/pruning/protected', back)
+        if step['phase'] == 'soft' and self.protection is not None:
+            runner.logger.info(f'mmsharp: {back} of {zeroed} zeroed channels came back at iteration {runner.iter}')

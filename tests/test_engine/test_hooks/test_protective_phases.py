@@ -1,0 +1,49 @@
+"""Laws of the phases of PSAP: every step is taken once, where the optimizer begins one, and its window fits."""
+
+import pytest
+
+from mmsharp.engine.hooks.protective_phases import HARD, SOFT, protective_phases
+from mmsharp.errors import MmsharpError
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3, 5])
+@pytest.mark.parametrize('interval', [5, 7, 10])
+@pytest.mark.parametrize('warm_up', [0, 4, 11])
+def test_steps_are_taken_once_and_in_order(stride, interval, warm_up):
+    """At most ``stride - 1`` iterations late, never with a window beyond the phase, progress never falling."""
+    window = stride
+    phases = protective_phases(warm_up, 60, 10, 0.5, interval, 100, 1, stride, window)
+    taken = [(i, phases.soft_progress(i)) for i in range(100) if phases.soft_progress(i) is not None]
+    due = [i for i in range(warm_up, warm_up + 60, interval)]
+    assert len(due) - 1 <= len(taken) <= len(due)
+    for (iteration, _), wanted in zip(taken, due):
+        assert iteration % stride == 0
+        assert wanted <= iteration < wanted + stride
+        assert iteration + window <= phases.soft_end
+    shares = [progress for _, progress in taken]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert shares.index(1.0) == pytest.approx(len(taken) / 2, abs=1.5)
+
+
+def test_masks_are_held_from_one_step_on():
+    """One hard step, just before the hard phase; none where it has no length."""
+    phases = protective_phases(5, 20, 10, 1.0, 4, 100, 1)
+    assert [i for i in range(100) if phases.progress(i) is not None] == [25]
+    assert (phases.at(24), phases.at(25), phases.at(34)) == (SOFT, HARD, HARD)
+    phases = protective_phases(5, 20, 0, 1.0, 4, 100, 1)
+    assert [i for i in range(100) if phases.progress(i) is not None] == []
+    assert phases.at(25) == 'fine-tuning'
+
+
+def test_a_ramp_of_nothing_asks_for_all_at_once():
+    """The first soft step goes to the budget."""
+    assert protective_phases(0, 20, 0, 0.0, 4, 100, 1).soft_progress(0) == 1.0
+
+
+def test_what_does_not_fit_is_refused():
+    """With the numbers."""
+    with pytest.raises(MmsharpError, match='only 100 iterations'):
+        protective_phases(0.5, 0.4, 0.2, 0.5, 4, 100, 1)
+    with pytest.raises(MmsharpError, match='interval=3'):
+        protective_phases(0, 20, 0, 0.5, 3, 100, 1, stride=2, window=4)
