@@ -22,6 +22,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning import LimitedRegrowth, SoftPruning, gate_gradients, refill, sparsity_ratios
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
 from mmsharp.sharpness import Ascent
+from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
 
 STATE_KEY = 'mmsharp_psap'
 """Where a checkpoint keeps an open watching window, and what the next one needs."""
@@ -51,7 +52,7 @@ class PSAPHook(PruningHook):
 
     For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio, pruning ratio, and how
     many channels were zeroed, came back, and were zeroed instead. The same numbers are scalars ``psap/<group>/...`` of
-    the message hub, and their means and sums are in the log.
+    the message hub, and their means and sums are in the log; ``psap.png`` shows them over layers and time.
 
     Args:
         budget: See :class:`PruningHook`.
@@ -170,6 +171,12 @@ class PSAPHook(PruningHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._window is not None and self._window.after_iteration():
             self._reconstruct(runner)
+
+    def after_train(self, runner: Any) -> None:
+        """Draw what was done over layers and time."""
+        lines = self._log.read() if self._log is not None and self._log.path.exists() else []
+        if lines:
+            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put an open window and the gate gradients beside the weights, as tensors and plain data."""

@@ -12,10 +12,11 @@ from torch import nn
 
 from mmsharp.engine import lowered_loss_scale
 from mmsharp.engine.hooks import PSAPHook
+from mmsharp.engine.optim_wrappers import AmpOptimWrapper
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters
 from mmsharp.pruning.protection import filter_parts
-from mmsharp.registry import ASCENTS, PROTECTIONS
+from mmsharp.registry import ASCENTS, OPTIM_WRAPPERS, PROTECTIONS
 from mmsharp.sharpness import ASAM, AdaSAP
 
 ASCENTS.import_from_location()
@@ -28,9 +29,21 @@ WRAPPERS = {
     'adam': dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05)),
     'accumulated': dict(type='OptimWrapper', accumulative_counts=2),
     'bfloat16': dict(type='mmsharp.AmpOptimWrapper', dtype='bfloat16'),
+    'scaled': dict(type='mmsharp.ScaledOnCPU', dtype='bfloat16'),
     'sam': dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='SAM', rho=0.5)),
     'adasap': dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'), accumulative_counts=2),
 }
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class ScaledOnCPU(AmpOptimWrapper):
+    """With loss scaling, which the wrappers have on an accelerator alone."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', growth_interval=5)
+
+
 every_wrapper = pytest.mark.parametrize('wrapper', WRAPPERS)
 
 
@@ -368,6 +381,7 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
     runner = make_runner(HOOK)
     runner.train()
     steps = steps_of(runner)
+    assert (Path(runner.work_dir) / 'psap.png').stat().st_size > 1000
     groups = [group.name for group in hook_of(runner).pruner.groups.groups]
     assert [step['group'] for step in steps] == groups * 5
     last = steps[-len(groups) :]
@@ -435,7 +449,8 @@ def test_resuming_is_bitwise_exact_also_inside_the_window(make_runner, wrapper, 
                 assert torch.equal(value, second['optimizer']['state'][index][name]), (iteration, name)
         assert first['mmsharp'] == second['mmsharp']
         assert steps_of(resumed) == steps_of(whole)
-    assert any(inside)
+        assert first['optimizer'].get('loss_scaler') == second['optimizer'].get('loss_scaler')
+    assert any(inside) or wrapper == 'scaled'
 
 
 def test_a_checkpoint_inside_the_window_is_plain_data(make_runner):

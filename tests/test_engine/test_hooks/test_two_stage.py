@@ -89,7 +89,17 @@ def _model():
     )
 
 
-def _runner(tmp_path, resume=None):
+PRUNING = dict(
+    budget=dict(params=0.6),
+    pruner=dict(type='mmsharp.ChannelPruner', round_to=2),
+    warmup=0.0,
+    pruning=0.5,
+    interval=2,
+)
+HOOKS = ['mmsharp.PruningHook', 'mmsharp.PSAPHook']
+
+
+def _runner(tmp_path, hook, resume=None):
     config = dict(
         default_scope='mmdet',
         model=_model(),
@@ -112,14 +122,7 @@ def _runner(tmp_path, resume=None):
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1000),
             checkpoint=dict(type='CheckpointHook', interval=1),
-            pruning=dict(
-                type='mmsharp.PruningHook',
-                budget=dict(params=0.6),
-                pruner=dict(type='mmsharp.ChannelPruner', round_to=2),
-                warmup=0.0,
-                pruning=0.5,
-                interval=2,
-            ),
+            pruning=dict(PRUNING, type=hook),
         ),
         randomness=dict(seed=0),
         log_level='WARNING',
@@ -129,17 +132,18 @@ def _runner(tmp_path, resume=None):
     return Runner.from_cfg(Config(config))
 
 
-def test_a_two_stage_detector_is_pruned_slimmed_and_resumed(tmp_path):
+@pytest.mark.parametrize('hook', HOOKS)
+def test_a_two_stage_detector_is_pruned_slimmed_and_resumed(tmp_path, hook):
     """The neck, which both heads and the extractor of regions read, shrinks; a resumed run ends bitwise the same."""
     pytest.importorskip('mmdet')
-    runner = _runner(tmp_path)
+    runner = _runner(tmp_path, hook)
     dense = count_parameters(runner.model)
     runner.train()
     model = runner.model
     assert count_parameters(model) <= 0.6 * dense
     width = model.neck.fpn_convs[0].conv.out_channels
     assert model.roi_head.bbox_roi_extractor.out_channels == model.rpn_head.rpn_conv.in_channels == width < 16
-    resumed = _runner(tmp_path, resume=tmp_path / 'epoch_1.pth')
+    resumed = _runner(tmp_path, hook, resume=tmp_path / 'epoch_1.pth')
     resumed.train()
     expected = model.state_dict()
     for name, value in resumed.model.state_dict().items():
