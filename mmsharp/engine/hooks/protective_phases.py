@@ -95,6 +95,8 @@ def protective_phases(
     """
     warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
     soft_end = warm_up_end + iterations_of(soft, max_iters, iters_per_unit)
+    # Masks and loss scale change where the optimizer begins a step, too.
+    soft_end = max(warm_up_end, soft_end - soft_end % stride)
     pruning_end = soft_end + iterations_of(hard, max_iters, iters_per_unit)
     if pruning_end > max_iters:
         raise MmsharpError(

@@ -104,9 +104,7 @@ class PSAPHook(PruningHook):
         default = dict(type='mmsharp.ProtectiveReconstruction')
         self.protection = None if protection is False else build_part(PROTECTIONS, protection or default)
         if self.protection is not None and not callable(self.protection):
-            raise MmsharpError(
-                f'protection={protection!r} is neither a config with a `type`, nor a callable, nor False'
-            )
+            raise MmsharpError(f'protection={protection!r} is neither a config with a `type` nor False')
         self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
         if not isinstance(self.fine_tuning, (Ascent, type(None))):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
@@ -243,7 +241,8 @@ class PSAPHook(PruningHook):
         keep = first_process_decides(pruner.decide(progress))
         if pruner.observes:
             pruner.criterion.reset()
-        self._step = self._decided(runner, 'soft', keep, sparsity, scores)
+        self._step = dict(self._decided(runner, 'soft', keep, sparsity), scores=scores, gates=self._gates)
+        self._gates = None
         self._stop_growing()
         optimizer = runner.optim_wrapper.optimizer
         soft = SoftPruning(inner_model(runner.model), groups, keep, optimizer)
@@ -267,7 +266,7 @@ class PSAPHook(PruningHook):
         window, soft = self._window, self._window.soft
         window.close()
         self._window = None
-        gates: Sequence[Tensor | None] = self._gates or [None] * len(soft.keep)
+        gates = self._step['gates'] or [None] * len(soft.keep)
         protected = [
             self.protection(pulse, gate, ~mask) for pulse, gate, mask in zip(window.pulses(), gates, soft.keep)
         ]
@@ -279,7 +278,6 @@ class PSAPHook(PruningHook):
         soft.restore_(protected)
         optimizer = runner.optim_wrapper.optimizer
         SoftPruning(inner_model(runner.model), soft.groups, [~mask for mask in extra], optimizer).zero_()
-        self._gates = None
         if not self.limit_regrowth:
             self._loss_scale.restore()
         growing = zip(soft.keep, protected, extra)
@@ -311,16 +309,13 @@ class PSAPHook(PruningHook):
         everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
         return sparsity_ratios(inner_model(runner.model), groups, everything)
 
-    def _decided(
-        self, runner: Any, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float], scores: Any = None
-    ) -> dict[str, Any]:
-        """What is known of a step before its window opens, for a checkpoint."""
+    def _decided(self, runner: Any, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float]) -> dict[str, Any]:
+        """What the log says of a step, as far as it is known before its window opens."""
         return dict(
             iteration=runner.iter,
             phase=phase,
             sparsity=list(getattr(self.pruner.allocation, 'sparsity', ()) or sparsity),
             zeroed=[int((~mask).sum()) for mask in keep],
-            scores=scores,
         )
 
     def _close_step(self, runner: Any, protected: Sequence[Tensor], extra: Sequence[Tensor]) -> None:

@@ -16,6 +16,7 @@ def test_steps_are_taken_once_and_in_order(stride, interval, warm_up):
     taken = [(i, phases.soft_progress(i)) for i in range(100) if phases.soft_progress(i) is not None]
     due = [i for i in range(warm_up, warm_up + 60, interval)]
     assert len(due) - 1 <= len(taken) <= len(due)
+    assert phases.soft_end % stride == 0
     for (iteration, _), wanted in zip(taken, due):
         assert iteration % stride == 0
         assert wanted <= iteration < wanted + stride

@@ -288,9 +288,10 @@ def test_filters_grow_back_by_steps_of_the_usual_length(make_runner, wrapper):
     assert 0 < max(grown[True]) < 0.5 * max(grown[False])
 
 
-def test_gates_are_read_before_the_filters_are_zeroed(make_runner):
-    """In the iteration before each soft step but the first of the run, which nothing comes before."""
-    runner = make_runner(dict(HOOK, protection=dict(type='Nothing')))
+@pytest.mark.parametrize('watch', [1, 3])
+def test_gates_are_read_before_the_filters_are_zeroed(make_runner, watch):
+    """Before each soft step but the first of the run, which nothing comes before, also where one follows another."""
+    runner = make_runner(dict(HOOK, protection=dict(type='Nothing', watch=watch)))
     runner.train()
     seen = [gate for _, gate, _ in hook_of(runner).protection.seen]
     groups = len(hook_of(runner).pruner.groups.groups)
