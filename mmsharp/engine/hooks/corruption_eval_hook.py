@@ -30,6 +30,7 @@ from mmsharp.robustness import (
     choose_metric,
     score,
 )
+from mmsharp.sharpness import RandomState
 
 PREFIX = 'robust/'
 
@@ -130,7 +131,11 @@ class CorruptionEvalHook(Hook):
         if not self._placed:
             dataset = runner.val_dataloader.dataset
             place_corruption(dataset, self.current, self.source, self.image_order, self.position)
-            self.source.prepare(self.grid, dataset, self.current)  # before the data loader forks its workers
+            state = RandomState.capture()  # images that are looked at must not move those of the training
+            try:
+                self.source.prepare(self.grid, dataset, self.current)  # before the data loader forks its workers
+            finally:
+                state.restore()
             self._placed = True
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:

@@ -136,8 +136,10 @@ class RobustEvaluation:
             raise MmsharpError(
                 'the test set has no image; look at data_root, ann_file and data_prefix in test_dataloader'
             )
+        self.settled = False
         if not computes_apart(self.loop.evaluator):
             for note in settle_ground_truth(self.dataset, self.loop.evaluator.metrics):
+                self.settled = True
                 self.runner.logger.warning(note)
         self.placement: Placement = place_corruption(
             self.dataset, self.current, self.source, settings.image_order, settings.position
@@ -154,7 +156,9 @@ class RobustEvaluation:
     def identity(self) -> dict[str, Any]:
         """What the values depend on."""
         known = {'classwise': self.settings.classwise, 'left_out': [bad.image for bad in self.left_out]}
-        data = {'images': len(self.dataset), 'data_sha256': data_sha256(self.dataset)}
+        data: dict[str, Any] = {'images': len(self.dataset), 'data_sha256': data_sha256(self.dataset)}
+        if self.settled:  # other values than those of the whole file, which earlier versions gave
+            data['ground_truth'] = 'of the test set'
         return {
             'checkpoint_sha256': self.weights_sha256,
             'config_sha256': self.config_sha256,
@@ -179,6 +183,7 @@ class RobustEvaluation:
                 corrupted and not to be left out, or no image is left.
         """
         if self.settings.on_bad_image == 'skip':
+            self.source.check(grid)  # before every picture of every cell is read
             self._leave_out_bad_images(grid)
         self.source.prepare(grid, self.dataset, self.current)  # before the first pass forks its workers
 
@@ -201,7 +206,7 @@ class RobustEvaluation:
             known.update(name for result in store.finished.values() for name in result.metrics)
         if pending and self.settings.metric not in known:
             with _quiet(self.runner.work_dir):
-                known.update(check_metric(self.loop, 'test_step', self.settings.metric))
+                check_metric(self.loop, 'test_step', self.settings.metric)
         for cell in pending:
             progress.begin(cell, len(self.loop.dataloader))
             began = time.monotonic()

@@ -21,11 +21,13 @@ TRIED = 4
 """Images, spread over the data set."""
 SCORED = ('CocoMetric', 'VOCMetric', 'Accuracy')
 """Metrics that always have a value that is the score where the user names none."""
+FIXED = ('CocoMetric', 'VOCMetric', 'VOCMetricByClass', 'Accuracy')
+"""Classes, not their heirs, that call their values the same whatever they have seen."""
 ANNOTATIONS = ('pycocotools', 'lvis', 'mmdet.datasets.api_wrappers')
 """Whose objects are read alone, and too large to be copied for a trial."""
 
 
-def check_metric(loop: Any, step: str, wanted: str | None) -> list[str]:
+def check_metric(loop: Any, step: str, wanted: str | None) -> None:
     """Refuse a metric that an evaluator does not compute, as far as a few images show that.
 
     Args:
@@ -33,28 +35,24 @@ def check_metric(loop: Any, step: str, wanted: str | None) -> list[str]:
         step: Which of the model's steps it takes, ``'test_step'`` or ``'val_step'``.
         wanted: What the user asks for; see :func:`mmsharp.robustness.choose_metric`.
 
-    Returns:
-        The names of the evaluator's values; empty where they were not tried out, because the score is one that the
-        evaluator is known to have, or could not be.
-
     Raises:
         MmsharpError: As :func:`mmsharp.robustness.choose_metric`.
     """
     known = {name for metric in loop.evaluator.metrics for name in class_names(metric)}
     if wanted is None and not known.isdisjoint(SCORED):
-        return []
+        return
     names = try_out(loop, step)
     if names:
         choose_metric(names, wanted)
-    return names
 
 
 def try_out(loop: Any, step: str) -> list[str]:
     """The names of the values that an evaluator gives for a few images; empty where these are not enough for it.
 
     Nothing that the real evaluation uses is touched: the metrics are copied, the model's mode and all random states are
-    given back, and no worker is started. Not tried are evaluators that tell data sets apart, metrics that clear away
-    files when they are deleted, and groups of several processes.
+    given back, and no worker is started. Tried are the toolboxes' ordinary metrics of boxes and classes alone: others
+    may name values by what they have seen, change the model, or write files. Not tried are evaluators that tell data
+    sets apart and groups of several processes.
 
     Args:
         loop: As for :func:`check_metric`.
@@ -63,7 +61,7 @@ def try_out(loop: Any, step: str) -> list[str]:
     evaluator, dataset = loop.evaluator, loop.dataloader.dataset
     if get_world_size() > 1 or computes_apart(evaluator):
         return []
-    if any(hasattr(metric, '__del__') for metric in evaluator.metrics):
+    if not all(type(metric).__name__ in FIXED and not _writes(metric) for metric in evaluator.metrics):
         return []
     model = loop.runner.model
     chosen = np.linspace(0, len(dataset) - 1, num=min(TRIED, len(dataset))).round().astype(int).tolist()
@@ -84,6 +82,11 @@ def try_out(loop: Any, step: str) -> list[str]:
     filled = dict(values)
     fill_empty(filled, evaluator, ())
     return list(values) if filled == values else []
+
+
+def _writes(metric: Any) -> bool:
+    """Whether its results go to files that are the user's."""
+    return getattr(metric, 'outfile_prefix', None) is not None
 
 
 def _copy(metric: Any, dataset: Any, chosen: Sequence[int]) -> Any:

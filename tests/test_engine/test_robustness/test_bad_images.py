@@ -171,6 +171,10 @@ def test_a_part_of_the_images_of_a_coco_file_is_evaluated_as_a_file_of_its_own(r
     evaluate_robustness(fewer, checkpoint, tmp_path / 'fewer', *GRID, samples=0)
     assert _values(tmp_path / 'part') == _values(tmp_path / 'fewer')
     assert next(iter(_values(tmp_path / 'part').values()))[0]['coco/bbox_mAP'] > 0
+    # Earlier versions evaluated the whole file, and called that evaluation by the same names.
+    marked = {name: json.loads((tmp_path / name / 'identity.json').read_text()) for name in ('part', 'fewer')}
+    assert "'ground_truth'" in str(marked['part'])
+    assert "'ground_truth'" not in str(marked['fewer'])
     whole.test_evaluator.ann_file = fewer.test_evaluator.ann_file
     with pytest.raises(MmsharpError, match=r'annotations of CocoMetric lack test images, the first is .*000003\.jpg'):
         evaluate_robustness(whole, checkpoint, tmp_path / 'run', *GRID, samples=0)

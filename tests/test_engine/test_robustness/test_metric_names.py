@@ -2,6 +2,7 @@
 
 import random
 
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -81,6 +82,13 @@ def test_coco_metric_too(robust_data, tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.fixture
+def trusted(monkeypatch):
+    """As if the metric were known to call its values the same whatever it has seen."""
+    monkeypatch.setattr(metric_names, 'FIXED', (*metric_names.FIXED, 'Own'))
+
+
+@pytest.mark.usefixtures('trusted')
 def test_a_choice_that_only_the_user_can_make_is_asked_for_at_once(own, tmp_path):
     """Of two values none is the score by its name."""
     with pytest.raises(MmsharpError, match='which metric is the score'):
@@ -88,6 +96,24 @@ def test_a_choice_that_only_the_user_can_make_is_asked_for_at_once(own, tmp_path
     assert load_results(tmp_path / 'run')[1] == {}
 
 
+def test_metrics_that_may_do_anything_are_not_tried(own, tmp_path, monkeypatch):
+    """Their names may depend on what they have seen; the first pass says which there are, and nothing was refused."""
+    monkeypatch.setattr(Own, 'compute_metrics', lambda self, results: {f'of {len(results)}': 1.0})
+    evaluate_robustness(*own(), tmp_path / 'run', 'fog', [0], metric='of 12', samples=0)
+    assert load_results(tmp_path / 'run')[1][Cell.clean()].metrics == {'of 12': 1.0}
+
+
+def test_no_file_of_the_users_is_written_by_a_trial(classifier, tmp_path):
+    """Predictions that are dumped beside the scores are those of all images, or not there."""
+    config = Config(classifier[0].to_dict())
+    dump = tmp_path / 'dump.pkl'
+    config.test_evaluator = [config.test_evaluator, dict(type='DumpResults', out_file_path=str(dump))]
+    with pytest.raises(MmsharpError, match="metric 'foo' was not evaluated"):
+        evaluate_robustness(config, classifier[1], tmp_path / 'run', 'fog', [0], metric='foo', samples=0)
+    assert len(mmengine.load(dump)) == 12
+
+
+@pytest.mark.usefixtures('trusted')
 def test_the_trial_leaves_no_trace(own, tmp_path, monkeypatch):
     """Neither in what a metric remembers nor in the generators, nor in the model's mode."""
     drawn = []

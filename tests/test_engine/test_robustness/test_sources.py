@@ -124,6 +124,16 @@ def test_a_part_of_the_images_is_read_from_the_tree_of_all(detector, tmp_path, p
     assert _values(tmp_path / 'read') == _values(tmp_path / 'computed')
 
 
+def test_a_cell_that_the_tree_lacks_is_named_before_its_pictures_are_read(detector, tmp_path):
+    """Bad images are looked for in cells that are there."""
+    config, checkpoint = detector
+    init_default_scope('mmdet')
+    tree = _write(config, tmp_path / 'tree')
+    for words in ({}, {'on_bad_image': 'skip'}):
+        with pytest.raises(MmsharpError, match='fog'):
+            evaluate_robustness(config, checkpoint, tmp_path / 'run', 'fog', [0, 1], corrupted=tree, samples=0, **words)
+
+
 def test_images_that_the_tree_lacks_are_named(robust_data, detector, tmp_path):
     """A test set that goes beyond it."""
     config, checkpoint = detector

@@ -34,9 +34,13 @@ class FromArrays:
         """The clean one: the others have no files of their own."""
         return (Reading(Cell.clean()),)
 
+    def check(self, grid: Grid) -> None:
+        """Refuse cells that are not there; the labels were compared when the transform was inserted."""
+        check_cells(grid.cells, self.arrays.cells, self.arrays.root)
+
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Refuse cells that are not there."""
-        check_cells(grid.cells, self.arrays.cells, self.arrays.root)
+        self.check(grid)
 
     def insert(self, dataset: Any, transforms: list[Any], current: CurrentCell, placement: Placement) -> None:
         """Insert the transform behind the loading or, where the dataset holds arrays itself, at the beginning.

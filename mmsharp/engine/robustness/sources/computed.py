@@ -47,6 +47,9 @@ class Computed:
         """The clean cell: the others have no files of their own, but images are too small for all of them alike."""
         return (Reading(Cell.clean(), sized=bool(grid.severities)),)
 
+    def check(self, grid: Grid) -> None:
+        """Everything can be computed."""
+
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Compile and load what the corruptions need, once for all workers; refuse images that are too small for them.
 

@@ -75,6 +75,13 @@ class CorruptionSource(Protocol):
     def readings(self, grid: Grid) -> tuple[Reading, ...]:
         """What has to be read to know that all images of a grid can be."""
 
+    def check(self, grid: Grid) -> None:
+        """Refuse, without reading an image, cells that are not there and other data than the source is of.
+
+        Raises:
+            MmsharpError: Naming them.
+        """
+
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Be ready for these cells before workers are forked.
 

@@ -60,6 +60,11 @@ class FromTree:
         """All of the grid."""
         return tuple(map(Reading, grid.cells))
 
+    def check(self, grid: Grid) -> None:
+        """Of what the tree was made, its manifest says, and its folders which cells it has."""
+        self._check_data()
+        check_cells(grid.cells, self.tree.cells, self.tree.root)
+
     def prepare(self, grid: Grid, dataset: Any, current: CurrentCell) -> None:
         """Refuse other data than the tree was made of, missing cells, and pictures of a size the model does not take.
 
@@ -67,8 +72,7 @@ class FromTree:
         A part of the images that it was made of is as good as all of them, in any order. Of the pictures the first one
         is compared. Where the clean one cannot be read there is nothing to compare with.
         """
-        self._check_data()
-        check_cells(grid.cells, self.tree.cells, self.tree.root)
+        self.check(grid)
         corrupted = [cell for cell in grid.cells if not cell.is_clean]
         if not self._ready or not corrupted:
             return
