@@ -64,7 +64,8 @@ def compare_runs(
         _run(title, path, summary, identity, finished, grid, wanted)
         for title, path, summary, (identity, finished) in zip(titles, paths, summaries, loaded, strict=True)
     ]
-    notes += [_other_constants(run, runs[0]) for run in runs[1:] if run['constants'] != runs[0]['constants']]
+    first = runs[0]['constants']  # unknown of earlier versions' runs and of released trees
+    notes += [_other_constants(run, runs[0]) for run in runs[1:] if first and run['constants'] not in ((), [], first)]
     notes += [_gaps(run, grid) for run in runs if run['scores']['missing']]
     return {
         'metric': wanted,
@@ -102,7 +103,7 @@ def _run(
 
 
 def _other_constants(run: dict[str, Any], first: dict[str, Any]) -> str:
-    used = [' and '.join(each['constants']) or 'unknown' for each in (run, first)]
+    used = [' and '.join(each['constants']) for each in (run, first)]
     return f'{run["name"]} was corrupted with the constants {used[0]}, {first["name"]} with {used[1]}'
 
 

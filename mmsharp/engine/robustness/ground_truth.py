@@ -27,7 +27,9 @@ def settle_ground_truth(dataset: Any, metrics: Iterable[Any]) -> list[str]:
     Raises:
         MmsharpError: An image of the dataset is not in the file.
     """
-    notes = []
+    notes: list[str] = []
+    if not hasattr(dataset, 'get_data_info'):
+        return notes
     for metric in metrics:
         ground_truth = getattr(metric, '_coco_api', None)
         if READER not in class_names(metric) or ground_truth is None or getattr(metric, 'img_ids', None):

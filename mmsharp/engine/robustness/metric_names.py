@@ -51,15 +51,15 @@ def try_out(loop: Any, step: str) -> list[str]:
 
     Nothing that the real evaluation uses is touched: the metrics are copied, the model's mode and all random states are
     given back, and no worker is started. Tried are the toolboxes' ordinary metrics of boxes and classes alone: others
-    may name values by what they have seen, change the model, or write files. Not tried are evaluators that tell data
-    sets apart and groups of several processes.
+    may name values by what they have seen, change the model, or write files. Not tried are evaluators of other classes
+    than MMEngine's and groups of several processes.
 
     Args:
         loop: As for :func:`check_metric`.
         step: As there.
     """
     evaluator, dataset = loop.evaluator, loop.dataloader.dataset
-    if get_world_size() > 1 or computes_apart(evaluator):
+    if get_world_size() > 1 or type(evaluator).__name__ != 'Evaluator' or computes_apart(evaluator):
         return []
     if not all(type(metric).__name__ in FIXED and not _writes(metric) for metric in evaluator.metrics):
         return []

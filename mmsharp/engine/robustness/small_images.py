@@ -48,12 +48,14 @@ def shorter_side(info: Mapping[str, Any]) -> int | None:
     Example:
         >>> shorter_side({'width': 500, 'height': 24}), shorter_side({'img_path': 'missing.png'})
         (24, None)
+        >>> shorter_side({'width': 0, 'height': 0, 'img_path': 'missing.png'}) is None
+        True
     """
     held = info.get('img')
     if isinstance(held, np.ndarray):
         return min(held.shape[:2])
     width, height = info.get('width'), info.get('height')
-    if isinstance(width, int) and isinstance(height, int):
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:  # exporters write 0 for unknown
         return min(width, height)
     path = info.get('img_path')
     if not isinstance(path, str) or not os.path.isfile(path):
