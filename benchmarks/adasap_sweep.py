@@ -4,8 +4,8 @@
 
 Every variant prunes the published ResNet-20 to 0.40 of its parameters within 8 epochs on 15,000 images, and is
 evaluated clean and under 15 corruptions at severity 3 of CIFAR-10-C's constants, on 2,000 images of the test set that
-no other experiment tests on: the published weights have seen all training images, and remember them. The defaults of
-mmsharp were set by it. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl; a killed sweep goes on where it
+no other experiment tests on: the published weights have seen all training images, and remember them. Defaults are
+chosen by it. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl; a killed sweep goes on where it
 was.
 """
 

@@ -286,7 +286,7 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
     """On what and how the lines of a record were measured, as a sentence.
 
     Example:
-        >>> line = dict(method='SGD', data='10 images', epochs=2, seed=0, images=5, cells=1, wrapper={})
+        >>> line = dict(method='SGD', data='10 images', epochs=2, seed=0, images=5, cells=[{}], wrapper={})
         >>> setup([dict(line, machine=dict(gpu=None, processor='Z80', cores=1), versions=dict(torch='2.11'))])
         'Z80, 1 cores, torch 2.11, float32; 10 images, 2 epochs, seeds 0; 5 test images, 1 cells.'
     """
@@ -300,7 +300,7 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
         f'{", ".join(sorted(machines))}, {first["machine"]["cores"]} cores, torch {first["versions"]["torch"]}, '
         f'{precision}; {first["data"]}, {usual} epochs{longer and f" ({longer})"}, '
         f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} test images, '
-        f'{first["cells"]} cells.'
+        f'{len(first["cells"])} cells.'
     )
 
 
