@@ -261,3 +261,26 @@ def test_the_method_can_be_inherited(name, tmp_path):
     assert set(config.default_hooks) == {*dense.default_hooks, 'pruning'}
     assert HOOKS.build(copy.deepcopy(config.default_hooks.pruning)).interval == 30
     build_part(ASCENTS, config.optim_wrapper.ascent)
+
+
+@pytest.mark.parametrize('name', [name for name in STOCK if 'digits' in name or 'bccd' in name])
+def test_psap_can_be_inherited_alone_and_beside_adasap(name, tmp_path):
+    """``_base_/psap.py`` beside a whole config, whose settings are the defaults; and AdaSAP's training around it."""
+    path = tmp_path / 'heir.py'
+    path.write_text(
+        f'_base_ = [{str(CONFIGS / name)!r}, {str(CONFIGS / "_base_/psap.py")!r}]\n'
+        'default_hooks = {{_base_.psap_hooks}}\n'
+        "optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'))\n"
+    )
+    config, dense = load_config(path), load(name)
+    assert set(config.default_hooks) == {*dense.default_hooks, 'pruning'}
+    assert config.optim_wrapper.optimizer == dense.optim_wrapper.optimizer
+    written = HOOKS.build(copy.deepcopy(config.default_hooks.pruning))
+    plain = HOOKS.build(dict(type='mmsharp.PSAPHook', budget=dict(macs=0.5)))
+    for part in ('criterion', 'allocation', 'schedule'):
+        ours, theirs = (getattr(hook.pruner, part) for hook in (written, plain))
+        assert type(ours) is type(theirs)
+        assert vars(ours) == vars(theirs)
+    assert vars(written.protection) == vars(plain.protection)
+    for setting in ('warmup', 'pruning', 'hard', 'ramp', 'interval', 'slim', 'limit_regrowth'):
+        assert getattr(written, setting) == getattr(plain, setting), setting

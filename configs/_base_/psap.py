@@ -1,0 +1,34 @@
+# PSAP with all its settings, for any detector or classifier: our reading of a paper whose formulas could not be read
+# (docs/prune.md says which part is whose). MMEngine allows no key in two bases, and every config has `default_hooks`
+# already: these come under a name of their own, for the heir to merge.
+#
+#     _base_ = ['my_detector.py', 'path/to/configs/_base_/psap.py']
+#     load_from = 'my_detector.pth'  # or from scratch
+#     default_hooks = {{_base_.psap_hooks}}
+#
+# A config with `custom_imports` of its own cannot have this base beside it, by the same rule: add 'mmsharp' to its
+# imports and write the dictionary into it. With a sharpness-aware `optim_wrapper`, such as that of adasap.py, the
+# filters are chosen and protected as here and trained as there; that combination is ours.
+#
+# Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
+custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
+psap_hooks = dict(
+    pruning=dict(
+        type='mmsharp.PSAPHook',
+        budget=dict(macs=0.5),
+        pruner=dict(
+            type='mmsharp.ChannelPruner',
+            criterion=dict(type='mmsharp.Magnitude', p=2),
+            allocation=dict(type='mmsharp.SparsityRatio', alpha=0.25, scope='layer', max_ratio=0.9),
+            schedule=dict(type='mmsharp.Linear'),
+            round_to=8,
+        ),
+        protection=dict(type='mmsharp.ProtectiveReconstruction', kappa=1.0, gate=True, refill=False, watch=1),
+        warmup=0.0,
+        pruning=0.75,
+        hard=0.0,
+        ramp=2 / 3,
+        interval=None,  # an epoch
+        limit_regrowth=True,
+    )
+)
