@@ -267,7 +267,12 @@ def report(
         name: Of the record; of the section of the document and of the figures beside it.
         document: The Markdown file.
         methods: The order of the rows.
+
+    Raises:
+        MmsharpError: There is no line.
     """
+    if not found:
+        raise MmsharpError(f'the record {name} has no run yet; start without --render')
     rows = table(found, methods)
     print(rows)
     parts = [setup(found), rows]

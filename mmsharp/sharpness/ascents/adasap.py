@@ -58,8 +58,7 @@ class AdaSAP(Ascent):
             absolute form.
         rho_max: Radius of the least important channel; ``None`` stands for 0.05, and for 0.2 in the absolute form.
         radius: ``'relative'``: in units of ``||w||`` over what the norm is taken over (default), or ``'absolute'``.
-            Reported of the paper are 0.01 and 2.0, absolute, which destroy a ResNet-20 in a short run, where 0.01 and
-            0.2 do not.
+            Reported of the paper are 0.01 and 2.0, absolute, for filters as wide as those of a ResNet-50.
         score: Importance of a channel: ``'l2'`` or ``'l1'`` of its filter, a function from a matrix of shape
             ``(channels, weights per channel)`` to scores of shape ``(channels,)``, or the config of any registered
             pruning criterion, ``dict(type='Magnitude', p=1)``, which MMEngine's wrappers connect. The paper names no
