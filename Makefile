@@ -6,17 +6,20 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 DETECTOR ?= yolov3_mobilenetv2
+CLASSIFIER ?= resnet18
 WORKERS ?= 2
 
 CORRUPTIONS ?= benchmark
 SEVERITIES ?= 0 1 3 5
 
-CONFIG = configs/$(1)/$(DETECTOR)_digits-voc.py
-LAST = "$$(cat work_dirs/$(1)/last_checkpoint)"
+CONFIG = configs/$(1)/$(NETWORK).py
+RUN = work_dirs/$(1)$(SUFFIX)
+LAST = "$$(cat $(RUN)/last_checkpoint)"
+ROBUST = work_dirs/robust$(SUFFIX)
 EXPERIMENTS = $(addprefix benchmarks/,experiments.py experiment_figures.py bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
-.PHONY: help setup demo test lint types contracts tests bench experiments docs clean distclean
+.PHONY: help setup demo classifier test lint types contracts tests bench experiments docs clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -26,17 +29,29 @@ setup: ## make .venv complete (at once when it is)
 
 # Started again after an interruption, every command goes on where it was: training from its last checkpoint, the
 # robustness grid after its last finished cell.
+define MAIN_JOB
+	.venv/bin/python tools/dataset_converters/$(DATA).py data/$(DATA)
+	.venv/bin/python tools/train.py $(call CONFIG,dense) --work-dir $(call RUN,dense) --resume
+	.venv/bin/python tools/train.py $(call CONFIG,magnitude) --work-dir $(call RUN,magnitude) --resume
+	.venv/bin/python tools/train.py $(call CONFIG,adasap) --work-dir $(call RUN,adasap) --resume
+	.venv/bin/python tools/slim.py $(call CONFIG,magnitude) $(call LAST,magnitude) --out $(call RUN,magnitude)/slim
+	.venv/bin/python tools/slim.py $(call CONFIG,adasap) $(call LAST,adasap) --out $(call RUN,adasap)/slim
+	.venv/bin/python tools/test_robust.py $(call CONFIG,dense) $(call LAST,dense) --work-dir $(ROBUST)/dense $(GRID)
+	.venv/bin/python tools/test_robust.py $(call RUN,magnitude)/slim/config.py $(call RUN,magnitude)/slim/slim.pth --work-dir $(ROBUST)/magnitude $(GRID)
+	.venv/bin/python tools/test_robust.py $(call RUN,adasap)/slim/config.py $(call RUN,adasap)/slim/slim.pth --work-dir $(ROBUST)/adasap $(GRID)
+	.venv/bin/python tools/test_robust.py --compare $(ROBUST)/dense $(ROBUST)/magnitude $(ROBUST)/adasap --out $(ROBUST)
+endef
+
+demo: DATA = digits_voc
+demo: NETWORK = $(DETECTOR)_digits-voc
 demo: setup ## the main job: data, training, pruning, slimming, robustness, table
-	.venv/bin/python tools/dataset_converters/digits_voc.py data/digits_voc
-	.venv/bin/python tools/train.py $(call CONFIG,dense) --work-dir work_dirs/dense --resume
-	.venv/bin/python tools/train.py $(call CONFIG,magnitude) --work-dir work_dirs/magnitude --resume
-	.venv/bin/python tools/train.py $(call CONFIG,adasap) --work-dir work_dirs/adasap --resume
-	.venv/bin/python tools/slim.py $(call CONFIG,magnitude) $(call LAST,magnitude) --out work_dirs/magnitude/slim
-	.venv/bin/python tools/slim.py $(call CONFIG,adasap) $(call LAST,adasap) --out work_dirs/adasap/slim
-	.venv/bin/python tools/test_robust.py $(call CONFIG,dense) $(call LAST,dense) --work-dir work_dirs/robust/dense $(GRID)
-	.venv/bin/python tools/test_robust.py work_dirs/magnitude/slim/config.py work_dirs/magnitude/slim/slim.pth --work-dir work_dirs/robust/magnitude $(GRID)
-	.venv/bin/python tools/test_robust.py work_dirs/adasap/slim/config.py work_dirs/adasap/slim/slim.pth --work-dir work_dirs/robust/adasap $(GRID)
-	.venv/bin/python tools/test_robust.py --compare work_dirs/robust/dense work_dirs/robust/magnitude work_dirs/robust/adasap --out work_dirs/robust
+	$(MAIN_JOB)
+
+classifier: DATA = digits_folder
+classifier: NETWORK = $(CLASSIFIER)_digits
+classifier: SUFFIX = _digits
+classifier: setup ## the main job with a classifier
+	$(MAIN_JOB)
 
 test: lint types contracts tests ## everything that CI runs
 
@@ -71,4 +86,4 @@ clean: ## remove what tools leave behind; keep .venv, data and results
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove also .venv, the generated data and the results
-	rm -rf .venv .setup data/digits_voc work_dirs
+	rm -rf .venv .setup data/digits_voc data/digits_folder work_dirs

@@ -5,7 +5,7 @@
 
 All methods prune the published ResNet-20 with the same schedule, epochs and learning rate; they differ in the optimizer
 wrapper alone, and ``SGD, twice the epochs`` has the compute that a second pass costs. The slim networks are evaluated
-clean and under 15 corruptions at 5 severities of CIFAR-10-C's constants, computed on the fly. Runs are lines of
+clean and under 15 corruptions at 5 severities of CIFAR-10-C's constants. Runs are lines of
 benchmarks/results/adasap_cifar10_NAME.jsonl; a killed experiment goes on where it was. ``--render`` only writes the
 tables of docs/results.md from the record. ``--train 48000 --test 8000`` is everything, for a GPU; the other
 2,000 test images are what settings were chosen on.
@@ -71,6 +71,7 @@ def main() -> None:
             'accuracy/top1',
             f'{args.train} training images',
             mixed=args.mixed,
+            tree=True,
         )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         found = run_all(setting, runs, args.work_dir, record)

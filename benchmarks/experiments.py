@@ -25,8 +25,10 @@ from mmengine.config import Config
 
 from mmsharp.apis import evaluate_robustness, slim
 from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_text
+from mmsharp.robustness import Grid, OnTheFly
 
 ROOT = Path(__file__).parents[1]
 SAM = 'mmsharp.SAMOptimWrapper'
@@ -101,6 +103,8 @@ class Setting:
         methods: What each method changes, by its name.
         severities: Of the corruptions; 0 is the clean pass.
         mixed: Whether to train in mixed precision, which on CPUs is bfloat16.
+        tree: Whether to corrupt the test images once for all runs, to PNG files, which hold the very pixels: saves
+            small networks most of their evaluation, and takes too much room for large images.
     """
 
     base: Path
@@ -110,6 +114,7 @@ class Setting:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
     severities: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     mixed: bool = False
+    tree: bool = False
 
 
 def configure(setting: Setting, run: Run) -> Config:
@@ -177,6 +182,7 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
         severities=setting.severities,
         metric=setting.metric,
         samples=0,
+        corrupted=corrupted_images(config, setting, work_dir) if setting.tree else None,
     )
     scores = summary['scores']
     return dict(
@@ -199,6 +205,15 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
         machine=machine(),
         versions=versions(PACKAGES),
     )
+
+
+def corrupted_images(config: Config, setting: Setting, work_dir: Path) -> Path:
+    """The corrupted test images as files; what is there already is not written again."""
+    folder = work_dir / 'corrupted'
+    settings = TreeSettings(OnTheFly(constants=config.robustness.evaluation.constants))
+    for _ in write_tree(config, folder, Grid.of('benchmark', setting.severities), settings):
+        pass
+    return folder
 
 
 def _children_seconds() -> float:

@@ -2,7 +2,9 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +20,17 @@ def dry_run(target: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith('.venv/bin/python ')]
 
 
+def imported(name: str, path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for the names of their annotations
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_readme_prints_the_commands_of_make_demo() -> None:
     """The block under the marker is what `make -n demo` shows, line by line; a backslash continues a line."""
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -29,7 +42,7 @@ def test_the_readme_prints_the_commands_of_make_demo() -> None:
     ]
 
 
-@pytest.mark.parametrize('target', ['demo', 'lint', 'types', 'contracts', 'tests', 'bench', 'docs'])
+@pytest.mark.parametrize('target', ['demo', 'classifier', 'lint', 'types', 'contracts', 'tests', 'bench', 'docs'])
 def test_every_target_sets_up_first(target: str) -> None:
     """No command assumes that somebody else made the environment."""
     done = subprocess.run(['make', '--dry-run', target], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -37,36 +50,36 @@ def test_every_target_sets_up_first(target: str) -> None:
     assert commands[0] == 'sh scripts/set_up.sh'
 
 
-def test_the_demo_runs_configs_and_tools_that_exist() -> None:
+@pytest.mark.parametrize('target', ['demo', 'classifier'])
+def test_the_demo_runs_configs_and_tools_that_exist(target: str) -> None:
     """A renamed config or tool does not go unnoticed."""
-    for line in dry_run('demo'):
+    for line in dry_run(target):
         for word in line.split():
             if word.startswith(('tools/', 'configs/')):
                 assert (ROOT / word).is_file(), word
 
 
-def test_the_readme_prints_the_table_of_the_record() -> None:
-    """No number in the README without its record: the table is the record, rendered."""
-    spec = importlib.util.spec_from_file_location('record_demo', ROOT / 'tools/analysis_tools/record_demo.py')
-    assert spec is not None
-    assert spec.loader is not None
-    record_demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(record_demo)
-    record = json.loads(record_demo.RECORD.read_text(encoding='utf-8'))
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
-    table = text.partition(record_demo.BEGIN)[2].partition(record_demo.END)[0].strip()
-    assert table == record_demo.render(record)
+def test_the_classifier_is_trained_where_its_heirs_look_for_it() -> None:
+    """Pruning starts from the dense network of the same target."""
+    folder = next(line.split('--work-dir ')[1].split()[0] for line in dry_run('classifier') if 'configs/dense' in line)
+    for method in ('magnitude', 'adasap'):
+        assert f"load_from = '{folder}/" in (ROOT / f'configs/{method}/resnet18_digits.py').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('target', ['demo', 'classifier'])
+def test_the_documents_print_the_tables_of_the_records(target: str) -> None:
+    """No number without its record: the table is the record, rendered."""
+    record_demo = imported('record_demo', ROOT / 'tools/analysis_tools/record_demo.py')
+    demo = record_demo.DEMOS[target]
+    record = json.loads(demo.record.read_text(encoding='utf-8'))
+    assert marked(demo.document, demo.name) == record_demo.render(record, demo.metric)
     assert [entry['name'] for entry in record['runs']] == ['dense', 'magnitude', 'adasap']
     assert record['runs'][0]['scores']['clean'] >= 0.8
 
 
 def test_the_cost_table_is_that_of_the_record() -> None:
     """No ratio in the documents without its record; what was measured meets the targets, or the document says why."""
-    spec = importlib.util.spec_from_file_location('sam_cost', ROOT / 'benchmarks' / 'sam_cost.py')
-    assert spec is not None
-    assert spec.loader is not None
-    sam_cost = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sam_cost)
+    sam_cost = imported('sam_cost', ROOT / 'benchmarks' / 'sam_cost.py')
     for path in sorted((ROOT / 'benchmarks' / 'results').glob('sam_cost_*.json')):
         record = json.loads(path.read_text(encoding='utf-8'))
         assert marked(sam_cost.DOCUMENT, path.stem) == sam_cost.render(record)
