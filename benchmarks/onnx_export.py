@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from mmsharp.command_line import run
 from mmsharp.engine.config import load_config
-from mmsharp.engine.onnx_export import TOLERANCE, export_onnx
+from mmsharp.engine.export.onnx_export import TOLERANCE, export_onnx
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.engine.prunability.families import TOOLBOXES, config_folder
 from mmsharp.engine.prunability.isolation import preload, run_isolated

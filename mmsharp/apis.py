@@ -15,11 +15,11 @@ from torch import nn
 from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config, merge_options
 from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.export.onnx_export import export_onnx
+from mmsharp.engine.export.raw_outputs import preprocessing
 from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs, preprocessed_inputs
-from mmsharp.engine.onnx_export import export_onnx
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
-from mmsharp.engine.raw_outputs import preprocessing
 from mmsharp.engine.robustness.built_model import same_mode
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.engine.robustness.identity import file_sha256
@@ -114,7 +114,7 @@ def export(
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
     size: tuple[int, int] | None = None,
-    opset: int = 18,
+    opset: int | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a dense, masked or slim model as ONNX, checked in onnxruntime.
@@ -124,14 +124,15 @@ def export(
         checkpoint: Its weights.
         out: The ``.onnx`` file, which appears as a whole or not at all.
         size: Height and width of the images; by default those that the checkpoint was pruned with.
-        opset: Version of the ONNX operators.
+        opset: Version of the ONNX operators; by default 18, and 19 for networks with deformable convolutions.
         cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
 
     Returns:
-        As :func:`mmsharp.engine.onnx_export.export_onnx`.
+        As :func:`mmsharp.engine.export.onnx_export.export_onnx`.
 
     Raises:
-        MmsharpError: No size is known, or as :func:`init_model` and :func:`mmsharp.engine.onnx_export.export_onnx`.
+        MmsharpError: No size is known, or as :func:`init_model` and
+            :func:`mmsharp.engine.export.onnx_export.export_onnx`.
     """
     cfg = _as_config(config, cfg_options)
     noted = PruningState.from_checkpoint(check_checkpoint(checkpoint)).input_shape

@@ -28,7 +28,9 @@ def parse_args() -> argparse.Namespace:
         metavar='SIZE',
         help='height and width of the images (default: what the checkpoint was pruned with)',
     )
-    parser.add_argument('--opset', type=int, default=18, help='version of the ONNX operators (default: 18)')
+    parser.add_argument(
+        '--opset', type=int, help='version of the ONNX operators (default: 18, or 19 with deformable convolutions)'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='overrides of the config')
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) not in (1, 2):

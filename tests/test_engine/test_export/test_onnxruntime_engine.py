@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmsharp.engine.onnxruntime_engine import OnnxRuntimeEngine
+from mmsharp.engine.export.onnxruntime_engine import OnnxRuntimeEngine
 from mmsharp.pruning import tensor_forward
 
 pytest.importorskip('onnxruntime')

@@ -16,9 +16,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.engine.own_rounding import own_rounding
-from mmsharp.engine.raw_outputs import RawOutputs
-from mmsharp.engine.traceable_windows import traceable_windows
+from mmsharp.engine.export.deformable_convolutions import OPSET as DEFORMABLE_OPSET
+from mmsharp.engine.export.deformable_convolutions import noticed_deformations, standard_deformations
+from mmsharp.engine.export.own_rounding import own_rounding
+from mmsharp.engine.export.raw_outputs import RawOutputs
+from mmsharp.engine.export.traceable_corners import traceable_corners
+from mmsharp.engine.export.traceable_pooling import traceable_pooling
+from mmsharp.engine.export.traceable_windows import traceable_windows
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import appearing_whole
 
@@ -31,13 +35,14 @@ LARGEST_TOLERANCE = 1e-2
 BATCHES = (2, 1, 3)
 """Sizes that the written model has to take; it is traced with the first."""
 INPUT = 'images'
+DEFAULT_OPSET = 18
 
 
 def export_onnx(
     model: nn.Module,
     path: str | os.PathLike[str],
     shape: Sequence[int],
-    opset: int = 18,
+    opset: int | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the raw outputs of a model for images of one size and any batch, checked in onnxruntime.
@@ -46,13 +51,13 @@ def export_onnx(
     written the batch size into the graph, as for models that reshape by it, the exporter that follows the code is
     tried. What is written has agreed with PyTorch on random images in batches of 1, 2 and 3; otherwise nothing is. To
     agree is to differ by at most 1e-4 of an output's scale or, for networks that blow rounding up, by at most four
-    times what rounding itself moves that output by (:func:`mmsharp.engine.own_rounding.own_rounding`).
+    times what rounding itself moves that output by (:func:`mmsharp.engine.export.own_rounding.own_rounding`).
 
     Args:
-        model: See :class:`mmsharp.engine.raw_outputs.RawOutputs`; on the CPU, left in evaluation mode.
+        model: See :class:`mmsharp.engine.export.raw_outputs.RawOutputs`; on the CPU, left in evaluation mode.
         path: The file, which appears as a whole or not at all.
         shape: ``(channels, height, width)`` of the preprocessed images.
-        opset: Version of the ONNX operators.
+        opset: Version of the ONNX operators; by default 18, and 19 for networks with deformable convolutions.
         metadata: Anything in JSON types, kept in the file under the key ``mmsharp``.
 
     Returns:
@@ -60,8 +65,8 @@ def export_onnx(
         scale), ``exporter``, ``bytes`` and ``partial`` (whether the model computes more than was written).
 
     Raises:
-        MmsharpError: A package is missing, the shape is none, the model does not run, no exporter can write it, or what
-            they write computes something else.
+        MmsharpError: A package is missing, the shape is none, the operator set lacks what the model needs, the model
+            does not run, no exporter can write it, or what they write computes something else.
     """
     onnx = onnx_package('onnx')
     onnx_package('onnxruntime')
@@ -70,17 +75,20 @@ def export_onnx(
     raw = RawOutputs(model)
     images = _images(shape, BATCHES[0])
     try:
-        names = raw.names(images)
+        with noticed_deformations() as deformable:
+            names = raw.names(images)
     except Exception as error:  # the model's own code
         raise MmsharpError(
             f'{type(model).__name__} does not run on images of shape {tuple(shape)} alone ({one_line(error)}); give '
             'another --shape; models that need more than images cannot be exported'
         ) from error
+    if opset is None:
+        opset = DEFORMABLE_OPSET if deformable else DEFAULT_OPSET
     failures = []
     with appearing_whole(path) as part:
         for name, write in EXPORTERS.items():
             try:
-                with _quiet(), traceable_windows(raw), torch.no_grad():
+                with _quiet(), _traceable(raw, opset), torch.no_grad():
                     write(raw, images, str(part), names, opset)
                 difference, outputs = _check(raw, part, shape, names)
             except Exception as error:  # exporters fail in every way
@@ -189,6 +197,13 @@ def onnx_package(name: str) -> Any:
         return __import__(name)
     except ImportError as error:
         raise MmsharpError(f'exporting needs {name} ({one_line(error)}); pip install "mmsharp[export]"') from error
+
+
+@contextmanager
+def _traceable(raw: nn.Module, opset: int) -> Iterator[None]:
+    """A model in the form that exporters can follow; what it computes is the same."""
+    with traceable_windows(raw), traceable_corners(raw), traceable_pooling(), standard_deformations(opset):
+        yield
 
 
 @contextmanager

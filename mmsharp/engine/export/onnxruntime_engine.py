@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mmsharp.engine.onnx_export import INPUT, export_onnx, onnx_package
+from mmsharp.engine.export.onnx_export import INPUT, export_onnx, onnx_package
 from mmsharp.pruning import Forward
 
 OPSET = 18
@@ -19,7 +19,9 @@ IR_VERSION = 9
 
 
 class OnnxRuntimeEngine:
-    """onnxruntime's CPU provider; networks are what :func:`~mmsharp.engine.onnx_export.export_onnx` writes of them.
+    """onnxruntime's CPU provider.
+
+    Networks are what :func:`~mmsharp.engine.export.onnx_export.export_onnx` writes of them.
 
     Args:
         shape: ``(channels, height, width)`` of the images.

@@ -12,8 +12,8 @@ from torch import nn
 
 from mmsharp.engine import onnx_export
 from mmsharp.engine.deployment import build_model
-from mmsharp.engine.onnx_export import export_onnx
-from mmsharp.engine.raw_outputs import RawOutputs, preprocessing
+from mmsharp.engine.export.onnx_export import export_onnx
+from mmsharp.engine.export.raw_outputs import RawOutputs, preprocessing
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import ChannelPruner, apply_recipe, tensor_forward
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mmsharp.engine.raw_outputs import RawOutputs
+from mmsharp.engine.export.raw_outputs import RawOutputs
 
 
 class Levels(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmsharp.engine.onnx_export import export_onnx
-from mmsharp.engine.traceable_windows import traceable_windows, window_reverse
+from mmsharp.engine.export.onnx_export import export_onnx
+from mmsharp.engine.export.traceable_windows import traceable_windows, window_reverse
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # exporters and toolboxes warn of what is deprecated
 

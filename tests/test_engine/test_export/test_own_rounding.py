@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mmsharp.engine.own_rounding import own_rounding
+from mmsharp.engine.export.own_rounding import own_rounding
 
 
 class Cancels(nn.Module):
