@@ -139,7 +139,7 @@ def _of_output_size(graph: Any, maps: Any, size: list[int]) -> Any:
 
     flat = graph.op('Reshape', maps, constant(0, -1))
     used = graph.op('Slice', flat, constant(0), constant(channels * size[0] * size[1]), constant(1))
-    return graph.op('Reshape', used, constant(0, channels, *size))
+    return graph.op('Reshape', used, constant(-1, channels, *size))
 
 
 def _options(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int, deform_groups: int) -> dict[str, Any]:
