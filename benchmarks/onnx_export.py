@@ -5,7 +5,8 @@
 Each config is built without downloads in a process of its own, loses a random half of every channel group, and is
 written and compared in onnxruntime as tools/export.py does it: a classifier's scores, what the head of a single-stage
 detector gives for every level, feature maps and region proposals of a two-stage detector. Rows are kept as they are
-finished; the same command goes on after an interruption.
+finished; the same command goes on after an interruption. Whole records are shown in docs/prune.md; --render alone
+only writes them there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,16 @@ from mmsharp.engine.prunability.preparation import build, example, prepared
 from mmsharp.engine.prunability.record import ProbeRecord
 from mmsharp.engine.prunability.survey import Settings, Subject, packaged_subjects, subject_of, without_folders
 from mmsharp.engine.prunability.weights import randomise_
-from mmsharp.files import write_json
+from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, tensor_forward
 from mmsharp.pruning.allocation import Uniform
 from mmsharp.pruning.criteria import Random
 from mmsharp.pruning.schedules import OneShot
 
 ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / 'docs' / 'prune.md'
 ROW = 'row.json'
+REASON = 160
 
 
 def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
@@ -94,25 +98,72 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='families, or paths of configs (default: all)')
     parser.add_argument('--toolbox', choices=TOOLBOXES, help='of the configs (default: both)')
-    parser.add_argument('--json', type=Path, default=ROOT / 'benchmarks' / 'results' / 'onnx_export.json')
+    parser.add_argument('--json', type=Path, default=ROOT / 'benchmarks' / 'results' / 'onnx_export_cpu.json')
     parser.add_argument('--timeout', type=float, default=600.0, help='seconds per config (default: 600)')
+    parser.add_argument('--render', action='store_true', help='only write the table from the record')
     args = parser.parse_args()
     if args.configs and args.toolbox is None:
         parser.error('say with --toolbox which toolbox the configs are of')
     return args
 
 
+def render(record: dict[str, Any]) -> str:
+    """The record in Markdown: counts per toolbox, and what could not be written, with the reason."""
+    lines = [
+        '| toolbox | families | written | of these in part | largest difference |',
+        '|---|---:|---:|---:|---:|',
+    ]
+    for toolbox in TOOLBOXES:
+        rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
+        written = [row for row in rows if row['status'] == 'pass']
+        partial = sum(row['partial'] for row in written)
+        largest = max((row['difference'] for row in written), default=0.0)
+        lines.append(f'| {toolbox} | {len(rows)} | {len(written)} | {partial} | {largest:.1e} |')
+    lines += ['', '| not written | why |', '|---|---|']
+    for row in record['rows']:
+        if row['status'] != 'pass':
+            lines.append(f'| `{row["config"]}` | {_short(row["reason"])} |')
+    place = record['machine']
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            f'Random weights, half of every channel group removed, {place["processor"]}, torch '
+            f'{record["versions"]["torch"]}. "In part": feature maps and region proposal outputs of two-stage '
+            'detectors, the boxes of detectors whose masks need them. Differences are between onnxruntime and PyTorch, '
+            "relative to each output's scale.",
+        ]
+    )
+
+
+def _short(reason: str) -> str:
+    """The first thing that an error says, without the name of its class, in one cell of a table."""
+    text = reason.removeprefix('MmsharpError: ').split('; ')[0].replace('|', '/')
+    return text if len(text) <= REASON else f'{text[:REASON].rstrip()} ...'
+
+
 def main() -> None:
-    """Export what the record lacks, a line for each."""
+    """Export what the record lacks, a line for each, and write the table when nothing is missing."""
     args = parse_args()
     settings = Settings(timeout=args.timeout)
     record = ProbeRecord(args.json, dict(settings.to_dict(), tolerance=TOLERANCE))
+    everything = list(packaged_subjects(TOOLBOXES))
+    if not args.render:
+        measure(args, settings, record, everything)
+    passed = sum(row['status'] == 'pass' for row in record.rows)
+    print(f'{passed} of {len(record.rows)} configs are written; rows in {args.json}')
+    if args.render or all(record.has(subject.toolbox, subject.config) for subject in everything):
+        replace_marked(DOCUMENT, args.json.stem, render(json.loads(args.json.read_text())))
+
+
+def measure(args: argparse.Namespace, settings: Settings, record: ProbeRecord, everything: Sequence[Subject]) -> None:
+    """Add the rows that the record lacks; those of configs that are named, again."""
     if args.configs:
-        subjects = [subject_of(config, args.toolbox) for config in args.configs]
+        missing = [subject_of(config, args.toolbox) for config in args.configs]
     else:
-        subjects = list(packaged_subjects([args.toolbox] if args.toolbox else TOOLBOXES))
-    preload(sorted({f'{subject.toolbox}.models' for subject in subjects}))
-    missing = [subject for subject in subjects if not record.has(subject.toolbox, subject.config)]
+        asked = [subject for subject in everything if args.toolbox in (None, subject.toolbox)]
+        missing = [subject for subject in asked if not record.has(subject.toolbox, subject.config)]
+    preload(sorted({f'{subject.toolbox}.models' for subject in missing}))
     for subject in tqdm(missing, unit='config'):
         row = measured_row(subject, settings)
         record.add(row)
@@ -120,8 +171,6 @@ def main() -> None:
             tqdm.write(f'{subject.config:60} {row["exporter"]:12} differs by {row["difference"]:.1e}')
         else:
             tqdm.write(f'{subject.config:60} FAILS: {row["reason"][:300]}')
-    passed = sum(row['status'] == 'pass' for row in record.rows)
-    print(f'{passed} of {len(record.rows)} configs are written; rows in {args.json}')
 
 
 if __name__ == '__main__':

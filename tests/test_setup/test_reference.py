@@ -49,7 +49,8 @@ def test_every_part_is_in_the_reference_with_its_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'name', ['slim_latency', 'latency_budget', 'corruption_functions', 'robust_eval', 'bccd_robustness']
+    'name',
+    ['slim_latency', 'latency_budget', 'corruption_functions', 'robust_eval', 'bccd_robustness', 'onnx_export'],
 )
 def test_the_table_is_that_of_the_record(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure without its record."""
