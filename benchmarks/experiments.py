@@ -23,12 +23,14 @@ from typing import Any
 from experiment_figures import draw_gain_over_cost, draw_over_parameters
 from mmengine.config import Config
 
-from mmsharp.apis import evaluate_robustness, slim
+from mmsharp.apis import evaluate_robustness, init_model, slim
+from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.engine.machine import machine, versions
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_text
 from mmsharp.robustness import Grid, OnTheFly
+from mmsharp.sharpness import measure_sharpness
 
 ROOT = Path(__file__).parents[1]
 SAM = 'mmsharp.SAMOptimWrapper'
@@ -53,6 +55,9 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 """What a method changes in the config of the baseline, which prunes and trains with SGD."""
+BALL = dict(rho=0.5, eta=0.01)
+"""ASAM's, in which sharpness is measured: rescaling a layer does not change it, so dense and slim compare."""
+SHARPNESS_BATCHES = 8
 LONGER = 'SGD, twice the epochs'
 MIXED = {'OptimWrapper': 'mmsharp.AmpOptimWrapper', SAM: 'mmsharp.AmpSAMOptimWrapper'}
 """The wrappers of mixed precision."""
@@ -128,6 +133,7 @@ def configure(setting: Setting, run: Run) -> Config:
     hook.budget = dict(params=run.budget)
     hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
     config.randomness = dict(seed=run.seed)
+    config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=-1)
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
     if run.method == LONGER:
         lengthen(config)
@@ -194,6 +200,7 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
         images=summary['images'],
         parameters=report['slim']['parameters'] / report['dense']['parameters'],
         macs=report['slim']['macs'] / report['dense']['macs'],
+        sharpness=sharpness_by_phase(config, folder),
         train_seconds=seconds,
         train_cpu_seconds=cpu_seconds,
         data=setting.data,
@@ -205,6 +212,20 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
         machine=machine(),
         versions=versions(PACKAGES),
     )
+
+
+def sharpness_by_phase(config: Config, folder: Path) -> dict[str, float]:
+    """Sharpness on training data when pruning starts, when it has ended, and at the end; of whole epochs alone."""
+    hook, last = config.default_hooks.pruning, config.train_cfg.max_epochs
+    epochs = {'at the end': last}
+    if isinstance(hook.get('warmup'), int) and isinstance(hook.get('pruning'), int):
+        epochs = {'before pruning': hook.warmup, 'after pruning': hook.warmup + hook.pruning, **epochs}
+    found = {}
+    for phase, epoch in epochs.items():
+        model = init_model(config, folder / f'epoch_{epoch}.pth')
+        losses = fixed_losses(config, model, batches=SHARPNESS_BATCHES)
+        found[phase] = float(measure_sharpness(model, losses, **BALL).value)
+    return found
 
 
 def corrupted_images(config: Config, setting: Setting, work_dir: Path) -> Path:
@@ -252,8 +273,8 @@ def run_all(setting: Setting, runs: Sequence[Run], work_dir: Path, record: Path)
 def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)) -> str:
     """Mean and standard deviation over the seeds, per budget, criterion and method, as Markdown."""
     lines = [
-        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | cost of training |',
-        '|---|---|---|---:|---:|---:|---:|---:|',
+        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | sharpness | cost of training |',
+        '|---|---|---|---:|---:|---:|---:|---|---:|',
     ]
     keys = sorted({(line['budget'], line['criterion']) for line in found}, reverse=True)
     for budget, criterion in keys:
@@ -267,9 +288,17 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
             lines.append(
                 f'| {budget:.0%} | {criterion} | {method} | {len(lots)} | {spread(lots, "clean")} | '
                 f'{spread(lots, "mpc")} | {100 * mean(line["rpc"] for line in lots):.1f} % | '
-                f'{"" if cost is None else f"{cost:.2f}x"} |'
+                f'{_mean_sharpness(lots)} | {"" if cost is None else f"{cost:.2f}x"} |'
             )
     return '\n'.join(lines)
+
+
+def _mean_sharpness(lines: Sequence[Mapping[str, Any]]) -> str:
+    """From phase to phase, where every line has it."""
+    known = [line['sharpness'] for line in lines if line.get('sharpness')]
+    if len(known) < len(lines):
+        return ''
+    return ', '.join(f'{mean(values[phase] for values in known):.3f}' for phase in known[0])
 
 
 def report(
@@ -320,7 +349,16 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
         f'{", ".join(sorted(machines))}, {first["machine"]["cores"]} cores, torch {first["versions"]["torch"]}, '
         f'{precision}; {first["data"]}, {usual} epochs{longer and f" ({longer})"}, '
         f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} test images, '
-        f'{len(first["cells"])} cells.'
+        f'{len(first["cells"])} cells.{_about_sharpness(first)}'
+    )
+
+
+def _about_sharpness(line: Mapping[str, Any]) -> str:
+    if not line.get('sharpness'):
+        return ''
+    return (
+        f" Sharpness: {', '.join(line['sharpness'])}; in ASAM's ball of radius {BALL['rho']}, on {SHARPNESS_BATCHES} "
+        'batches of training data.'
     )
 
 

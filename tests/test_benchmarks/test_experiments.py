@@ -84,9 +84,11 @@ def test_the_table_has_means_spreads_and_the_cost(experiments):
     runs = experiments.grid(['SGD', 'AdaSAP'], ['Magnitude'], [0.4], [0, 1])
     seconds = {'SGD': 100.0, 'AdaSAP': 210.0}
     found = [_line(run, mpc=60.0 + 2 * run.seed, train_cpu_seconds=seconds[run.method]) for run in runs]
+    for line in found[1::2]:
+        line['sharpness'] = {'before pruning': 0.1, 'at the end': 0.2 + 0.2 * line['seed']}
     rows = experiments.table(found).splitlines()
-    assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 1.00x |'
-    assert rows[3] == '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 2.10x |'
+    assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % |  | 1.00x |'
+    assert rows[3] == '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 0.100, 0.300 | 2.10x |'
 
 
 def test_the_cost_is_the_clocks_on_a_gpu_and_the_processors_without(experiments):
@@ -109,7 +111,7 @@ def test_mixed_precision_changes_the_wrapper_of_every_method_alone(experiments):
 
 
 def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments):
-    """Their parts can be built, and nothing but the ascents differs."""
+    """Their parts can be built, and nothing but the ascents and when they are sought differs."""
     sweep = importlib.import_module('adasap_sweep')
     setting = experiments.Setting(BASE, sweep.SHORTER, '', methods=sweep.VARIANTS)
     first = None
@@ -120,6 +122,8 @@ def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments):
             continue
         build_part(ASCENTS, config.optim_wrapper.pop('ascent'))
         build_part(ASCENTS, config.default_hooks.pruning.pop('fine_tuning'))
+        if 'policy' in config.optim_wrapper:
+            build_part(POLICIES, config.optim_wrapper.pop('policy'))
         first = first or config.to_dict()
         assert config.to_dict() == first
 
