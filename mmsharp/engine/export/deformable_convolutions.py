@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 from unittest.mock import patch
+
+import torch
 
 from mmsharp.errors import MmsharpError
 
 OPSET = 19
 """The first operator set with ``DeformConv``."""
+
+
+class _Call(NamedTuple):
+    """Sizes of one call, which the graph does not know where a model computes them from shapes."""
+
+    images: tuple[int, ...]
+    offset: tuple[int, ...]
+    weight: tuple[int, ...]
+
+    @classmethod
+    def of(cls, images: Any, offset: Any, weight: Any) -> _Call:
+        return cls(
+            *(tuple(int(size) for size in tensor.shape[1:]) for tensor in (images, offset)),
+            tuple(map(int, weight.shape)),
+        )
 
 
 @contextmanager
@@ -26,113 +45,111 @@ def standard_deformations(opset: int) -> Iterator[None]:
     Raises:
         MmsharpError: While exporting, where the network has such a layer and the operator set does not.
     """
+    calls: deque[_Call] = deque()
+
+    def next_call() -> _Call:
+        if opset < OPSET:
+            raise MmsharpError(f'deformable convolutions need operator set {OPSET}, not {opset}; give another --opset')
+        return calls.popleft()  # layers are written in the order in which they ran
+
     with ExitStack() as stack:
-        for function, symbolic in _functions():
-            stack.enter_context(patch.object(function, 'symbolic', staticmethod(_of_opset(symbolic, opset))))
+        for function, is_modulated in _functions():
+            noted = _noted(function, is_modulated, calls.append)
+            stack.enter_context(patch.object(function, 'forward', staticmethod(noted)))
+            symbolic = _modulated if is_modulated else _plain
+            stack.enter_context(patch.object(function, 'symbolic', staticmethod(partial(symbolic, next_call))))
         yield
 
 
 @contextmanager
-def noticed_deformations() -> Iterator[list[str]]:
-    """List the deformable convolutions that run inside, by the name of mmcv's function."""
-    seen: list[str] = []
+def noticed_deformations() -> Iterator[list[_Call]]:
+    """List the deformable convolutions that run inside."""
+    seen: list[_Call] = []
     with ExitStack() as stack:
-        for function, _ in _functions():
-            stack.enter_context(patch.object(function, 'forward', staticmethod(_noted(function, seen))))
+        for function, is_modulated in _functions():
+            noted = _noted(function, is_modulated, seen.append)
+            stack.enter_context(patch.object(function, 'forward', staticmethod(noted)))
         yield seen
 
 
-def _functions() -> list[tuple[Any, Callable[..., Any]]]:
-    """The autograd functions of mmcv with what stands for them; none where mmcv has no compiled operators."""
+def _functions() -> list[tuple[Any, bool]]:
+    """The autograd functions of mmcv, and whether they modulate; none where mmcv has no compiled operators."""
     try:
         from mmcv.ops.deform_conv import DeformConv2dFunction
         from mmcv.ops.modulated_deform_conv import ModulatedDeformConv2dFunction
     except ImportError:
         return []
-    return [(DeformConv2dFunction, _plain), (ModulatedDeformConv2dFunction, _modulated)]
+    return [(DeformConv2dFunction, False), (ModulatedDeformConv2dFunction, True)]
 
 
-def _noted(function: Any, seen: list[str]) -> Callable[..., Any]:
+def _noted(function: Any, is_modulated: bool, note: Callable[[_Call], None]) -> Callable[..., Any]:
     forward = function.forward
 
-    def noting(*args: Any, **kwargs: Any) -> Any:
-        seen.append(function.__name__)
-        return forward(*args, **kwargs)
+    def noting(context: Any, images: Any, offset: Any, *rest: Any, **options: Any) -> Any:
+        note(_Call.of(images, offset, rest[1] if is_modulated else rest[0]))
+        return forward(context, images, offset, *rest, **options)
 
     return noting
 
 
-def _of_opset(symbolic: Callable[..., Any], opset: int) -> Callable[..., Any]:
-    def write(graph: Any, *args: Any, **kwargs: Any) -> Any:
-        if opset < OPSET:
-            raise MmsharpError(f'deformable convolutions need operator set {OPSET}, not {opset}; give another --opset')
-        return symbolic(graph, *args, **kwargs)
-
-    return write
-
-
 def _plain(
+    next_call: Callable[[], _Call],
     graph: Any,
     images: Any,
     offset: Any,
     weight: Any,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    deform_groups: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
     *_: Any,
 ) -> Any:
-    options = _options(weight, stride, padding, dilation, groups, deform_groups)
+    options = _options(next_call(), stride, padding, dilation)
     return graph.op('DeformConv', images, weight, offset, **options)
 
 
 def _modulated(
+    next_call: Callable[[], _Call],
     graph: Any,
     images: Any,
     offset: Any,
     mask: Any,
     weight: Any,
     bias: Any,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    deform_groups: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    *_: Any,
 ) -> Any:
-    import torch
-
+    call = next_call()
     if bias is None or bias.node().mustBeNone():
-        bias = graph.op('Constant', value_t=torch.zeros(weight.type().sizes()[0]))
-    options = _options(weight, stride, padding, dilation, groups, deform_groups)
-    size = _output_size(images, options)
-    offset, mask = _of_output_size(graph, offset, size), _of_output_size(graph, mask, size)
+        bias = graph.op('Constant', value_t=torch.zeros(call.weight[0]))
+    options = _options(call, stride, padding, dilation)
+    size = _output_size(call, options)
+    if call.offset[1:] != size:
+        offset = _of_output_size(graph, offset, call.offset[0], size)
+        mask = _of_output_size(graph, mask, call.offset[0] // 2, size)
     return graph.op('DeformConv', images, weight, offset, bias, mask, **options)
 
 
-def _output_size(images: Any, options: dict[str, Any]) -> list[int]:
+def _output_size(call: _Call, options: Any) -> tuple[int, ...]:
     """Height and width of what a convolution gives."""
-    return [
+    return tuple(
         (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         for size, padding, dilation, kernel, stride in zip(
-            images.type().varyingSizes()[2:],
+            call.images[1:],
             options['pads_i'],
             options['dilations_i'],
             options['kernel_shape_i'],
             options['strides_i'],
         )
-    ]
+    )
 
 
-def _of_output_size(graph: Any, maps: Any, size: list[int]) -> Any:
+def _of_output_size(graph: Any, maps: Any, channels: int, size: tuple[int, ...]) -> Any:
     """Offsets or masks in the size of the output, read as mmcv reads larger ones: the first numbers of each image.
 
     DyHead gives its lowest level the offsets of the next higher resolution.
     """
-    channels, *given = maps.type().varyingSizes()[1:]
-    if given == size:
-        return maps
-    import torch
 
     def constant(*values: int) -> Any:
         return graph.op('Constant', value_t=torch.tensor(values))
@@ -142,15 +159,17 @@ def _of_output_size(graph: Any, maps: Any, size: list[int]) -> Any:
     return graph.op('Reshape', used, constant(-1, channels, *size))
 
 
-def _options(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int, deform_groups: int) -> dict[str, Any]:
+def _options(call: _Call, stride: Any, padding: Any, dilation: Any) -> dict[str, list[int] | int]:
+    """Attributes of the operator; numbers of groups come from the sizes, as models may compute them from a shape."""
+    height, width = call.weight[2:]
     stride, padding, dilation = (
         [value, value] if isinstance(value, int) else list(value) for value in (stride, padding, dilation)
     )
     return dict(
-        kernel_shape_i=list(weight.type().sizes()[2:]),
+        kernel_shape_i=[height, width],
         strides_i=stride,
         pads_i=[*padding, *padding],
         dilations_i=dilation,
-        group_i=groups,
-        offset_group_i=deform_groups,
+        group_i=call.images[0] // call.weight[1],
+        offset_group_i=call.offset[0] // (2 * height * width),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ class RawOutputs(nn.Module):
     Classifiers give their scores before the softmax, single-stage detectors what their head gives for every level. Of
     two-stage detectors, whose second stage depends on what the first one finds, the neck's feature maps and the
     outputs of the region proposal network are given (the feature maps alone of a cascaded one, whose stages depend on
-    each other's boxes); of detectors whose masks depend on the boxes, what the head of the boxes gives.
+    each other's boxes); of detectors whose masks depend on the boxes, what the head of the boxes gives; of those that
+    find masks alone, as SOLO, what their head gives to its losses, before it keeps local maxima only: which of two
+    nearly equal scores is larger is rounding.
 
     Args:
         model: A model of MMDetection or MMPretrain, or any module that takes images alone; not copied.
@@ -43,7 +46,7 @@ class RawOutputs(nn.Module):
     @property
     def is_partial(self) -> bool:
         """Whether the model computes more than these outputs show."""
-        return self._has('rpn_head', 'roi_head') or self._has('bbox_head', 'mask_head')
+        return self._has('rpn_head', 'roi_head') or self._has('mask_head')
 
     def _has(self, *parts: str) -> bool:
         return all(getattr(self.model, part, None) is not None for part in parts)
@@ -56,9 +59,22 @@ class RawOutputs(nn.Module):
             return {'neck': features} if cascaded else {'neck': features, 'rpn': model.rpn_head(features)}
         if self._has('bbox_head', 'mask_head'):
             return model.bbox_head(model.extract_feat(images))
+        if self._has('mask_head'):
+            with _training_alone(model.mask_head):
+                return model.mask_head(model.extract_feat(images))
         if hasattr(self.model, 'data_preprocessor'):
             return self.model(images, mode='tensor')
         return self.model(images)
+
+
+@contextmanager
+def _training_alone(module: nn.Module) -> Iterator[None]:
+    """A module that takes itself to be in training, while its layers are not."""
+    module.training = True
+    try:
+        yield
+    finally:
+        module.training = False
 
 
 def _flat(value: Any, name: str) -> list[tuple[str, Tensor]]:

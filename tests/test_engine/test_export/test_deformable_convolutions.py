@@ -3,7 +3,7 @@
 import onnx
 import pytest
 import torch
-from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
+from mmcv.ops import DeformConv2d, ModulatedDeformConv2d, deform_conv2d
 from mmcv.ops.deform_conv import DeformConv2dFunction
 from torch import nn
 
@@ -57,6 +57,21 @@ def test_every_form_is_written_with_a_standard_operator(modulated, options, tmp_
     assert content.opset_import[0].version == OPSET
 
 
+class Sampling(nn.Module):
+    """Moves every channel by itself, with a number of groups that is computed from a shape, as TOOD's head does."""
+
+    def forward(self, images):
+        channels = images.shape[1]
+        offset = torch.cat([images, images], dim=1)
+        return deform_conv2d(images, offset, images.new_ones(channels, 1, 1, 1), 1, 0, 1, channels, channels)
+
+
+def test_groups_that_are_computed_from_a_shape(tmp_path):
+    """Sizes say how many there are."""
+    report = export_onnx(Sampling(), tmp_path / 'a.onnx', (3, 8, 10))
+    assert (report['exporter'], report['difference'] < 1e-5) == ('tracing', True)
+
+
 def test_an_older_operator_set_is_refused(tmp_path):
     """With what to do, and without a file."""
     with pytest.raises(MmsharpError, match='need operator set 19, not 18'):
@@ -69,7 +84,7 @@ def test_mmcv_is_left_as_it_was():
     before = DeformConv2dFunction.forward, DeformConv2dFunction.symbolic
     with standard_deformations(OPSET), noticed_deformations() as seen, torch.no_grad():
         Deformed(False)(torch.randn(1, 3, 8, 8))
-    assert seen == ['DeformConv2dFunction']
+    assert [call.weight for call in seen] == [(6, 4, 3, 3)]
     assert (DeformConv2dFunction.forward, DeformConv2dFunction.symbolic) == before
     with noticed_deformations() as seen, torch.no_grad():
         nn.Conv2d(3, 3, 1)(torch.randn(1, 3, 8, 8))

@@ -53,3 +53,25 @@ def test_masks_that_need_boxes_are_left_out():
     """The boxes are not, and a part that is there as None is not there."""
     assert names(bbox_head=Levels(), mask_head=Cascaded()) == (['output_0', 'output_1'], True)
     assert names(bbox_head=Levels(), mask_head=None) == (['output_0', 'output_1'], False)
+
+
+class Suppressing(nn.Module):
+    """A head of masks that keeps local maxima when it is not in training, as SOLO's, and normalises."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, features):
+        found = self.norm(features[0])
+        return [found] if self.training else [found * (found == found.amax())]
+
+
+def test_a_head_of_masks_alone_gives_what_its_losses_see():
+    """Before suppression, with the statistics of evaluation, and in the mode it was left in."""
+    head = Suppressing()
+    model, images = RawOutputs(Detector(mask_head=head)), torch.randn(1, 3, 4, 4)
+    assert torch.allclose(model(images)[0], images, atol=1e-4)
+    assert not head.training
+    assert int(head.norm.num_batches_tracked) == 0
+    assert model.is_partial
