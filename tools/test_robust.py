@@ -140,19 +140,19 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def print_scores(summary: dict[str, Any]) -> None:
     """Print clean value, mPC, rPC and the families as a table of text."""
-    from mmsharp.visualization.numbers import percent_text, value_text
+    from mmsharp.visualization.numbers import percent_text, top_of, value_text
 
     scores = summary['scores']
-    clean = scores['clean']
+    clean, top = scores['clean'], top_of(summary)
     mark = ' (over a subset of the benchmark)' if scores['subset'] else ''
     print(f'\n{summary["metric"]}, {summary["images"]} images')
-    print(f'  {"clean P":<12}{value_text(clean):>8}')
-    print(f'  {"mPC":<12}{value_text(scores["mpc"]):>8}{mark}')
+    print(f'  {"clean P":<12}{value_text(clean, top=top):>8}')
+    print(f'  {"mPC":<12}{value_text(scores["mpc"], top=top):>8}{mark}')
     print(f'  {"rPC":<12}{percent_text(scores["rpc"]):>8}')
     named = {**scores['families'], **({'holdout': scores['holdout']} if scores['holdout'] is not None else {})}
     for family, value in named.items():
         ratio = value / clean if value is not None and clean else None
-        print(f'    {family:<10}{value_text(value):>8}   rPC {percent_text(ratio):>8}')
+        print(f'    {family:<10}{value_text(value, top=top):>8}   rPC {percent_text(ratio):>8}')
     relative = summary.get('corruption_errors')
     if relative:
         print(

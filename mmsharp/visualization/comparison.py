@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.files import write_json, write_text
-from mmsharp.visualization.curves import round_up, spread_labels, tick_text
+from mmsharp.visualization.clean_against_corrupted import clean_against_corrupted
 from mmsharp.visualization.heat_map import diverging, heat_map, sequential
-from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, value_text
+from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, top_of, value_text
 from mmsharp.visualization.page import escape, page, table
 
 HEAD = ('model', 'parameters', 'MACs', 'latency', 'clean P', 'mPC', 'rPC', 'Δ clean', 'Δ mPC', 'Δ rPC')
@@ -30,6 +30,7 @@ def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row of texts per run, in the order of :func:`comparison_head`; sizes also as a share of the first run's."""
     first = comparison['runs'][0]['model']
     differences = [{}, *comparison['differences']]
+    top = _top(comparison)
     rows: list[tuple[str, ...]] = []
     for run, difference in zip(comparison['runs'], differences, strict=True):
         model, scores = run['model'], run['scores']
@@ -44,11 +45,11 @@ def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 _shared(count_text(model.get('parameters')), model.get('parameters'), first.get('parameters')),
                 _shared(count_text(model.get('macs')), model.get('macs'), first.get('macs')),
                 _shared(milliseconds_text(model.get('latency_ms')), model.get('latency_ms'), first.get('latency_ms')),
-                value_text(scores['clean']),
-                value_text(scores['mpc']),
+                value_text(scores['clean'], top=top),
+                value_text(scores['mpc'], top=top),
                 percent_text(scores['rpc']),
-                value_text(difference.get('clean'), signed=True),
-                value_text(difference.get('mpc'), signed=True),
+                value_text(difference.get('clean'), signed=True, top=top),
+                value_text(difference.get('mpc'), signed=True, top=top),
                 '–' if ratio is None else f'{100 * ratio:+.1f}',
                 *errors,
             )
@@ -89,10 +90,11 @@ def comparison_markdown(comparison: Mapping[str, Any]) -> str:
     head = comparison_head(comparison)
     lines = [_what(comparison), '', _markdown_row(head), '|---|' + '---:|' * (len(head) - 1)]
     lines += [_markdown_row(row) for row in rows]
-    names = [run['name'] for run in comparison['runs']]
+    names, top = [run['name'] for run in comparison['runs']], _top(comparison)
     lines += ['', _markdown_row(('corruption', *names)), '|---|' + '---:|' * len(names)]
     for corruption in comparison['grid']['corruptions']:
-        values = [value_text(run['scores']['corruptions'].get(corruption)) for run in comparison['runs']]
+        found = (run['scores']['corruptions'].get(corruption) for run in comparison['runs'])
+        values = [value_text(value, top=top) for value in found]
         lines.append(_markdown_row((corruption, *values)))
     lines += ['', *(f'- {note}' for note in comparison['notes'])]
     return '\n'.join(lines).rstrip() + '\n'
@@ -128,10 +130,10 @@ def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
     yield table(comparison_head(comparison), ([escape(cell) for cell in row] for row in comparison_rows(comparison)))
     for note in comparison['notes']:
         yield f'<p class="note">{escape(note)}</p>'
-    yield _scatter(comparison)
+    yield clean_against_corrupted(comparison['runs'])
     if not grid['severities']:
         return
-    first = comparison['runs'][0]
+    first, top = comparison['runs'][0], _top(comparison)
     reach = max(
         (abs(cell['value']) for run in comparison['differences'] for cell in run['cells'] if cell['value'] is not None),
         default=1.0,
@@ -139,61 +141,18 @@ def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
     for run in comparison['differences']:
         yield f'<h2>{escape(run["name"])} less {escape(first["name"])}, per cell</h2>'
         yield '<p class="soft">Blue: better than the first run; red: worse.</p>'
-        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], diverging(reach), signed=True)
-    top = max(
-        (cell['value'] for run in comparison['runs'] for cell in run['cells'] if cell['value'] is not None), default=1.0
-    )
+        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], diverging(reach), True, top)
     for run in comparison['runs']:
         yield f'<details><summary>all values of {escape(run["name"])}</summary>'
         yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], sequential(top))
         yield '</details>'
 
 
+def _top(comparison: Mapping[str, Any]) -> float:
+    """The largest value of all runs."""
+    tops = [top_of(run) for run in comparison['runs']]
+    return max((top for top in tops if top is not None), default=1.0)
+
+
 def _values(cells: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float | None]:
     return {(cell['corruption'], cell['severity']): cell['value'] for cell in cells}
-
-
-def _scatter(comparison: Mapping[str, Any]) -> str:
-    """Clean value across, mPC up; the dashed line is rPC = 1."""
-    points = [
-        (run['name'], run['scores']['clean'], run['scores']['mpc'])
-        for run in comparison['runs']
-        if run['scores']['clean'] is not None and run['scores']['mpc'] is not None
-    ]
-    if len(points) < 2:
-        return ''
-    top = round_up(max(max(clean, mpc) for _, clean, mpc in points))
-    size, left, bottom = 280, 52, 44
-
-    def x(value: float) -> float:
-        return left + size * value / top
-
-    def y(value: float) -> float:
-        return 10 + size - size * value / top
-
-    parts = [
-        '<h2>Clean against corrupted</h2>',
-        f'<svg viewBox="0 0 {left + size + 150} {size + 10 + bottom}" width="{left + size + 150}" role="img" '
-        'aria-label="clean value against mPC">',
-        f'<line class="grid" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(top)}" y2="{y(top)}"/>',
-    ]
-    for step in range(5):
-        value = top * step / 4
-        parts.append(f'<line class="grid" x1="{x(0)}" x2="{x(top)}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{tick_text(value, top)}</text>')
-        parts.append(f'<text x="{x(value):.1f}" y="{size + 28}" text-anchor="middle">{tick_text(value, top)}</text>')
-    parts.append(f'<text x="{x(top / 2)}" y="{size + 46}" text-anchor="middle">clean P</text>')
-    parts.append(f'<text x="{x(top) + 8}" y="{y(top) + 4}">mPC; dashed: rPC = 1</text>')
-    colours = ('mean', 'noise', 'blur', 'weather', 'digital', 'holdout')
-    styles = {name: f'var(--{colours[number % len(colours)]})' for number, (name, _, _) in enumerate(points)}
-    parts.extend(
-        f'<circle cx="{x(clean):.1f}" cy="{y(mpc):.1f}" r="6" style="fill:{styles[name]}">'
-        f'<title>{escape(name)}: clean {value_text(clean)}, mPC {value_text(mpc)}</title></circle>'
-        for name, clean, mpc in points
-    )
-    right = max(x(clean) for _, clean, _ in points) + 12
-    parts.extend(
-        f'<text x="{right:.1f}" y="{height + 4:.1f}" style="fill:{styles[name]};font-weight:600">{escape(name)}</text>'
-        for height, name in spread_labels([(y(mpc), name) for name, _, mpc in points], lowest=y(0))
-    )
-    return ''.join(parts) + '</svg>'

@@ -56,7 +56,7 @@ def severity_curves(curves: Mapping[str, Mapping[int, float | None]], colours: M
             )
             parts.extend(
                 f'<circle cx="{across(level):.1f}" cy="{up(value):.1f}" r="3" style="fill:{colour}">'
-                f'<title>{escape(name)}, severity {level}: {value_text(value)}</title></circle>'
+                f'<title>{escape(name)}, severity {level}: {value_text(value, top=max(known))}</title></circle>'
                 for level, value in piece
             )
             if piece[-1][0] == levels[-1]:

@@ -32,15 +32,19 @@ def heat_map(
     severities: Sequence[int],
     scale: Scale,
     signed: bool = False,
+    top: float | None = None,
 ) -> str:
     """Return the table, corruptions in their families down, severities across, and the mean of each row.
 
-    A missing cell is drawn as a gap, and a row with a gap has no mean.
+    A missing cell is drawn as a gap, and a row with a gap has no mean. ``top`` is what the numbers are a part of, see
+    :func:`~mmsharp.visualization.numbers.value_text`; by default the largest of them.
 
     Example:
         >>> '0.500' in heat_map({('fog', 1): 0.5}, ['fog'], [1], sequential(1.0))
         True
     """
+    if top is None:
+        top = max((abs(value) for value in values.values() if value is not None), default=1.0)
     head = ''.join(f'<th scope="col">{level}</th>' for level in severities)
     lines = [f'<tr><th scope="col">severity</th>{head}<th scope="col">mean</th></tr>']
     for family, members in _families(corruptions):
@@ -50,12 +54,12 @@ def heat_map(
             known = [value for value in row if value is not None]
             mean = sum(known) / len(known) if known and len(known) == len(row) else None
             cells = ''.join(
-                _cell(value, scale, signed, f'{name}, severity {level}')
+                _cell(value, scale, signed, top, f'{name}, severity {level}')
                 for value, level in zip(row, severities, strict=True)
             )
             lines.append(
                 f'<tr><th class="row" scope="row">{escape(name)}</th>{cells}'
-                f'{_cell(mean, scale, signed, f"{name}, mean", "mean")}</tr>'
+                f'{_cell(mean, scale, signed, top, f"{name}, mean", "mean")}</tr>'
             )
     rows = '\n'.join(lines)
     return f'<div class="wide"><table class="heat">\n{rows}\n</table></div>'
@@ -69,14 +73,14 @@ def _families(corruptions: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
             yield family, members
 
 
-def _cell(value: float | None, scale: Scale, signed: bool, title: str, kind: str = '') -> str:
+def _cell(value: float | None, scale: Scale, signed: bool, top: float, title: str, kind: str = '') -> str:
     if value is None:
         return f'<td class="missing" title="{escape(title)}: missing">–</td>'
     red, green, blue = (round(part) for part in scale(value))
     ink = '#000' if _luminance(red, green, blue) > 0.179 else '#fff'
     return (
         f'<td class="{kind}" style="background:rgb({red},{green},{blue});color:{ink}" title="{escape(title)}">'
-        f'{value_text(value, signed)}</td>'
+        f'{value_text(value, signed, top)}</td>'
     )
 
 

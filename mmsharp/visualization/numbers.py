@@ -1,19 +1,39 @@
 """How numbers are written in tables and reports: always the same way, and a dash for what is not known."""
 
+from collections.abc import Mapping
+from typing import Any
+
 DASH = '–'
 
 
-def value_text(value: float | None, signed: bool = False) -> str:
+def value_text(value: float | None, signed: bool = False, top: float | None = None) -> str:
     """A metric's value: three digits after the point for fractions, one for per cents.
+
+    Args:
+        value: To be written.
+        signed: Whether with its sign, as differences are.
+        top: The largest value beside it, which says whether all of them are fractions; by default the value itself.
 
     Example:
         >>> value_text(0.4567), value_text(81.25), value_text(-0.01, signed=True), value_text(None)
         ('0.457', '81.2', '-0.010', '–')
+        >>> value_text(0.8, top=76.1)
+        '0.8'
     """
     if value is None:
         return DASH
-    digits = 3 if abs(value) <= 1 else 1
+    digits = 3 if abs(value if top is None else top) <= 1 else 1
     return format(value, f'{"+" if signed else ""}.{digits}f')
+
+
+def top_of(summary: Mapping[str, Any]) -> float | None:
+    """The largest value of a summary's cells, the clean one among them; ``None`` where there is none.
+
+    Example:
+        >>> top_of({'cells': [{'value': 76.1}, {'value': 0.8}, {'value': None}]})
+        76.1
+    """
+    return max((cell['value'] for cell in summary['cells'] if cell['value'] is not None), default=None)
 
 
 def percent_text(ratio: float | None) -> str:

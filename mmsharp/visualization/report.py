@@ -9,7 +9,7 @@ from mmsharp.files import write_text
 from mmsharp.robustness import FAMILY_MEMBERS
 from mmsharp.visualization.curves import severity_curves
 from mmsharp.visualization.heat_map import heat_map, sequential
-from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, value_text
+from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, top_of, value_text
 from mmsharp.visualization.page import card, escape, page, table
 from mmsharp.visualization.pictures import SamplePicture, data_uri
 
@@ -39,7 +39,7 @@ def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequenc
 
 def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iterable[str]:
     scores = summary['scores']
-    grid = summary['grid']
+    grid, top = summary['grid'], top_of(summary) or 1.0
     values = {(cell['corruption'], cell['severity']): cell['value'] for cell in summary['cells']}
     config = f'config <code>{escape(summary["config"])}</code>, ' if summary.get('config') else ''
     yield f'<h1>Corruption robustness of <code>{escape(summary.get("checkpoint", "a model"))}</code></h1>'
@@ -51,17 +51,17 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
     yield _cards(summary)
     yield from _notes(summary)
     if grid['severities']:
-        top = max((value for value in values.values() if value is not None), default=1.0)
         yield '<div class="two"><div><h2>Every corruption at every severity</h2>'
-        yield f'<p class="soft">{escape(summary["metric"])}; the clean images give {value_text(scores["clean"])}.</p>'
-        yield heat_map(values, grid['corruptions'], grid['severities'], sequential(top))
+        clean = value_text(scores['clean'], top=top)
+        yield f'<p class="soft">{escape(summary["metric"])}; the clean images give {clean}.</p>'
+        yield heat_map(values, grid['corruptions'], grid['severities'], sequential(top), top=top)
         yield '</div><div><h2>By family</h2>'
-        yield _family_table(scores)
+        yield _family_table(scores, top)
         yield '<h2>Over severity</h2>'
         yield _curves(values, scores, grid)
         yield '</div></div>'
     if summary.get('by_class'):
-        yield from _class_table(summary['by_class'])
+        yield from _class_table(summary['by_class'], top)
     if pictures:
         yield '<h2>What the model sees and says</h2>'
         yield '<p class="soft">Test images as the model got them, with its own predictions.</p>'
@@ -85,10 +85,10 @@ def _severities(constants: Sequence[str]) -> str:
 
 
 def _cards(summary: Mapping[str, Any]) -> str:
-    scores, model = summary['scores'], summary.get('model') or {}
+    scores, model, top = summary['scores'], summary.get('model') or {}, top_of(summary)
     cards = [
-        card(value_text(scores['clean']), 'clean P'),
-        card(value_text(scores['mpc']), 'mPC' + (' (subset)' if scores['subset'] else '')),
+        card(value_text(scores['clean'], top=top), 'clean P'),
+        card(value_text(scores['mpc'], top=top), 'mPC' + (' (subset)' if scores['subset'] else '')),
         card(percent_text(scores['rpc']), 'rPC = mPC / P'),
     ]
     relative = summary.get('corruption_errors')
@@ -121,9 +121,9 @@ def _notes(summary: Mapping[str, Any]) -> Iterable[str]:
         yield f'<p class="note">Left out of every cell, {len(left_out)} images:</p><ul>{reasons}</ul>'
 
 
-def _class_table(by_class: Mapping[str, Any]) -> Iterable[str]:
+def _class_table(by_class: Mapping[str, Any], top: float) -> Iterable[str]:
     rows = [
-        (escape(name), value_text(found['clean']), value_text(found['mpc']), percent_text(found['rpc']))
+        (escape(name), *(value_text(found[key], top=top) for key in ('clean', 'mpc')), percent_text(found['rpc']))
         for name, found in by_class['classes'].items()
     ]
     yield '<h2>Classes</h2>'
@@ -134,7 +134,7 @@ def _class_table(by_class: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
-def _family_table(scores: Mapping[str, Any]) -> str:
+def _family_table(scores: Mapping[str, Any], top: float) -> str:
     clean = scores['clean']
     rows = []
     named = {**scores['families'], **({'holdout': scores['holdout']} if scores['holdout'] is not None else {})}
@@ -142,7 +142,7 @@ def _family_table(scores: Mapping[str, Any]) -> str:
         kept = value / clean if value is not None and clean else None
         width = 0 if kept is None else min(max(kept, 0.0), 1.2) * 7
         bar = f'<span class="bar" style="width:{width:.2f}rem;background:var(--{name})"></span>'
-        rows.append((escape(name), value_text(value), percent_text(kept), f'<span class="soft">{bar}</span>'))
+        rows.append((escape(name), value_text(value, top=top), percent_text(kept), f'<span class="soft">{bar}</span>'))
     return table(('family', 'mean', 'of clean', ''), rows)
 
 

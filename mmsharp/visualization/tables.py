@@ -8,7 +8,7 @@ from typing import Any
 
 from mmsharp.files import write_text
 from mmsharp.robustness import Cell, CellResult
-from mmsharp.visualization.numbers import percent_text, value_text
+from mmsharp.visualization.numbers import percent_text, top_of, value_text
 
 
 def write_tables(folder: str | Path, summary: Mapping[str, Any], finished: Mapping[Cell, CellResult]) -> None:
@@ -25,14 +25,14 @@ def write_tables(folder: str | Path, summary: Mapping[str, Any], finished: Mappi
 
 def summary_markdown(summary: Mapping[str, Any]) -> str:
     """Scores, and the metric per corruption and severity, as Markdown."""
-    scores, grid = summary['scores'], summary['grid']
+    scores, grid, top = summary['scores'], summary['grid'], top_of(summary)
     relative = summary.get('corruption_errors')
     subset = ' (over a subset of the benchmark)' if scores['subset'] else ''
     constants = f', constants {" and ".join(summary["constants"])}' if summary.get('constants') else ''
     lines = [f'{summary["metric"]}, {summary["images"]} images{subset}{constants}', '']
     head = ['clean P', 'mPC', 'rPC', *scores['families']]
-    row = [value_text(scores['clean']), value_text(scores['mpc']), percent_text(scores['rpc'])]
-    row += [value_text(value) for value in scores['families'].values()]
+    row = [value_text(scores['clean'], top=top), value_text(scores['mpc'], top=top), percent_text(scores['rpc'])]
+    row += [value_text(value, top=top) for value in scores['families'].values()]
     if relative:
         head += [f'mCE ({relative["reference"]} = 100 %)', 'relative mCE']
         row += [percent_text(relative['mce']), percent_text(relative['relative_mce'])]
@@ -41,14 +41,14 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
     columns = ['corruption', *(f'severity {level}' for level in grid['severities']), 'mean']
     rows = []
     for name in grid['corruptions']:
-        cells = [value_text(values.get((name, level))) for level in grid['severities']]
-        row = [name, *cells, value_text(scores['corruptions'].get(name))]
+        cells = [value_text(values.get((name, level)), top=top) for level in grid['severities']]
+        row = [name, *cells, value_text(scores['corruptions'].get(name), top=top)]
         rows.append([*row, percent_text(relative['ce'].get(name))] if relative else row)
     lines += ['', *_table([*columns, 'CE'] if relative else columns, rows)]
     by_class = summary.get('by_class')
     if by_class:
         rows = [
-            [name, value_text(found['clean']), value_text(found['mpc']), percent_text(found['rpc'])]
+            [name, *(value_text(found[key], top=top) for key in ('clean', 'mpc')), percent_text(found['rpc'])]
             for name, found in by_class['classes'].items()
         ]
         mean = f'mean of per-class rPC, over {by_class["over"]} classes'
