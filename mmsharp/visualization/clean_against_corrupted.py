@@ -95,7 +95,7 @@ def clean_against_corrupted(runs: Iterable[Mapping[str, Any]]) -> str:
     if start < end:
         parts.append(
             f'<line class="grid" stroke-dasharray="4 4" x1="{x(start):.1f}" y1="{y(start):.1f}" x2="{x(end):.1f}" '
-            f'y2="{y(end):.1f}"/><text x="{LEFT + SIZE + 8}" y="{y(end) + 4:.1f}">dashed: rPC = 1</text>'
+            f'y2="{y(end):.1f}"/><text x="{LEFT + SIZE + 12}" y="{SIZE + 28}">dashed: rPC = 1</text>'
         )
     parts.append(f'<text x="{LEFT + SIZE / 2}" y="{SIZE + 50}" text-anchor="middle">clean P</text>')
     parts.append(
@@ -107,9 +107,8 @@ def clean_against_corrupted(runs: Iterable[Mapping[str, Any]]) -> str:
         f'<title>{escape(name)}: clean {value_text(clean, top=top)}, mPC {value_text(mpc, top=top)}</title></circle>'
         for name, clean, mpc in points
     )
-    right = max(x(clean) for _, clean, _ in points) + 12
     parts.extend(
-        f'<text x="{right:.1f}" y="{place + 4:.1f}" style="fill:{styles[name]};font-weight:600">{escape(name)}</text>'
+        f'<text x="{LEFT + SIZE + 12}" y="{place + 4:.1f}" style="fill:{styles[name]};font-weight:600">{escape(name)}</text>'
         for place, name in spread_labels([(y(mpc), name) for name, _, mpc in points], lowest=SIZE + 10)
     )
     return ''.join(parts) + '</svg>'
