@@ -108,7 +108,8 @@ def clean_against_corrupted(runs: Iterable[Mapping[str, Any]]) -> str:
         for name, clean, mpc in points
     )
     parts.extend(
-        f'<text x="{LEFT + SIZE + 12}" y="{place + 4:.1f}" style="fill:{styles[name]};font-weight:600">{escape(name)}</text>'
+        f'<text x="{LEFT + SIZE + 12}" y="{place + 4:.1f}" style="fill:{styles[name]};font-weight:600">'
+        f'{escape(name)}</text>'
         for place, name in spread_labels([(y(mpc), name) for name, _, mpc in points], lowest=SIZE + 10)
     )
     return ''.join(parts) + '</svg>'
