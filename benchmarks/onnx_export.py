@@ -74,6 +74,7 @@ def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
             exporter=report['exporter'],
             outputs=len(report['outputs']),
             partial=report['partial'],
+            any_batch=len(report['batches']) > 1,
             mebibytes=round(report['bytes'] / 2**20, 1),
             seconds_for_export=round(time.process_time() - began, 1),
         ),
@@ -110,15 +111,16 @@ def parse_args() -> argparse.Namespace:
 def render(record: dict[str, Any]) -> str:
     """The record in Markdown: counts per toolbox, and what could not be written, with the reason."""
     lines = [
-        '| toolbox | families | written | of these in part | largest difference |',
-        '|---|---:|---:|---:|---:|',
+        '| toolbox | families | written | of these in part | for one image at a time | largest difference |',
+        '|---|---:|---:|---:|---:|---:|',
     ]
     for toolbox in TOOLBOXES:
         rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
         written = [row for row in rows if row['status'] == 'pass']
         partial = sum(row['partial'] for row in written)
+        single = sum(not row.get('any_batch', True) for row in written)
         largest = max((row['difference'] for row in written), default=0.0)
-        lines.append(f'| {toolbox} | {len(rows)} | {len(written)} | {partial} | {largest:.1e} |')
+        lines.append(f'| {toolbox} | {len(rows)} | {len(written)} | {partial} | {single} | {largest:.1e} |')
     lines += ['', '| not written | why |', '|---|---|']
     for row in record['rows']:
         if row['status'] != 'pass':

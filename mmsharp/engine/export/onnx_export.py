@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ ROUNDINGS = 4
 """Where rounding alone moves an output by more than the tolerance, how many times as far the two may be apart."""
 LARGEST_TOLERANCE = 1e-2
 """What the two may never be apart: beyond, agreement says nothing."""
-BATCHES = (2, 1, 3)
-"""Sizes that the written model has to take; it is traced with the first."""
+ANY_BATCH = (2, 1, 3)
+"""Sizes that a model for any batch has to take; it is traced with the first."""
+ONE_IMAGE = (1,)
 INPUT = 'images'
 DEFAULT_OPSET = 18
 
@@ -49,9 +51,10 @@ def export_onnx(
 
     PyTorch's older exporter, which follows one run, is tried first: it is quick and its graphs are small. Where it has
     written the batch size into the graph, as for models that reshape by it, the exporter that follows the code is
-    tried. What is written has agreed with PyTorch on random images in batches of 1, 2 and 3; otherwise nothing is. To
-    agree is to differ by at most 1e-4 of an output's scale or, for networks that blow rounding up, by at most four
-    times what rounding itself moves that output by (:func:`mmsharp.engine.export.own_rounding.own_rounding`).
+    tried; where neither can leave the batch open, the file is for one image at a time. What is written has agreed with
+    PyTorch on random images in batches of 1, 2 and 3, or of 1; otherwise nothing is. To agree is to differ by at most
+    1e-4 of an output's scale or, for networks that blow rounding up, by at most four times what rounding itself moves
+    that output by (:func:`mmsharp.engine.export.own_rounding.own_rounding`).
 
     Args:
         model: See :class:`mmsharp.engine.export.raw_outputs.RawOutputs`; on the CPU, left in evaluation mode.
@@ -62,7 +65,8 @@ def export_onnx(
 
     Returns:
         ``outputs`` (name to shape for a batch of one), ``difference`` (the largest found, relative to the output's
-        scale), ``exporter``, ``bytes`` and ``partial`` (whether the model computes more than was written).
+        scale), ``exporter``, ``bytes``, ``partial`` (whether the model computes more than was written) and ``batches``
+        (the sizes that were compared: more than one where any is taken).
 
     Raises:
         MmsharpError: A package is missing, the shape is none, the operator set lacks what the model needs, the model
@@ -73,7 +77,7 @@ def export_onnx(
     if len(shape) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
         raise MmsharpError(f'shape={tuple(shape)!r} is not (channels, height, width) in positive whole numbers')
     raw = RawOutputs(model)
-    images = _images(shape, BATCHES[0])
+    images = _images(shape, ANY_BATCH[0])
     try:
         with noticed_deformations() as deformable:
             names = raw.names(images)
@@ -86,11 +90,11 @@ def export_onnx(
         opset = DEFORMABLE_OPSET if deformable else DEFAULT_OPSET
     failures = []
     with appearing_whole(path) as part:
-        for name, write in EXPORTERS.items():
+        for name, (write, batches) in EXPORTERS.items():
             try:
                 with _quiet(), _traceable(raw, opset), torch.no_grad():
-                    write(raw, images, str(part), names, opset)
-                difference, outputs = _check(raw, part, shape, names)
+                    write(raw, _images(shape, batches[0]), str(part), names, opset)
+                difference, outputs = _check(raw, part, shape, names, batches)
             except Exception as error:  # exporters fail in every way
                 failures.append(f'{name}: {one_line(error)[:300]}')
                 print_log(f'exporter {failures[-1]}', 'current', logging.INFO)
@@ -104,12 +108,15 @@ def export_onnx(
                 exporter=name,
                 bytes=part.stat().st_size,
                 partial=raw.is_partial,
+                batches=batches,
             )
         raise MmsharpError(f'{type(model).__name__} cannot be written as ONNX: {"; ".join(failures)}')
 
 
-def _by_tracing(raw: nn.Module, images: Tensor, path: str, names: list[str], opset: int) -> None:
-    batch = {name: {0: 'batch'} for name in (INPUT, *names)}
+def _by_tracing(
+    raw: nn.Module, images: Tensor, path: str, names: list[str], opset: int, any_batch: bool = True
+) -> None:
+    batch = {name: {0: 'batch'} for name in (INPUT, *names)} if any_batch else None
     torch.onnx.export(
         raw,
         (images,),
@@ -137,14 +144,16 @@ def _by_code(raw: nn.Module, images: Tensor, path: str, names: list[str], opset:
     )
 
 
-EXPORTERS: dict[str, Callable[[nn.Module, Tensor, str, list[str], int], None]] = {
-    'tracing': _by_tracing,
-    'torch.export': _by_code,
+EXPORTERS: dict[str, tuple[Callable[[nn.Module, Tensor, str, list[str], int], None], tuple[int, ...]]] = {
+    'tracing': (_by_tracing, ANY_BATCH),
+    'torch.export': (_by_code, ANY_BATCH),
+    'tracing of one image': (partial(_by_tracing, any_batch=False), ONE_IMAGE),
 }
+"""What writes, with the batches that it has to be right for, the best first."""
 
 
 def _check(
-    raw: nn.Module, path: Path, shape: Sequence[int], names: list[str]
+    raw: nn.Module, path: Path, shape: Sequence[int], names: list[str], batches: Sequence[int]
 ) -> tuple[float, dict[str, tuple[int, ...]]]:
     """Largest relative difference to PyTorch over the batch sizes, and the outputs' shapes for one image.
 
@@ -158,7 +167,7 @@ def _check(
     session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     largest = 0.0
     outputs: dict[str, tuple[int, ...]] = {}
-    for batch in BATCHES:
+    for batch in batches:
         images = _images(shape, batch)
         with torch.no_grad():
             expected = [tensor.numpy() for tensor in raw(images)]

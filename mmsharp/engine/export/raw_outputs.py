@@ -18,7 +18,7 @@ class RawOutputs(nn.Module):
     outputs of the region proposal network are given (the feature maps alone of a cascaded one, whose stages depend on
     each other's boxes); of detectors whose masks depend on the boxes, what the head of the boxes gives; of those that
     find masks alone, as SOLO, what their head gives to its losses, before it keeps local maxima only: which of two
-    nearly equal scores is larger is rounding.
+    nearly equal scores is larger is rounding. Detectors that mask padding, as DETR, get images without any.
 
     Args:
         model: A model of MMDetection or MMPretrain, or any module that takes images alone; not copied.
@@ -31,6 +31,7 @@ class RawOutputs(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.needs_samples = False
         for module in self.modules():
             module.training = False
 
@@ -41,7 +42,17 @@ class RawOutputs(nn.Module):
     @torch.no_grad()
     def names(self, images: Tensor) -> list[str]:
         """What the outputs are called: the part of the model or ``output``, then the position at every depth."""
-        return [name for name, _ in _flat(self._raw(images), 'output')]
+        try:
+            return [name for name, _ in _flat(self._raw(images), 'output')]
+        except Exception:  # the model's own code, which says in many ways that it needs data samples
+            if not hasattr(self.model, 'data_preprocessor') or unpadded_samples(images) is None:
+                raise
+            self.needs_samples = True
+        try:
+            return [name for name, _ in _flat(self._raw(images), 'output')]
+        except Exception:
+            self.needs_samples = False
+            raise
 
     @property
     def is_partial(self) -> bool:
@@ -62,9 +73,22 @@ class RawOutputs(nn.Module):
         if self._has('mask_head'):
             with _training_alone(model.mask_head):
                 return model.mask_head(model.extract_feat(images))
+        if self.needs_samples:
+            return model(images, unpadded_samples(images), mode='tensor')
         if hasattr(self.model, 'data_preprocessor'):
             return self.model(images, mode='tensor')
         return self.model(images)
+
+
+def unpadded_samples(images: Tensor) -> list[Any] | None:
+    """Data samples of MMDetection for images that fill their batch; ``None`` where it is not installed."""
+    try:
+        from mmdet.structures import DetDataSample
+    except ImportError:
+        return None
+    size = tuple(int(length) for length in images.shape[2:])
+    known = dict(batch_input_shape=size, img_shape=size, pad_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+    return [DetDataSample(metainfo=known) for _ in range(len(images))]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
@@ -87,6 +88,22 @@ def test_a_batch_that_was_written_into_the_graph_is_noticed(tmp_path):
     """Tracing fixes it; the check finds out, and the other exporter is taken."""
     report = export_onnx(ReshapesByBatch(), tmp_path / 'a.onnx', (3, 4, 4))
     assert report['exporter'] == 'torch.export'
+    assert len(report['batches']) > 1
+
+
+class TakesImagesInTurn(nn.Module):
+    """Loops over the images, as TOOD does over its anchors."""
+
+    def forward(self, images):
+        return torch.cat([number + images[number : number + 1] for number in range(len(images))])
+
+
+def test_a_model_that_computes_with_the_number_of_images_is_written_for_one(tmp_path):
+    """The file takes no other, and the report says so."""
+    report = export_onnx(TakesImagesInTurn(), tmp_path / 'a.onnx', (3, 4, 4))
+    assert (report['exporter'], report['batches']) == ('tracing of one image', (1,))
+    session = onnxruntime.InferenceSession(tmp_path / 'a.onnx')
+    assert session.get_inputs()[0].shape == [1, 3, 4, 4]
 
 
 class NeedsSamples(nn.Module):
@@ -103,7 +120,7 @@ def test_what_computes_something_else_is_not_written(tmp_path, monkeypatch):
         other = RawOutputs(nn.Sequential(raw.model, nn.ReLU()))
         onnx_export._by_tracing(other, images, path, names, opset)
 
-    monkeypatch.setattr(onnx_export, 'EXPORTERS', {'wrong': wrong})
+    monkeypatch.setattr(onnx_export, 'EXPORTERS', {'wrong': (wrong, onnx_export.ANY_BATCH)})
     (tmp_path / 'a.onnx').write_text('before')
     with pytest.raises(MmsharpError, match=r'cannot be written as ONNX: wrong: .*differs from PyTorch'):
         export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8))

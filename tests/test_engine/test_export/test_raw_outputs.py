@@ -1,5 +1,6 @@
 """What of a model is a plain function of images, by its parts."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -75,3 +76,29 @@ def test_a_head_of_masks_alone_gives_what_its_losses_see():
     assert not head.training
     assert int(head.norm.num_batches_tracked) == 0
     assert model.is_partial
+
+
+class Padded(nn.Module):
+    """Masks padding, and therefore asks for data samples."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.data_preprocessor, self.fails = nn.Identity(), fails
+
+    def forward(self, images, data_samples=None, mode='tensor'):
+        assert data_samples is not None
+        if self.fails:
+            raise ValueError('never')
+        height, width = data_samples[-1].metainfo['img_shape']
+        return images[..., :height, :width] * len(data_samples)
+
+
+def test_models_that_mask_padding_get_images_without_any():
+    """One sample per image, as large as the batch; the model's own error where that does not help."""
+    model, images = RawOutputs(Padded()), torch.randn(2, 3, 4, 5)
+    assert model.names(images) == ['output']
+    assert torch.equal(model(images)[0], 2 * images)
+    model = RawOutputs(Padded(fails=True))
+    with pytest.raises(ValueError, match='never'):
+        model.names(images)
+    assert not model.needs_samples
