@@ -25,7 +25,7 @@ from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / 'configs' / 'magnitude' / 'resnet20_cifar10.py'
 DOCUMENT = ROOT / 'docs' / 'results.md'
-DEFAULT = ('SGD', 'SGD, twice the epochs', 'SAM', 'AdaSAP', 'MomentumSAM')
+DEFAULT = ('SGD', 'SGD, twice the epochs', 'SAM', 'AdaSAP', 'AdaSAP along the momentum')
 VALIDATION = 2000
 """Training images left out, and test images held out for the choice of settings."""
 

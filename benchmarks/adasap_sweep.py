@@ -60,10 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'relative 0.005..0.05, ASAM 2': adasap(asam(2.0), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.02': adasap(uniform(0.02), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.05': adasap(uniform(0.05), rho_min=0.005, rho_max=0.05),
-    'relative 0.01..0.1, ASAM 1, along the momentum': {
-        **adasap(dict(type='MomentumSAM', ascent=asam(1.0))),
-        'optim_wrapper.ascent': dict(type='MomentumSAM', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.1)),
-    },
+    'relative 0.01..0.1, ASAM 1, along the momentum': METHODS['AdaSAP along the momentum'],
     'relative 0.005..0.05, ASAM 0.5, LookSAM(5)': {
         **adasap(asam(0.5), rho_min=0.005, rho_max=0.05),
         'optim_wrapper.policy': dict(type='LookSAM', interval=5),

@@ -43,6 +43,12 @@ METHODS: dict[str, dict[str, Any]] = {
     'ASAM': {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='ASAM')},
     'AdaSAP': {**ADASAP, 'default_hooks.pruning.type': 'mmsharp.AdaSAPHook'},
     'MomentumSAM': {'optim_wrapper.type': SAM, 'optim_wrapper.ascent': dict(type='MomentumSAM')},
+    'AdaSAP along the momentum': {
+        'optim_wrapper.type': SAM,
+        'optim_wrapper.ascent': dict(type='MomentumSAM', ascent=dict(type='AdaSAP', rho_min=0.01, rho_max=0.1)),
+        'default_hooks.pruning.type': 'mmsharp.AdaSAPHook',
+        'default_hooks.pruning.fine_tuning': dict(type='MomentumSAM', ascent=dict(type='ASAM', rho=1.0)),
+    },
     'AdaSAP, every 5th step': {
         **ADASAP,
         'optim_wrapper.policy': dict(type='Periodic', interval=5),

@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmsharp.engine import onnx_export
 from mmsharp.engine.deployment import build_model
+from mmsharp.engine.export import onnx_export
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import RawOutputs, preprocessing
 from mmsharp.errors import MmsharpError
