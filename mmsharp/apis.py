@@ -29,6 +29,7 @@ from mmsharp.engine.robustness.sources import Position
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import write_json
+from mmsharp.models import without_masks
 from mmsharp.pruning import apply_recipe, count_parameters
 from mmsharp.robustness import (
     Backend,
@@ -72,6 +73,7 @@ def init_model(
         state = PruningState.from_checkpoint(content)
         weights = weights_of(content, os.fspath(checkpoint))
         if state.kind == 'slim' and state.recipe is not None and not state.fits(model, weights):
+            without_masks(model)
             apply_recipe(model, state.recipe)
         check_fit(model, weights, os.fspath(checkpoint))
         model.load_state_dict(weights, strict=False)

@@ -38,6 +38,10 @@ CRITERIA = Registry('criterion', scope=SCOPE, locations=['mmsharp.pruning'])
 ALLOCATIONS = Registry('allocation', scope=SCOPE, locations=['mmsharp.pruning'])
 SCHEDULES = Registry('schedule', scope=SCOPE, locations=['mmsharp.pruning'])
 PROTECTIONS = Registry('protection', scope=SCOPE, locations=['mmsharp.pruning'])
+MASK_PARAMETERISATIONS = Registry('parameterisation', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
+MASK_PERTURBATIONS = Registry('perturbation', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
+MASK_TERMS = Registry('loss term', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
+IMAGE_TRANSFORMS = Registry('transform of image batches', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
 
 
 def build_part(registry: Registry, part: Any, **defaults: Any) -> Any:

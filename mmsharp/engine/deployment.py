@@ -20,6 +20,7 @@ from mmsharp.engine.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.config import load_config
 from mmsharp.engine.config_errors import naming_broken_config
 from mmsharp.engine.config_text import config_text, plain_settings
+from mmsharp.engine.mask_search_checkpoint import as_pruned, ordinary_of
 from mmsharp.engine.model_cost import image_sample, measure_costs
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
@@ -34,7 +35,7 @@ from mmsharp.version import __version__
 
 WEIGHTS, CONFIG, RECIPE, REPORT = 'slim.pth', 'config.py', 'recipe.json', 'slim.json'
 STAGING = '.slim.partial'
-PRUNING_HOOKS = ('PruningHook', 'AdaSAPHook')
+PRUNING_HOOKS = ('PruningHook', 'AdaSAPHook', 'PSAPHook', 'MaskSearchHook')
 LATENCY_SLACK = 1.15
 """Share of a latency budget up to which a measured latency agrees with it."""
 
@@ -86,7 +87,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     checkpoint = check_checkpoint(checkpoint_path)
     weights = weights_of(checkpoint, checkpoint_path)
     ordinary, earlier, shape = ordinary_config(config)
-    state = PruningState.from_checkpoint(checkpoint)
+    state, weights = as_pruned(config, PruningState.from_checkpoint(checkpoint), weights, checkpoint_path)
     if state.recipe is None and not earlier.modules:
         raise MmsharpError(
             f'checkpoint {checkpoint_path!r} is dense: nothing in it has been pruned; give one that was written during '
@@ -150,13 +151,13 @@ def slim_config(config: Config) -> Config:
 def ordinary_config(config: Config) -> tuple[Config, Recipe, tuple[int, ...] | None]:
     """The config before slimming, what a slim one keeps of its network, and the input shape noted beside its recipe.
 
-    An ordinary config comes back as it is, with a recipe of nothing.
+    An ordinary config comes back as it is, with a recipe of nothing; from that of a mask search the masks are taken.
 
     Raises:
         MmsharpError: The recipe that a slim config names is missing or malformed.
     """
     if type_name(config.model) not in ('SlimModel', 'slim_model'):
-        return config, Recipe({}), None
+        return ordinary_of(config), Recipe({}), None
     ordinary = copy.deepcopy(config)
     given = ordinary.model.pop('recipe', None)
     ordinary.model.type = ordinary.model.pop('base')

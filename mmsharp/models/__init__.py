@@ -2,6 +2,7 @@
 
 from mmsharp.models.cifar_mobilenet_v2 import cifar_mobilenet_v2
 from mmsharp.models.cifar_resnet import CIFARResNet
+from mmsharp.models.mask_search import has_masks, is_searching, mask_search, without_masks
 from mmsharp.models.mobilenet_v1 import MobileNetV1
 from mmsharp.models.slim_model import slim_model, without_downloads
 from mmsharp.models.ssd_head import ssd_head
@@ -10,7 +11,11 @@ __all__ = [
     'CIFARResNet',
     'MobileNetV1',
     'cifar_mobilenet_v2',
+    'has_masks',
+    'is_searching',
+    'mask_search',
     'slim_model',
     'ssd_head',
     'without_downloads',
+    'without_masks',
 ]

@@ -5,6 +5,7 @@ from mmsharp.engine.hooks.checkpoint_content_hook import CheckpointContentHook
 from mmsharp.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmsharp.engine.hooks.corruption_eval_hook import CorruptionEvalHook
 from mmsharp.engine.hooks.guarded_loading_hook import GuardedLoadingHook
+from mmsharp.engine.hooks.mask_search_hook import MaskSearchHook
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.hooks.psap_hook import PSAPHook
 from mmsharp.engine.hooks.rng_state_hook import RNGStateHook
@@ -15,6 +16,7 @@ __all__ = [
     'CheckpointFitHook',
     'CorruptionEvalHook',
     'GuardedLoadingHook',
+    'MaskSearchHook',
     'PSAPHook',
     'PruningHook',
     'RNGStateHook',

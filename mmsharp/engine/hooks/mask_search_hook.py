@@ -1,0 +1,156 @@
+"""End a mask search: binarise, slim where channels were searched, and fine-tune what remains."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from functools import partial
+from typing import Any
+
+from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, validate_length
+from mmsharp.engine.hooks.pruning_hook import PruningHook
+from mmsharp.engine.hooks.searched_pruner import SearchedPruner
+from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.pruning_state import PruningState
+from mmsharp.errors import MmsharpError
+from mmsharp.models import has_masks, is_searching
+from mmsharp.pruning.mask_search import reestimate_statistics
+from mmsharp.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MaskSearchHook(PruningHook):
+    """Search for ``search``, binarise at the exact number, then train the weights that remain to the end of the run.
+
+    For ``model = dict(type='mmsharp.MaskSearch', ...)``: ``default_hooks =
+    dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))``. What goes is set in the model's ``search``.
+
+    With masks over weights, the masks hold to the end and ``tools/slim.py`` writes plain weights with zeros. With masks
+    over channels, the network becomes small where the search ends, as under :class:`PruningHook`: optimizer state, EMA
+    shadow and distributed wrapper shrink with it, and checkpoints carry a recipe.
+
+    Fine-tuning after the binarisation is HYDRA's (arXiv 2002.10509); whether C-SAM (arXiv 2601.20301) has it is not
+    known.
+    A search as long as the run leaves it out.
+
+    Args:
+        search: Length of the search: a float in [0, 1) is a share of all iterations, an int counts epochs (iterations
+            in iteration loops).
+        slim: Whether to remove the channels where their search ends; otherwise they stay masked to the end.
+        recalibration: Over how many of the last batches of the search the statistics of BatchNorm are taken anew
+            once the masks are binary; those of the search belong to the soft masks. 0 keeps these. A run that is
+            resumed among these batches has fewer of them.
+
+    Raises:
+        MmsharpError: At construction for a bad argument; before training where the model has no masks, or the search is
+            empty or longer than the run.
+    """
+
+    pruner: SearchedPruner
+
+    def __init__(self, search: float = 0.2, slim: bool = True, recalibration: int = 10) -> None:
+        super().__init__(budget=dict(channels=1.0), pruner=SearchedPruner(), slim=slim)  # type: ignore[arg-type]
+        self.search = validate_length('search', search)
+        if isinstance(recalibration, bool) or not isinstance(recalibration, int) or recalibration < 0:
+            raise MmsharpError(f'recalibration={recalibration!r} is not a whole number of batches, at least 0')
+        self._batches: deque[Any] = deque(maxlen=recalibration)
+        self._end = 0
+
+    def before_train(self, runner: Any) -> None:
+        """Begin the search with the weights that were loaded, or go on with it."""
+        super().before_train(runner)
+        if self._state.kind == 'slim':
+            return
+        for model in self._copies(runner):
+            if not has_masks(model):
+                raise MmsharpError(
+                    f'MaskSearchHook ends the search of masks, and {type(model).__name__} has none; set '
+                    "model=dict(type='mmsharp.MaskSearch', base='<the type of your model>', search=dict(ratio=0.5)), "
+                    'or prune with mmsharp.PruningHook'
+                )
+            model.begin_search()  # type: ignore[operator]
+        self._rewrap(runner)
+
+    def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
+        """The search, then fine-tuning.
+
+        Raises:
+            MmsharpError: The search is empty or longer than the run.
+        """
+        self._end = iterations_of(self.search, max_iters, iters_per_unit)
+        if not 1 <= self._end <= max_iters:
+            raise MmsharpError(
+                f'search={self.search!r} is {self._end} iterations, and training has {max_iters}; give at least one, '
+                'and at most all'
+            )
+        return Phases(self._end, self._end, 1)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Announce phases; where channels are searched, look at the shape of the first batch."""
+        assert self._phases is not None
+        model = inner_model(runner.model)
+        searches_channels = has_masks(model) and hasattr(model.mask_search.units, 'groups')
+        if searches_channels and self._forward is None and self._state.kind != 'slim':
+            self._attach(runner, data_batch)
+        phase = self._phases.at(runner.iter)
+        if phase != self._phase:
+            self._phase = phase
+            self.enter_phase(runner, 'fine-tuning' if phase == FINE_TUNING else 'search of masks')
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Keep the masks where they are defined, and end the search with its last iteration."""
+        model: Any = inner_model(runner.model)
+        if is_searching(model):
+            model.mask_search.project_()
+            if runner.iter + self._batches.maxlen >= self._end and self._batches.maxlen:
+                self._batches.append(copy.deepcopy(data_batch))
+            if runner.iter + 1 >= self._end:
+                self._end_search(runner, model)
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Take the masks of a slim checkpoint's model away before it is cut."""
+        if PruningState.from_checkpoint(checkpoint).kind == 'slim':
+            for model in self._copies(runner):
+                if has_masks(model):
+                    model.leave_search()  # type: ignore[operator]
+        super().after_load_checkpoint(runner, checkpoint)
+
+    def _end_search(self, runner: Any, model: Any) -> None:
+        binary = {name: mask.detach() for name, mask in model.mask_search.hard(model).items()}
+        kept = sum(int(mask.sum()) for mask in binary.values()) / sum(mask.numel() for mask in binary.values())
+        channels = hasattr(model.mask_search.units, 'groups')
+        if channels:
+            self.pruner.settle(model)
+        for each in self._copies(runner):
+            each.finish_search(binary)  # type: ignore[operator]
+            reestimate_statistics(each, [partial(_run, batch=batch) for batch in self._batches])
+            if channels:
+                each.leave_search()  # type: ignore[operator]
+        self._batches.clear()
+        what = 'channels' if channels else 'weights of convolutions and linear layers'
+        runner.logger.info(
+            f'mmsharp: the search ended after iteration {runner.iter}; {kept:.4%} of the {what} are kept'
+        )
+        if not channels:
+            self._rewrap(runner)
+            return
+        self._prune(runner, 1.0)
+        if self.slim:
+            self._slim(runner)
+        else:
+            self._rewrap(runner)
+
+    def _rewrap(self, runner: Any) -> None:
+        """A new distributed wrapper: DDP looks once at which parameters learn."""
+        inner = inner_model(runner.model)
+        if inner is not runner.model:
+            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
+
+
+def _run(model: Any, batch: Any) -> None:
+    """One forward of a batch as the data loader gave it."""
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    model(**data, mode='tensor') if isinstance(data, dict) else model(*data, mode='tensor')

@@ -1,0 +1,37 @@
+"""The pruner of a mask search over channels: what goes, the masks say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mmsharp.pruning import ChannelPruner, Forward, GroupSet
+
+
+class SearchedPruner(ChannelPruner):
+    """A :class:`~mmsharp.pruning.ChannelPruner` whose decision was taken by the search, in ``model.mask_search``.
+
+    Its groups are those that the search found; a budget has been met there.
+
+    Example:
+        >>> SearchedPruner().observes
+        False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(budget=dict(channels=1.0))
+        self.keep: list[Tensor] = []
+
+    def attach(self, model: Any, forward: Forward, groups: GroupSet | None = None) -> None:
+        """Take over the groups of the search."""
+        super().attach(model, forward, model.mask_search.units.groups)
+
+    def settle(self, model: Any) -> None:
+        """Take over the binary masks of the search."""
+        masks = model.mask_search
+        self.keep = masks.units.keep(masks.hard(model))
+
+    def decide(self, progress: float) -> list[Tensor]:
+        """The masks, once they are settled; nothing goes before."""
+        return self.keep if progress >= 1 and self.keep else self.masks.keep

@@ -1,0 +1,105 @@
+"""What the head of a toolbox's model gave, as probabilities and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.mask_search import Outputs
+from mmsharp.type_names import class_names
+
+SEVERAL_LABELS = 'MultiLabelClsHead'
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """The head whose output is compared: that of a classifier, or of a detector of one stage.
+
+    Raises:
+        MmsharpError: The model has none of them, or one whose output is not understood.
+    """
+    name = type(model).__name__
+    detector = getattr(model, 'bbox_head', None)
+    if isinstance(detector, nn.Module):
+        if isinstance(getattr(detector, 'cls_out_channels', None), int) and not hasattr(detector, 'num_attrib'):
+            return detector
+        raise MmsharpError(
+            f'mask search: the head {type(detector).__name__} of {name} does not give class scores and boxes as maps '
+            'of their own; accepted are heads like those of RetinaNet, SSD, FCOS, ATSS, GFL and RTMDet'
+        )
+    head = getattr(model, 'head', None)
+    if not isinstance(head, nn.Module) or hasattr(model, 'roi_head'):
+        raise MmsharpError(
+            f'mask search: {name} has neither the head of a classifier nor the bbox_head of a detector of one stage; '
+            'two stages take other proposals in every pass, which cannot be compared'
+        )
+    if SEVERAL_LABELS in class_names(head):
+        raise MmsharpError(f'mask search: {type(head).__name__} gives several labels; a head with a softmax is needed')
+    return head
+
+
+@contextmanager
+def captured(head: nn.Module) -> Iterator[list[Any]]:
+    """A list that has the head's last output once a forward pass inside is over."""
+    found: list[Any] = []
+
+    def keep(module: nn.Module, arguments: Any, output: Any) -> None:
+        found[:] = [output]
+
+    handle = head.register_forward_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def outputs_of(head: nn.Module, output: Any) -> Outputs:
+    """Probabilities, and boxes of detectors, in float32.
+
+    Args:
+        head: From :func:`head_of`.
+        output: What its forward gave: logits of shape ``(N, K)``; or per level maps of class scores
+            ``(N, A K, H, W)`` and boxes ``(N, A B, H, W)``, in the first two places of a tuple.
+
+    Raises:
+        MmsharpError: The output is neither.
+
+    Example:
+        >>> outputs_of(nn.Identity(), torch.zeros(1, 2)).scores
+        tensor([[[0.5000, 0.5000]]])
+    """
+    classes = getattr(head, 'cls_out_channels', None)
+    if classes is None:
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            raise MmsharpError(
+                f'mask search: the head {type(head).__name__} gives no logits of shape (images, classes)'
+            )
+        return Outputs(output.float().softmax(dim=1).unsqueeze(1))
+    if not isinstance(output, (tuple, list)) or len(output) < 2 or not _are_maps(output[0]) or not _are_maps(output[1]):
+        raise MmsharpError(
+            f'mask search: the head {type(head).__name__} gives no maps of class scores and boxes per level'
+        )
+    logits, boxes = [], []
+    for scores, regressed in zip(output[0], output[1]):
+        anchors = scores.shape[1] // classes
+        logits.append(_at_places(scores, anchors))
+        boxes.append(_at_places(regressed, anchors))
+    together = torch.cat(logits, dim=1)
+    sigmoid = bool(getattr(head, 'use_sigmoid_cls', True))
+    return Outputs(
+        together.sigmoid() if sigmoid else together.softmax(dim=2), torch.cat(boxes, dim=1), background=not sigmoid
+    )
+
+
+def _are_maps(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and all(isinstance(part, Tensor) and part.dim() == 4 for part in value)
+
+
+def _at_places(map_: Tensor, anchors: int) -> Tensor:
+    """``(N, A X, H, W)`` to ``(N, H W A, X)``, float32."""
+    count, channels = map_.shape[:2]
+    return map_.float().permute(0, 2, 3, 1).reshape(count, -1, channels // anchors)

@@ -1,0 +1,61 @@
+"""Margin ratio: the condition of CC-Cert as something to minimise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning.mask_search.outputs import discrepancy
+from mmsharp.pruning.mask_search.passes import Passes
+from mmsharp.pruning.mask_search.terms.term import Term
+from mmsharp.registry import IMAGE_TRANSFORMS, MASK_TERMS, build_part
+
+
+@MASK_TERMS.register_module()
+class MarginRatio(Term):
+    """``mean over images of min(Z / (d + eta), limit)``: below 1 the transformed image is classified alike.
+
+    ``Z = ||p(x) - p(T x)||_inf`` and ``d = (p_1 - p_2) / 2`` of the two largest probabilities, both with perturbed
+    masks; ``Z < d`` is CC-Cert's sufficient condition (Pautov et al. 2022, arXiv 2109.10696), which C-SAM
+    (arXiv 2601.20301) quotes. That C-SAM's predecessor has a margin ratio is reported; the formula, ``eta`` and the
+    limit are our reading, and so are the transforms: its own are not known.
+
+    Args:
+        weight: As in :class:`Term`.
+        transform: ``T``, a config or a callable ``(images, mean, std) -> images`` that draws anew for each image; by
+            default :class:`~mmsharp.pruning.mask_search.RandomTransform`.
+        eta: Keeps the ratio finite where two classes tie.
+        limit: Largest ratio of an image that counts, so that near ties do not rule the mean.
+
+    Raises:
+        MmsharpError: A setting is out of range.
+    """
+
+    passes: ClassVar[frozenset[str]] = frozenset({'transformed'})
+    ascends: ClassVar[bool] = True
+    for_detectors: ClassVar[bool] = False
+
+    def __init__(self, weight: float = 1.0, transform: Any = None, eta: float = 1e-6, limit: float = 10.0) -> None:
+        super().__init__(weight)
+        self.transform = build_part(IMAGE_TRANSFORMS, dict(type='RandomTransform') if transform is None else transform)
+        if not callable(self.transform):
+            raise MmsharpError(f'MarginRatio: transform is {transform!r}, expected a config or a callable')
+        for name, value in (('eta', eta), ('limit', limit)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise MmsharpError(f'MarginRatio: {name} is {value!r}, expected a positive number')
+        self.eta, self.limit = float(eta), float(limit)
+
+    def value(self, passes: Passes) -> Tensor:
+        """The mean ratio.
+
+        Raises:
+            MmsharpError: There is no transformed pass.
+        """
+        if passes.transformed is None:
+            raise MmsharpError('MarginRatio: it needs a pass of transformed images')
+        best = passes.perturbed.scores[:, 0].topk(2, dim=1).values
+        margin = (best[:, 0] - best[:, 1]) / 2
+        return (discrepancy(passes.perturbed, passes.transformed) / (margin + self.eta)).clamp(max=self.limit).mean()
