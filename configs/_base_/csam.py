@@ -12,25 +12,6 @@
 # the same rule: add 'mmsharp' to its imports and write the dictionaries into it.
 #
 # Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
+_base_ = 'csam_parts.py'
+
 custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
-csam_search = dict(
-    granularity='weight',
-    ratio=0.5,
-    parameterisation=dict(type='Soft', percentile=90.0),
-    perturbation=dict(type='Uniform', rho=0.05),
-    losses=dict(
-        stability=dict(type='Stability', weight=1.0),
-        margin_ratio=dict(
-            type='MarginRatio',
-            weight=1.0,
-            transform=dict(type='RandomTransform', rotation=10.0, brightness=0.4, contrast=0.4),
-        ),
-        consistency=dict(type='Consistency', weight=1.0),
-        l1=dict(type='L1', weight=0.01),
-        task=dict(type='Task', weight=1.0),
-    ),
-)
-# Masks are no weights: decay would shrink them beside the L1 term. Their gradients are far smaller than weights', as
-# each is one of very many, so that they want a larger rate.
-csam_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))
-csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))

@@ -18,7 +18,7 @@ MASKS = 'mask_search.'
 
 def searches_masks(config: Config) -> bool:
     """Whether the model of a config is one whose masks are searched."""
-    return type_name(config.model) in ('MaskSearch', 'mask_search')
+    return type_name(config.model) in ('MaskSearch', 'searching_model')
 
 
 def ordinary_of(config: Config) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ HALF_PRECISION_SCALE = 2.0**10
 
 
 @MODELS.register_module(name='MaskSearch')
-def mask_search(base: str | type, search: Mapping[str, Any], **config: Any) -> nn.Module:
+def searching_model(base: str | type, search: Mapping[str, Any], **config: Any) -> nn.Module:
     """Build the ordinary model and add masks that its training searches; our reading of C-SAM (arXiv 2601.20301).
 
     ``model = dict(type='mmsharp.MaskSearch', base='ImageClassifier', search=dict(ratio=0.5), backbone=..., head=...)``:
@@ -110,6 +111,7 @@ class _Searching:
 
     mask_search: SearchedMasks
     search_settings: MaskSearchSettings
+    _runs_masked = True
 
     def begin_search(self: Any) -> None:
         """Set the masks from the weights of now, once, and freeze or free the parameters as the search stands."""
@@ -140,13 +142,25 @@ class _Searching:
             self._trainable = [name for name, value in self.named_parameters() if value.requires_grad]
         trainable = set(self._trainable)
         del self.mask_search, self.search_settings, self._trainable
+        vars(self).pop('_runs_masked', None)
         self.__class__ = type(self).__mro__[2]
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(parameter.requires_grad or name in trainable)
 
+    @contextmanager
+    def ordinary(self: Any) -> Iterator[None]:
+        """Inside, the model runs without its masks, as it was built, for those who look at what its layers do."""
+        self._runs_masked = False
+        try:
+            yield
+        finally:
+            self._runs_masked = True
+
     def forward(self: Any, inputs: Any, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """As the ordinary model's; in training, losses are the terms of the search until it has ended."""
         masks: SearchedMasks = self.mask_search
+        if not self._runs_masked:
+            return super().forward(inputs, data_samples, mode)  # type: ignore[misc]
         if mode == 'loss' and self.training and not masks.finished:
             return self._search_losses(inputs, data_samples)
         if not masks.begun:
@@ -243,8 +257,9 @@ class _Steps:
     def run(self, masks: Mapping[str, Tensor], inputs: Any, task: bool) -> tuple[Outputs, dict[str, Any] | None]:
         """A pass: what the head gave, and the losses if they are asked for."""
         with captured(self.head) as found:
-            losses = self.model._run(masks, inputs, copy.deepcopy(self.samples), 'loss' if task else 'tensor')
-        return outputs_of(self.head, found[0]), losses if task else None
+            given = self.model._run(masks, inputs, copy.deepcopy(self.samples), 'loss' if task else 'tensor')
+        # In tensor mode detectors call the head's forward itself, past all hooks, and hand back what it gave.
+        return outputs_of(self.head, found[0] if found else given), given if task else None
 
     def again(
         self, masks: Mapping[str, Tensor], inputs: Any, task: bool = False

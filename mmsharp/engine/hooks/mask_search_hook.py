@@ -11,9 +11,10 @@ from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, vali
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.hooks.searched_pruner import SearchedPruner
 from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.mask_search_checkpoint import MASKS
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
-from mmsharp.models import has_masks, is_searching
+from mmsharp.models import has_masks, is_searching, without_masks
 from mmsharp.pruning.mask_search import reestimate_statistics
 from mmsharp.registry import HOOKS
 
@@ -35,7 +36,8 @@ class MaskSearchHook(PruningHook):
 
     Args:
         search: Length of the search: a float in [0, 1) is a share of all iterations, an int counts epochs (iterations
-            in iteration loops).
+            in iteration loops). 0 leaves the search out: the masks that it would begin with, those of the largest
+            weights or norms, are binarised before the first iteration, which is pruning by magnitude in one shot.
         slim: Whether to remove the channels where their search ends; otherwise they stay masked to the end.
         recalibration: Over how many of the last batches of the search the statistics of BatchNorm are taken anew
             once the masks are binary; those of the search belong to the soft masks. 0 keeps these. A run that is
@@ -43,7 +45,7 @@ class MaskSearchHook(PruningHook):
 
     Raises:
         MmsharpError: At construction for a bad argument; before training where the model has no masks, or the search is
-            empty or longer than the run.
+            longer than the run.
     """
 
     pruner: SearchedPruner
@@ -75,13 +77,13 @@ class MaskSearchHook(PruningHook):
         """The search, then fine-tuning.
 
         Raises:
-            MmsharpError: The search is empty or longer than the run.
+            MmsharpError: The search is longer than the run.
         """
         self._end = iterations_of(self.search, max_iters, iters_per_unit)
-        if not 1 <= self._end <= max_iters:
+        if self._end > max_iters:
             raise MmsharpError(
-                f'search={self.search!r} is {self._end} iterations, and training has {max_iters}; give at least one, '
-                'and at most all'
+                f'search={self.search!r} is {self._end} iterations, and training has only {max_iters}; shorten it or '
+                'train longer'
             )
         return Phases(self._end, self._end, 1)
 
@@ -96,6 +98,8 @@ class MaskSearchHook(PruningHook):
         if phase != self._phase:
             self._phase = phase
             self.enter_phase(runner, 'fine-tuning' if phase == FINE_TUNING else 'search of masks')
+        if is_searching(model) and phase == FINE_TUNING:
+            self._end_search(runner, model)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -113,9 +117,7 @@ class MaskSearchHook(PruningHook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take the masks of a slim checkpoint's model away before it is cut."""
         if PruningState.from_checkpoint(checkpoint).kind == 'slim':
-            for model in self._copies(runner):
-                if has_masks(model):
-                    model.leave_search()  # type: ignore[operator]
+            self._take_masks_away(runner)
         super().after_load_checkpoint(runner, checkpoint)
 
     def _end_search(self, runner: Any, model: Any) -> None:
@@ -127,8 +129,8 @@ class MaskSearchHook(PruningHook):
         for each in self._copies(runner):
             each.finish_search(binary)  # type: ignore[operator]
             reestimate_statistics(each, [partial(_run, batch=batch) for batch in self._batches])
-            if channels:
-                each.leave_search()  # type: ignore[operator]
+        if channels:
+            self._take_masks_away(runner)
         self._batches.clear()
         what = 'channels' if channels else 'weights of convolutions and linear layers'
         runner.logger.info(
@@ -142,6 +144,13 @@ class MaskSearchHook(PruningHook):
             self._slim(runner)
         else:
             self._rewrap(runner)
+
+    def _take_masks_away(self, runner: Any) -> None:
+        for model in self._copies(runner):
+            without_masks(model)
+        for averaged in self._averages(runner):  # it keeps what it averages by name
+            kept = {name: value for name, value in averaged.avg_parameters.items() if not name.startswith(MASKS)}
+            averaged.avg_parameters = kept
 
     def _rewrap(self, runner: Any) -> None:
         """A new distributed wrapper: DDP looks once at which parameters learn."""

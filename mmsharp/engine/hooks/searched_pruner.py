@@ -25,7 +25,8 @@ class SearchedPruner(ChannelPruner):
 
     def attach(self, model: Any, forward: Forward, groups: GroupSet | None = None) -> None:
         """Take over the groups of the search."""
-        super().attach(model, forward, model.mask_search.units.groups)
+        with model.ordinary():
+            super().attach(model, forward, model.mask_search.units.groups)
 
     def settle(self, model: Any) -> None:
         """Take over the binary masks of the search."""

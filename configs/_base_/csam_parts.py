@@ -1,0 +1,39 @@
+# What csam.py says, without imports: for configs that have `custom_imports` already. Its head says how it is used.
+csam_search = dict(
+    granularity='weight',
+    ratio=0.5,
+    parameterisation=dict(type='Soft', percentile=90.0),
+    perturbation=dict(type='Uniform', rho=0.05),
+    losses=dict(
+        stability=dict(type='Stability', weight=1.0),
+        margin_ratio=dict(
+            type='MarginRatio',
+            weight=1.0,
+            transform=dict(type='RandomTransform', rotation=10.0, brightness=0.4, contrast=0.4),
+        ),
+        consistency=dict(type='Consistency', weight=1.0),
+        l1=dict(type='L1', weight=0.01),
+        task=dict(type='Task', weight=1.0),
+    ),
+)
+# Masks are no weights: decay would shrink them beside the L1 term. Their gradients are far smaller than weights', as
+# each is one of very many, so that they want a larger rate.
+csam_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))
+csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))
+
+# The same idea for detectors of one stage, ours: over channels, which a detector on a device wants, and without the margin
+# of classes, which sigmoids do not have.
+csam_detector_search = dict(
+    granularity='channel',
+    budget=dict(params=0.4),
+    input_shape=(3, 256, 320),
+    round_to=8,
+    perturbation=dict(type='Uniform', rho=0.05),
+    losses=dict(
+        stability=dict(type='Stability', weight=1.0),
+        consistency=dict(type='Consistency', weight=1.0),
+        l1=dict(type='L1', weight=0.01),
+        task=dict(type='Task', weight=1.0),
+    ),
+)
+csam_detector_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))

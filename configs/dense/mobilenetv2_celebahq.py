@@ -1,0 +1,4 @@
+# MobileNetV2 on CelebA-HQ, from scratch.
+_base_ = ['mmpretrain::_base_/models/mobilenet_v2_1x.py', '../_base_/celebahq.py']
+
+model = dict(head=dict(num_classes=2, topk=(1,)))

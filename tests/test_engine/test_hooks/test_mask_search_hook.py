@@ -1,0 +1,212 @@
+"""A search ends where it shall: binary, exact, slim where channels were searched, and deployable."""
+
+import copy
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+from small_classifier import CHANNELS, WEIGHTS, own_state
+
+from mmsharp.apis import init_model
+from mmsharp.engine.deployment import deploy
+from mmsharp.engine.hooks import RNGStateHook
+from mmsharp.engine.pruning_state import PruningState
+from mmsharp.engine.safe_checkpoint import check_checkpoint
+from mmsharp.errors import MmsharpError
+from mmsharp.models import has_masks, is_searching
+from mmsharp.pruning import tensor_forward
+from mmsharp.pruning.slim_difference import slim_difference
+
+HOOK = dict(type='mmsharp.MaskSearchHook', search=2)
+BOTH = pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+
+
+def model_of(search, **config):
+    return dict(type='mmsharp.MaskSearch', base='SmallClassifier', search=copy.deepcopy(search), **config)
+
+
+def state_of(path):
+    return check_checkpoint(path)  # with weights_only=True
+
+
+@BOTH
+def test_a_search_ends_and_training_goes_on(make_runner, search, tmp_path):
+    """Weights still at first, then exact zeros or a slim network, then weights that learn."""
+    runner = make_runner(HOOK, model=model_of(search), max_epochs=4)
+    runner.train()
+    first, end, last = (state_of(tmp_path / f'run/epoch_{epoch}.pth') for epoch in (1, 2, 4))
+    assert not is_searching(runner.model)
+    assert {PruningState.from_checkpoint(content).kind for content in (first,)} == {'dense'}
+    assert not first['state_dict']['mask_search.finished']
+    if search is WEIGHTS:
+        assert end['state_dict']['mask_search.finished']
+        for content in (end, last):
+            for key in ('stem.0.weight', 'inner.0.weight', 'head.weight'):
+                weight = content['state_dict'][key]
+                assert int((weight == 0).sum()) == round(0.5 * weight.numel())
+        kept = end['state_dict']['stem.0.weight'] != 0
+        assert torch.equal(
+            end['state_dict']['stem.0.weight'][kept], first['state_dict']['stem.0.weight'][kept]
+        )  # the search moved none of them
+    else:
+        assert not has_masks(runner.model)
+        assert PruningState.from_checkpoint(end).kind == PruningState.from_checkpoint(last).kind == 'slim'
+        assert [tuple(runner.model.stem[0].weight.shape), tuple(runner.model.head.weight.shape)] == [
+            (3, 3, 3, 3),
+            (3, 5),
+        ]
+    assert not torch.equal(end['state_dict']['head.weight'], last['state_dict']['head.weight'])
+
+
+@BOTH
+@pytest.mark.parametrize('epoch', [1, 2, 3])
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(make_runner, search, epoch, tmp_path):
+    """Bitwise, from the search, from its end, and from fine-tuning."""
+
+    def made(name, resume=None):
+        hook = dict(HOOK, recalibration=2)
+        runner = make_runner(hook, name, resume=resume, model=model_of(search), max_epochs=4)
+        runner.register_hook(RNGStateHook())
+        runner.train()
+        return state_of(tmp_path / name / 'epoch_4.pth')
+
+    whole = made('whole')
+    resumed = made('resumed', tmp_path / f'whole/epoch_{epoch}.pth')
+    assert whole['state_dict'].keys() == resumed['state_dict'].keys()
+    assert all(torch.equal(whole['state_dict'][key], resumed['state_dict'][key]) for key in whole['state_dict'])
+    assert PruningState.from_checkpoint(whole) == PruningState.from_checkpoint(resumed)
+
+
+def test_masked_equals_slim(make_runner, tmp_path):
+    """The channels that the search closes can be removed: the network before slimming gives what the slim one does."""
+    runner = make_runner(dict(HOOK, slim=False), model=model_of(CHANNELS), max_epochs=3)
+    runner.train()
+    state = PruningState.from_checkpoint(state_of(tmp_path / 'run/epoch_3.pth'))
+    assert state.kind == 'masked'
+    model = runner.model.eval()
+    assert slim_difference(model, state.recipe, tensor_forward(torch.randn(2, 3, 8, 8))) < 1e-5
+
+
+def test_the_pruner_counts_the_ordinary_network(make_runner, tmp_path):
+    """Half of the channels of a chain are a quarter of the inner multiply-accumulates, and not half."""
+    runner = make_runner(HOOK, model=model_of(CHANNELS), max_epochs=2)
+    runner.train()
+    kept = runner.message_hub.get_scalar('train/pruning/macs_kept').current()
+    macs = (3 * 6 + 6 * 10) * 9 * 64 + 10 * 3
+    assert kept == pytest.approx(((3 * 3 + 3 * 5) * 9 * 64 + 5 * 3) / macs, rel=1e-6)
+
+
+def test_statistics_are_those_of_the_binary_masks(make_runner):
+    """The running mean is that of the binary network on the last batches; without batches the search's stays."""
+    means = []
+    for recalibration in (4, 0):
+        runner = make_runner(
+            dict(HOOK, search=1, recalibration=recalibration),
+            f's{recalibration}',
+            max_epochs=1,
+            model=model_of(WEIGHTS),
+        )
+        runner.train()
+        means.append((runner.model.stem[1].running_mean.clone(), runner))
+    (mean, runner), (other, _) = means
+    images = torch.stack([runner.train_dataloader.dataset[i]['inputs'] for i in range(24)])
+    expected = runner.model.stem[0](images).detach().mean(dim=(0, 2, 3))
+    torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(other, expected, rtol=1e-4, atol=1e-6)
+
+
+@BOTH
+def test_no_search_is_pruning_by_magnitude(make_runner, search, tmp_path):
+    """In one shot, before the first iteration: the weights, or the filters, of the smallest norms of each layer go."""
+    runner = make_runner(dict(HOOK, search=0), model=model_of(search), max_epochs=1)
+    dense = own_state(runner.model)
+    runner.train()
+    after = own_state(runner.model)
+    if search is WEIGHTS:
+        for key in ('stem.0.weight', 'inner.0.weight', 'head.weight'):
+            order = dense[key].abs().flatten().sort(descending=True, stable=True).indices
+            gone = order[len(order) - round(0.5 * len(order)) :]
+            assert not after[key].flatten()[gone].any()
+            assert int((after[key] == 0).sum()) == len(gone)
+    else:
+        norms = dense['inner.0.weight'].flatten(1).norm(dim=1)
+        kept = norms.argsort(descending=True)[:5].sort().values.tolist()
+        state = PruningState.from_checkpoint(state_of(tmp_path / 'run/epoch_1.pth'))
+        assert list(state.recipe.modules['inner.0'].axes['out'].kept) == kept
+
+
+def config_of(search) -> Config:
+    return Config(
+        dict(
+            model=model_of(search),
+            default_scope='mmengine',
+            custom_imports=dict(imports=['mmsharp'], allow_failed_imports=False),
+            default_hooks=dict(pruning=HOOK),
+        )
+    )
+
+
+@BOTH
+def test_the_result_is_deployed_as_plain_weights(make_runner, search, tmp_path):
+    """`tools/slim.py` writes a folder whose model is ordinary: zeros in its weights, or fewer channels."""
+    runner = make_runner(HOOK, model=model_of(search), max_epochs=3)
+    runner.train()
+    path = tmp_path / 'run/epoch_3.pth'
+    deploy(config_of(search), str(path), tmp_path / 'slim', repeats=1)
+    weights = torch.load(tmp_path / 'slim/slim.pth', weights_only=True)['state_dict']
+    assert not any(key.startswith('mask_search.') for key in weights)
+    small = init_model(tmp_path / 'slim/config.py', tmp_path / 'slim/slim.pth')
+    trained = init_model(config_of(search), path)
+    images = torch.randn(2, 3, 8, 8)
+    assert not has_masks(small)
+    assert torch.equal(small(images), trained(images))
+    recipe = json.loads((tmp_path / 'slim/recipe.json').read_text())
+    assert bool(recipe['modules']) == (search is CHANNELS)
+    if search is WEIGHTS:
+        assert int((weights['head.weight'] == 0).sum()) == 15
+    hooks = Config.fromfile(tmp_path / 'slim/config.py').get('default_hooks') or {}
+    assert 'pruning' not in hooks
+
+
+@BOTH
+def test_a_search_that_has_not_ended_is_not_deployed(make_runner, search, tmp_path):
+    """The checkpoint of the first epoch."""
+    make_runner(HOOK, model=model_of(search), max_epochs=2).train()
+    with pytest.raises(MmsharpError, match='before the end of the mask search'):
+        deploy(config_of(search), str(tmp_path / 'run/epoch_1.pth'), tmp_path / 'slim', repeats=1)
+
+
+def test_an_average_of_weights_follows(make_runner, tmp_path):
+    """EMA's shadow gets the same masks, in both forms."""
+    for search in (WEIGHTS, CHANNELS):
+        name = search['granularity']
+        ema = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1)]
+        runner = make_runner(HOOK, name, model=model_of(search), max_epochs=3, custom_hooks=ema)
+        runner.train()
+        averaged = state_of(tmp_path / name / 'epoch_3.pth')['state_dict']
+        plain = own_state(runner.model)
+        for key, value in plain.items():
+            assert averaged[key].shape == value.shape, key
+        assert torch.equal(averaged['head.weight'] == 0, plain['head.weight'] == 0)
+
+
+@pytest.mark.parametrize(
+    ('hook', 'model', 'words'),
+    [
+        (dict(HOOK, search=9), WEIGHTS, 'training has only 16'),
+        (HOOK, None, "TwoBlocks has none; set model=dict\\(type='mmsharp.MaskSearch'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(make_runner, hook, model, words):
+    """Lengths that do not fit, and a model without masks."""
+    extra = {} if model is None else dict(model=model_of(model))
+    with pytest.raises(MmsharpError, match=words):
+        make_runner(hook, max_epochs=4, **extra).train()
+
+
+@pytest.mark.parametrize('setting', [dict(search=1.0), dict(search='long'), dict(recalibration=-1), dict(slim=1)])
+def test_wrong_settings_are_refused_at_once(make_runner, setting):
+    """By name and value."""
+    with pytest.raises(MmsharpError, match=f'{next(iter(setting))}='):
+        make_runner(dict(HOOK, **setting))
