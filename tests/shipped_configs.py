@@ -15,7 +15,13 @@ from mmsharp.engine.config import load_config
 CONFIGS = Path(__file__).parents[1] / 'configs'
 WHOLE = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 DENSE = [name for name in WHOLE if name.startswith('dense/')]
-PRUNED = [name for name in WHOLE if not name.startswith('dense/')]
+AUGMENTED = [name for name in WHOLE if Path(name).stem.endswith('_aug')]
+SEARCH_FOLDERS = ('csam', 'hydra', 'sam', 'sam_weight_magnitude', 'weight_magnitude', 'weight_magnitude_sam')
+"""C-SAM and what it is compared with on single weights; laws of their own are in test_configs/test_mask_search.py."""
+SEARCHED = [name for name in WHOLE if name.startswith(tuple(f'{folder}/' for folder in SEARCH_FOLDERS))]
+PRUNED = [name for name in WHOLE if name not in {*DENSE, *AUGMENTED, *SEARCHED}]
+ONLY_SEARCHED = ('flowers102', 'celebahq', 'googlenet')
+"""Networks and data of C-SAM's paper, which no other method has configs for."""
 VARIANT = re.compile(r'_(?:(2x)|(params|latency)(\d\d))$')
 
 
@@ -52,6 +58,7 @@ class Name(NamedTuple):
     def of(cls, name: str) -> 'Name':
         """The parts of a config's path in ``configs/``; without a variant it prunes to 0.40 of the parameters."""
         path = Path(name)
+        path = path.with_name(path.name.replace('_aug.py', '.py'))
         found = VARIANT.search(path.stem)
         if not found:
             return cls(path.parent.name, path.name, False, dict(params=0.4))

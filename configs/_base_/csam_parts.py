@@ -21,8 +21,8 @@ csam_search = dict(
 csam_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))
 csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))
 
-# The same idea for detectors of one stage, ours: over channels, which a detector on a device wants, and without the margin
-# of classes, which sigmoids do not have.
+# The same idea for detectors of one stage, ours: over channels, which a detector on a device wants, and without the
+# margin of classes, which sigmoids do not have.
 csam_detector_search = dict(
     granularity='channel',
     budget=dict(params=0.4),

@@ -1,4 +1,4 @@
-# C-SAM, our reading, on the dense network of configs/dense/googlenet_flowers102.py: half of the weights of every layer go.
+# C-SAM, our reading, to half of the weights of every layer of configs/dense/googlenet_flowers102.py.
 _base_ = ['../dense/googlenet_flowers102.py', '../_base_/csam_parts.py']
 load_from = 'work_dirs/dense/googlenet_flowers102/epoch_200.pth'
 

@@ -1,4 +1,4 @@
-# C-SAM, our reading, on the dense network of configs/dense/mobilenetv2_celebahq.py: half of the weights of every layer go.
+# C-SAM, our reading, to half of the weights of every layer of configs/dense/mobilenetv2_celebahq.py.
 _base_ = ['../dense/mobilenetv2_celebahq.py', '../_base_/csam_parts.py']
 load_from = 'work_dirs/dense/mobilenetv2_celebahq/epoch_20.pth'
 

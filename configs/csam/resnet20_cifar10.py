@@ -1,4 +1,4 @@
-# C-SAM, our reading, on the dense network of configs/dense/resnet20_cifar10.py: half of the weights of every layer go.
+# C-SAM, our reading, to half of the weights of every layer of configs/dense/resnet20_cifar10.py.
 _base_ = ['../dense/resnet20_cifar10.py', '../_base_/csam_parts.py']
 load_from = 'data/resnet20_cifar10.pth'
 

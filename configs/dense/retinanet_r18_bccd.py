@@ -1,4 +1,4 @@
-# RetinaNet with ResNet-18 on the blood cells of BCCD, from scratch: data and training of configs/dense/rtmdet_tiny_bccd.py.
+# RetinaNet with ResNet-18 on the blood cells of BCCD, from scratch, with data and training of rtmdet_tiny_bccd.py.
 _base_ = 'rtmdet_tiny_bccd.py'
 
 model = dict(

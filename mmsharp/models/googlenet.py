@@ -25,11 +25,11 @@ CHANNELS = (192, 480, 832, 1024)
 class GoogLeNet(BaseModule):
     """Nine inception modules with BatchNorm after every convolution, without the auxiliary classifiers.
 
-    Weights have torchvision's names, so that those of ``torchvision.models.googlenet`` load but for ``aux1``,
-    ``aux2`` and ``fc``; its ``transform_input`` is a matter of the data preprocessor and is left out.
+    Weights have torchvision's names, so that those of ``torchvision.models.googlenet`` load but for
+    ``aux1``, ``aux2`` and ``fc``; its ``transform_input`` is a matter of the data preprocessor and is left out.
 
-    Source: Szegedy et al. 2015, "Going Deeper with Convolutions" (arXiv 1409.4842), table 1, as torchvision has it: with
-    BatchNorm, which the paper lacks, and 3x3 kernels where the paper has 5x5.
+    Source: Szegedy et al. 2015, "Going Deeper with Convolutions" (arXiv 1409.4842), table 1, as torchvision has it:
+    with BatchNorm, which the paper lacks, and 3x3 kernels where the paper has 5x5.
 
     Args:
         out_indices: Which stages' maps are returned, 0 to 3.

@@ -208,7 +208,7 @@ class _Searching:
     def _ascent(self: Any, passes: Passes, variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The gradient of the terms that rise with the perturbation, in the variables, where there is none yet."""
         terms = self.search_settings.losses.items()
-        total = sum(total_loss(term.losses(name, passes)) for name, term in terms if term.ascends)
+        total = torch.stack([total_loss(term.losses(name, passes)) for name, term in terms if term.ascends]).sum()
         half = torch.is_autocast_enabled(passes.clean.scores.device.type)
         scale = HALF_PRECISION_SCALE if half else 1.0
         gradients = torch.autograd.grad(scale * total, list(variables.values()), retain_graph=True, allow_unused=True)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from celeba_hq_files import write_celeba_hq
 from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.registry import DATASETS, HOOKS, METRICS
@@ -60,6 +61,8 @@ def data(tmp_path_factory) -> Path:
             cv2.imwrite(str(folder / 'cifar10' / split / name / '0.png'), picture)
     write_voc(folder / 'VOCdevkit')
     write_imagenet(folder / 'imagenet')
+    write_flowers102(folder / 'flowers102')
+    write_celeba_hq(folder / 'celeba_hq')
     return folder
 
 
@@ -104,6 +107,16 @@ def write_imagenet(root: Path) -> None:
         for label in range(1000):
             (root / split / f'n{label:08d}').mkdir(parents=True)
             os.link(root / 'image.jpg', root / split / f'n{label:08d}' / 'image.jpg')
+
+
+def write_flowers102(root: Path) -> None:
+    """Two images a split, in the layout and the files of the real set."""
+    mat4py = pytest.importorskip('mat4py')
+    (root / 'jpg').mkdir(parents=True)
+    for number in range(1, 7):
+        cv2.imwrite(str(root / f'jpg/image_{number:05d}.jpg'), np.full((250, 300, 3), 30 * number, dtype=np.uint8))
+    mat4py.savemat(str(root / 'imagelabels.mat'), dict(labels=[1, 2, 3, 4, 5, 102]))
+    mat4py.savemat(str(root / 'setid.mat'), dict(trnid=[1, 2], valid=[3, 4], tstid=[5, 6]))
 
 
 def relocated(config: Config, data: Path) -> Config:

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS
-from shipped_configs import PRUNED, WHOLE, Name, dense_of, load
+from shipped_configs import DENSE, PRUNED, Name, dense_of, load
 from torch import nn
 
 from mmsharp.engine import deployment
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 
 SIZES = {'ssd512': 264, 'yolov3': 96, 'cifar10': 32, 'digits_folder': 32}
 """The smallest images that a network takes, by a part of its name; 64 for the others."""
-STEPPED = [name for name in WHOLE if 'params' not in name and 'latency' not in name]
+STEPPED = [name for name in [*DENSE, *PRUNED] if 'params' not in name and 'latency' not in name]
 """A budget changes nothing in a step; those variants are pruned below."""
 
 

@@ -90,7 +90,7 @@ class MaskSearchHook(PruningHook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Announce phases; where channels are searched, look at the shape of the first batch."""
         assert self._phases is not None
-        model = inner_model(runner.model)
+        model: Any = inner_model(runner.model)
         searches_channels = has_masks(model) and hasattr(model.mask_search.units, 'groups')
         if searches_channels and self._forward is None and self._state.kind != 'slim':
             self._attach(runner, data_batch)

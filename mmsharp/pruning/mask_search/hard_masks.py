@@ -89,5 +89,5 @@ def straight_through(value: Tensor, variable: Tensor) -> Tensor:
         >>> variable.grad.tolist()
         [1.0, 1.0]
     """
-    result: Tensor = _StraightThrough.apply(value.detach(), variable)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThrough.apply(value.detach(), variable)
     return result
