@@ -53,8 +53,9 @@ def test_every_config_is_in_the_table():
     """By its network and data set, beside its folder."""
     for name in WHOLE:
         folder, file = name.split('/')
+        network = file.removesuffix('.py').removesuffix('_aug')
         assert f'`{folder}/`' in TEXT, folder
-        assert any(f'`{network}`' in TEXT for network in (file[:-3], file[:-3].rpartition('_')[0])), name
+        assert any(f'`{network}`' in TEXT for network in (network, network.rpartition('_')[0])), name
 
 
 def test_the_batch_sizes_of_the_text_are_those_of_the_configs():

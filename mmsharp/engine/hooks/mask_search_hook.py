@@ -70,7 +70,7 @@ class MaskSearchHook(PruningHook):
                     "model=dict(type='mmsharp.MaskSearch', base='<the type of your model>', search=dict(ratio=0.5)), "
                     'or prune with mmsharp.PruningHook'
                 )
-            model.begin_search()  # type: ignore[operator]
+        inner_model(runner.model).begin_search()  # type: ignore[operator]
         self._rewrap(runner)
 
     def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
