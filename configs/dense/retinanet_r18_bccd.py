@@ -11,7 +11,9 @@ model = dict(
         bgr_to_rgb=True,
         pad_size_divisor=32,
     ),
-    backbone=dict(type='ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN')),
+    backbone=dict(
+        type='ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), norm_eval=False
+    ),
     neck=dict(
         type='FPN',
         in_channels=[64, 128, 256, 512],
