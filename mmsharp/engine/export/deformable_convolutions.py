@@ -26,10 +26,11 @@ class _Call(NamedTuple):
 
     @classmethod
     def of(cls, images: Any, offset: Any, weight: Any) -> _Call:
-        return cls(
-            *(tuple(int(size) for size in tensor.shape[1:]) for tensor in (images, offset)),
-            tuple(map(int, weight.shape)),
-        )
+        return cls(_sizes(images)[1:], _sizes(offset)[1:], _sizes(weight))
+
+
+def _sizes(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.shape)
 
 
 @contextmanager
