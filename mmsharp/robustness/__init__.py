@@ -1,5 +1,21 @@
-"""Corruption robustness, usable without any toolbox: vocabulary, pixel functions, seeds, grid, results and scores."""
+"""Robustness to corruptions and random transforms, usable without any toolbox.
 
+Corruptions: vocabulary, pixel functions, seeds, grid, results and scores. Transforms: ``certification``.
+"""
+
+from mmsharp.robustness.certification import (
+    CertificationScores,
+    CertificationSettings,
+    ImageCertificate,
+    ImageTransform,
+    certification_scores,
+    certify,
+    chernoff_bound,
+    clopper_pearson_upper,
+    parse_transform,
+    parse_transforms,
+    transform_names,
+)
 from mmsharp.robustness.class_scores import CLASS_PREFIX, ClassScore, ClassScores, class_scores
 from mmsharp.robustness.comparison import compare_runs
 from mmsharp.robustness.constants import CONSTANTS, TABLES, Constants, constants_for
@@ -63,6 +79,8 @@ __all__ = [
     'Backend',
     'Cell',
     'CellResult',
+    'CertificationScores',
+    'CertificationSettings',
     'ChannelOrder',
     'ClassScore',
     'ClassScores',
@@ -72,20 +90,26 @@ __all__ = [
     'Corruption',
     'CorruptionErrors',
     'Grid',
+    'ImageCertificate',
+    'ImageTransform',
     'OnBadImage',
     'OnTheFly',
     'ResultStore',
     'Scores',
     'TooSmallImageError',
     'cell_seed',
+    'certification_scores',
+    'certify',
     'check_cells',
     'check_image',
     'check_name',
     'check_order',
     'check_severity',
     'check_size',
+    'chernoff_bound',
     'choose_metric',
     'class_scores',
+    'clopper_pearson_upper',
     'compare_runs',
     'constants_for',
     'corrupt',
@@ -96,9 +120,12 @@ __all__ = [
     'is_accuracy',
     'is_folder_of_arrays',
     'load_results',
+    'parse_transform',
+    'parse_transforms',
     'prepare',
     'score',
     'select',
     'settle_constants',
     'summarize',
+    'transform_names',
 ]

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmsharp.errors import MmsharpError
-from mmsharp.registry import IMAGE_TRANSFORMS
+from mmsharp.registry import MASK_TRANSFORMS
 
 
-@IMAGE_TRANSFORMS.register_module()
+@MASK_TRANSFORMS.register_module()
 class RandomTransform:
     """Rotation, translation, scale, contrast, brightness and gamma, drawn for each image by itself.
 

@@ -11,7 +11,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.mask_search.outputs import discrepancy
 from mmsharp.pruning.mask_search.passes import Passes
 from mmsharp.pruning.mask_search.terms.term import Term
-from mmsharp.registry import IMAGE_TRANSFORMS, MASK_TERMS, build_part
+from mmsharp.registry import MASK_TRANSFORMS, MASK_TERMS, build_part
 
 
 @MASK_TERMS.register_module()
@@ -40,7 +40,7 @@ class MarginRatio(Term):
 
     def __init__(self, weight: float = 1.0, transform: Any = None, eta: float = 1e-6, limit: float = 10.0) -> None:
         super().__init__(weight)
-        self.transform = build_part(IMAGE_TRANSFORMS, dict(type='RandomTransform') if transform is None else transform)
+        self.transform = build_part(MASK_TRANSFORMS, dict(type='RandomTransform') if transform is None else transform)
         if not callable(self.transform):
             raise MmsharpError(f'MarginRatio: transform is {transform!r}, expected a config or a callable')
         for name, value in (('eta', eta), ('limit', limit)):

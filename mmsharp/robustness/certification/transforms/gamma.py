@@ -1,0 +1,43 @@
+"""A power of all pixels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmsharp.registry import IMAGE_TRANSFORMS
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+
+
+@IMAGE_TRANSFORMS.register_module()
+class Gamma(ImageTransform):
+    """``x ** g`` with ``g`` from ``U(1 / exponent, exponent)``.
+
+    As CC-Cert's code (Pautov et al. 2022) through kornia's ``adjust_gamma``. The exponents are drawn uniformly as
+    there, so that more of them darken than brighten.
+
+    Args:
+        exponent: The largest ``g``, above 1.
+
+    Raises:
+        MmsharpError: The exponent is not above 1.
+
+    Example:
+        >>> import torch
+        >>> image = torch.tensor([[[[0.25, 0.5]]]])
+        >>> Gamma(2)(image, torch.tensor([[2.0]]))[0, 0].tolist()
+        [[0.0625, 0.25]]
+    """
+
+    identity = (1.0,)
+
+    def __init__(self, exponent: float) -> None:
+        self.exponent = check_amount('gamma', exponent, least=1.0)
+        self.low, self.high = (1 / self.exponent,), (self.exponent,)
+
+    def transform(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Raise each image to its ``g``."""
+        (power,) = self.columns(parameters)
+        return images.clamp(min=0.0) ** power
+
+    def __str__(self) -> str:
+        return f'gamma:{self.exponent:.12g}'
