@@ -21,6 +21,8 @@ from mmsharp.engine.model_cost import image_sample, measure_cost, measure_costs,
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.robustness.built_model import same_mode
+from mmsharp.engine.robustness.certification import IMAGES, Certification
+from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.engine.robustness.imagenet import is_imagenet
@@ -33,6 +35,7 @@ from mmsharp.models import without_masks
 from mmsharp.pruning import apply_recipe, count_parameters
 from mmsharp.robustness import (
     Backend,
+    CertificationSettings,
     ChannelOrder,
     Constants,
     Grid,
@@ -40,9 +43,16 @@ from mmsharp.robustness import (
     OnTheFly,
     ResultStore,
     compare_runs,
+    parse_transforms,
     summarize,
 )
-from mmsharp.visualization import SamplePicture, write_report, write_tables
+from mmsharp.visualization import (
+    SamplePicture,
+    write_certification_report,
+    write_certification_tables,
+    write_report,
+    write_tables,
+)
 
 
 @plain_checkpoints()
@@ -245,7 +255,60 @@ def evaluate_robustness(
                 write_json(folder / 'summary.json', summary)
         finally:
             evaluation.close()
-    write_report(folder / 'report.html', summary, pictures)
+    write_report(folder / 'report.html', summary, pictures, certification_of(folder, summary['identity']))
+    return summary
+
+
+@plain_checkpoints()
+def certify_robustness(
+    config: str | os.PathLike[str] | Config,
+    checkpoint: str | os.PathLike[str] | nn.Module,
+    work_dir: str | os.PathLike[str],
+    transforms: str | Iterable[str],
+    images: int | None = IMAGES,
+    settings: Mapping[str, Any] | CertificationSettings | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Certify a classifier of MMPretrain on its test data under random transforms, and write what was found.
+
+    Definitions are in :func:`mmsharp.robustness.certify`. Transforms that are finished in ``work_dir`` are not
+    certified again; another checkpoint, config, data set or setting than theirs is refused.
+
+    Args:
+        config: The config of the model, unchanged: its test data and test pipeline are used.
+        checkpoint: Its weights, opened as plain data only; or a built model, which is left in its mode.
+        work_dir: Where ``certification/``, ``certification.json``, ``.md`` and ``.csv`` go, and ``report.html``, as a
+            section of the report of a corruption grid in the same folder.
+        transforms: Such as ``['rotation:10', 'rotation:10+brightness:0.4']``.
+        images: How many test images to take, chosen at random by the seed; ``None`` for all.
+        settings: Draws, failure rates, seed and so on; :class:`mmsharp.robustness.CertificationSettings` or a
+            dictionary of its arguments.
+        cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
+
+    Returns:
+        The content of ``certification.json``.
+
+    Raises:
+        MmsharpError: The model is no classifier, a transform or a setting is not accepted, data is missing, the
+            checkpoint is unsafe or does not fit, or the folder holds another certification.
+    """
+    chosen = parse_transforms(transforms)
+    settings = CertificationSettings.of(settings)
+    cfg = _as_config(config, cfg_options)
+    folder = Path(work_dir)
+    with same_mode(checkpoint):
+        evaluation = RobustEvaluation(cfg, checkpoint, folder, RobustSettings())
+        certification = Certification(evaluation, folder, settings, images)
+        try:
+            summary = certification.run(chosen)
+        finally:
+            certification.close()
+    named = isinstance(checkpoint, nn.Module)
+    summary['config'] = cfg.filename and os.path.basename(cfg.filename)
+    summary['checkpoint'] = type(checkpoint).__name__ if named else Path(checkpoint).name  # type: ignore[arg-type]
+    write_json(folder / 'certification.json', summary)
+    write_certification_tables(folder, summary)
+    write_certification_report(folder / 'report.html', summary)
     return summary
 
 

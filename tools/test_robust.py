@@ -1,10 +1,12 @@
-"""Measure how robust a model is to image corruptions, or compare models that were measured.
+"""Measure how robust a model is to image corruptions, certify a classifier under random transforms, or compare models.
 
     python tools/test_robust.py CONFIG CHECKPOINT [--corruptions benchmark] [--severities 0 1 2 3] [--work-dir DIR]
+    python tools/test_robust.py CONFIG CHECKPOINT --certify rotation:10 brightness:0.4 rotation:10+brightness:0.4
     python tools/test_robust.py --compare RUN_A RUN_B ... [--names dense slim] [--out DIR]
 
 The config may be any of MMDetection or MMPretrain and need not know of mmsharp. Started again in the same --work-dir,
-the tool goes on after the last finished cell.
+the tool goes on after the last finished cell or transform. With --certify the corruptions are measured too if
+--corruptions or --severities is given, and both are in one report.
 """
 
 import argparse
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.command_line import Options, run
-from mmsharp.robustness import BACKENDS, CHANNEL_ORDERS, CONSTANTS, GROUPS, NAMES, ON_BAD_IMAGE
+from mmsharp.errors import MmsharpError
+from mmsharp.robustness import BACKENDS, CHANNEL_ORDERS, CONSTANTS, GROUPS, NAMES, ON_BAD_IMAGE, transform_names
 
 SETTINGS = (
     'corruptions',
@@ -36,6 +39,8 @@ SETTINGS = (
     'launcher',
 )
 """The options that are arguments of :func:`mmsharp.apis.evaluate_robustness`, by their names there."""
+CERTIFICATION = ('draws', 'groups', 'eps', 'compat', 'cap', 'confidence', 'grid', 'chunk', 'seed')
+"""The options that are arguments of :class:`mmsharp.robustness.CertificationSettings`, by their names there."""
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,6 +109,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='changes of the config, as key=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none', help='pytorch under torchrun')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    _add_certification(parser)
     parser.add_argument(
         '--compare', nargs='+', metavar='RUN', help='folders of finished runs; the first is the baseline'
     )
@@ -114,9 +120,59 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('give CONFIG and CHECKPOINT, or --compare with at least two folders')
     if args.compare is not None and (args.config is not None or len(args.compare) < 2):
         parser.error('--compare needs at least two folders and takes no CONFIG')
+    if args.compare is not None and args.certify is not None:
+        parser.error('--compare reads finished runs and certifies nothing; leave --certify out')
+    given = [name for name in ('images', *CERTIFICATION) if name != 'seed' and getattr(args, name) is not None]
+    if given and args.certify is None:
+        parser.error(f'--{given[0]} belongs to --certify, which is not given')
     if args.samples is not None and args.samples < 0:
         parser.error('--samples must not be negative')
     return args
+
+
+def _add_certification(parser: argparse.ArgumentParser) -> None:
+    """The options of ``--certify``."""
+    group = parser.add_argument_group('certification of classifiers, docs/certify.md')
+    group.add_argument(
+        '--certify',
+        nargs='+',
+        metavar='TRANSFORM',
+        help='certify under random transforms, name:amount, several joined by a plus: rotation:10 (degrees), '
+        'translation:0.2 (of the side), scale:0.3, brightness:0.4, contrast:0.4, gamma:2 (largest exponent), blur:2 '
+        f'(pixels). Names: {", ".join(transform_names())}',
+    )
+    group.add_argument('--images', type=int, metavar='N', help='test images, chosen by --seed; 0: all (default: 500)')
+    group.add_argument('--draws', type=int, metavar='N', help='transformed copies in each group (default: 100)')
+    group.add_argument('--groups', type=int, metavar='K', help='groups of draws (default: 10, so 1000 draws an image)')
+    group.add_argument('--eps', nargs='+', type=float, help='failure rates (default: 0.1 0.01 0.001 0.0001)')
+    group.add_argument('--compat', choices=['official'], help="the published code's temperatures and float32")
+    group.add_argument(
+        '--cap', type=_cap, help='highest temperature of the capped bound (default: supported, by the number of draws)'
+    )
+    group.add_argument('--confidence', type=float, help='of the Clopper-Pearson bound, per image (default: 0.999)')
+    group.add_argument('--grid', type=int, metavar='N', help='points per parameter of the grid; 0: none (default: 20)')
+    group.add_argument('--chunk', type=int, metavar='N', help='images at a time, which bounds memory (default: 250)')
+
+
+def _cap(text: str) -> float | str:
+    return text if text == 'supported' else float(text)
+
+
+def certify(args: argparse.Namespace) -> None:
+    """Certify one classifier and print the table."""
+    from mmsharp.apis import certify_robustness
+    from mmsharp.visualization import certification_text
+
+    work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem / 'robustness'
+    if args.launcher != 'none':
+        raise MmsharpError('--certify runs in one process; leave --launcher out')
+    settings = {name: value for name in CERTIFICATION if (value := getattr(args, name)) is not None}
+    images = {} if args.images is None else {'images': args.images or None}
+    summary = certify_robustness(
+        args.config, args.checkpoint, work_dir, args.certify, settings=settings, cfg_options=args.cfg_options, **images
+    )
+    print(f'\n{certification_text(summary["transforms"])}')
+    print(f'\nwritten to {work_dir}: certification.json, certification.md, certification.csv, report.html')
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -184,10 +240,13 @@ def compare(args: argparse.Namespace) -> None:
 def main() -> None:
     """Evaluate or compare."""
     args = parse_args()
-    if args.compare is None:
-        evaluate(args)
-    else:
+    if args.compare is not None:
         compare(args)
+        return
+    if args.certify is None or args.corruptions is not None or args.severities is not None:
+        evaluate(args)
+    if args.certify is not None:
+        certify(args)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmsharp.files import write_text
 from mmsharp.robustness import FAMILY_MEMBERS
+from mmsharp.visualization.certification_section import marked_section
 from mmsharp.visualization.curves import severity_curves
 from mmsharp.visualization.heat_map import heat_map, sequential
 from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, top_of, value_text
@@ -23,7 +24,12 @@ SEVERITIES_OF = {'imagenet': 'ImageNet-C', 'cifar': 'CIFAR-10-C (images of 32x32
 """By the constants of the images."""
 
 
-def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequence[SamplePicture] = ()) -> None:
+def write_report(
+    path: str | Path,
+    summary: Mapping[str, Any],
+    pictures: Sequence[SamplePicture] = (),
+    certification: Mapping[str, Any] | None = None,
+) -> None:
     """Write the report of one evaluation: identity, scores, heat map, families, curves and sample pictures.
 
     The page holds everything inline, asks for nothing and runs no script.
@@ -32,12 +38,15 @@ def write_report(path: str | Path, summary: Mapping[str, Any], pictures: Sequenc
         path: Where to write.
         summary: The content of ``summary.json``; see :func:`mmsharp.robustness.summarize`.
         pictures: Sample pictures, those of one image in a row.
+        certification: The content of ``certification.json``, where the same model was certified too.
     """
     title = f'Corruption robustness of {summary.get("checkpoint") or "a model"}'
-    write_text(Path(path), page(title, _body(summary, pictures)))
+    write_text(Path(path), page(title, _body(summary, pictures, certification)))
 
 
-def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iterable[str]:
+def _body(
+    summary: Mapping[str, Any], pictures: Sequence[SamplePicture], certification: Mapping[str, Any] | None
+) -> Iterable[str]:
     scores = summary['scores']
     grid, top = summary['grid'], top_of(summary) or 1.0
     values = {(cell['corruption'], cell['severity']): cell['value'] for cell in summary['cells']}
@@ -62,6 +71,7 @@ def _body(summary: Mapping[str, Any], pictures: Sequence[SamplePicture]) -> Iter
         yield '</div></div>'
     if summary.get('by_class'):
         yield from _class_table(summary['by_class'], top)
+    yield marked_section(certification)
     if pictures:
         yield '<h2>What the model sees and says</h2>'
         yield '<p class="soft">Test images as the model got them, with its own predictions.</p>'
