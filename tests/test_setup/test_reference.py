@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmsharp.files import marked
-from mmsharp.registry import ALLOCATIONS, ASCENTS, CRITERIA, POLICIES, PROTECTIONS, SCHEDULES
+from mmsharp.registry import ALLOCATIONS, ASCENTS, CRITERIA, IMAGE_TRANSFORMS, POLICIES, PROTECTIONS, SCHEDULES
 
 DOCS = Path(__file__).parents[2] / 'docs'
 TABLES = {
@@ -20,6 +20,7 @@ TABLES = {
     'protections': ('prune.md', PROTECTIONS),
     'ascents': ('train-sharpness-aware.md', ASCENTS),
     'policies': ('train-sharpness-aware.md', POLICIES),
+    'image transforms': ('certify.md', IMAGE_TRANSFORMS),
 }
 
 
@@ -50,7 +51,10 @@ def test_every_part_is_in_the_reference_with_its_defaults(name: str) -> None:
 
 @pytest.mark.parametrize(
     'name',
-    ['slim_latency', 'latency_budget', 'corruption_functions', 'robust_eval', 'bccd_robustness', 'onnx_export'],
+    [
+        *('slim_latency', 'latency_budget', 'corruption_functions', 'robust_eval', 'bccd_robustness'),
+        *('onnx_export', 'certification_bound', 'certification_cost'),
+    ],
 )
 def test_the_table_is_that_of_the_record(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure without its record."""

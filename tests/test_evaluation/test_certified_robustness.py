@@ -1,0 +1,92 @@
+"""The metric gives what the tool gives, from a config alone, and asks the model whose predictions it gets."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmsharp.apis import certify_robustness
+from mmsharp.errors import MmsharpError
+from mmsharp.evaluation import CertifiedRobustness
+from mmsharp.registry import METRICS
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+QUICK = dict(draws=10, groups=2, grid=2, eps=(0.5, 0.3))
+TRANSFORMS = ['rotation:20', 'brightness:0.4+contrast:0.4']
+
+
+def _robust_data():
+    path = Path(__file__).parents[1] / 'robust_data.py'
+    spec = importlib.util.spec_from_file_location('robust_data', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+    """Config and checkpoint."""
+    data, folder = _robust_data(), tmp_path_factory.mktemp('classifier')
+    config = data.classifier_config(data.write_class_folders(folder / 'images'))
+    return config, data.write_checkpoint(config, folder / 'classifier.pth', steps=20)
+
+
+def test_the_metric_of_a_config_is_what_the_tool_finds(classifier, tmp_path):
+    """MMEngine's own test of a config whose evaluator names the metric: the same shares, in per cent."""
+    config, checkpoint = classifier
+    summary = certify_robustness(config, checkpoint, tmp_path / 'tool', TRANSFORMS, settings=QUICK)
+    tested = config.copy()
+    metric = dict(type='mmsharp.CertifiedRobustness', transforms=TRANSFORMS, settings=QUICK)
+    tested.test_evaluator = [dict(type='Accuracy'), metric]
+    tested.test_dataloader.collate_fn = dict(type='default_collate')
+    tested.work_dir, tested.load_from = str(tmp_path / 'test'), str(checkpoint)
+    tested.custom_imports = dict(imports=['mmsharp'])
+    init_default_scope('mmpretrain')
+    found = Runner.from_cfg(tested).test()
+    for scores in summary['transforms']:
+        start = f'certified/{scores["transform"]}'
+        assert found[f'{start}/accuracy'] == pytest.approx(100 * scores['clean_accuracy'])
+        assert found[f'{start}/accuracy'] == pytest.approx(found['accuracy/top1'])
+        assert found[f'{start}/empirical'] == pytest.approx(100 * scores['empirical_robust_accuracy'])
+        for at in scores['eps']:
+            for ours, theirs in (('pca', 'pca'), ('pca_capped', 'pca_capped'), ('exact', 'exact')):
+                assert found[f'{start}/{ours}@{at["eps"]:g}'] == pytest.approx(100 * at[theirs])
+    assert metric['settings'] is QUICK
+    assert dict(draws=10, groups=2, grid=2, eps=(0.5, 0.3)) == QUICK
+    log = next((tmp_path / 'test').glob('*/*.log')).read_text()
+    assert 'exact, 99.9 % confidence' in log
+
+
+def test_results_of_processes_are_joined_by_image():
+    """One result per image, so that MMEngine's collecting over processes keeps them in order and drops padding."""
+    metric = METRICS.build(dict(type='mmsharp.CertifiedRobustness', transforms='blur:1', settings=dict(grid=0)))
+    fields = dict(label=1, margin=0.4, draws=1000, reached=0, bound=1e-9, capped_bound=0.006, exact_bound=0.007)
+    fields |= dict(right_on_grid=None, grid_points=0, changed=0)
+    results = [{'blur:1': dict(image=str(predicted), predicted=predicted, **fields)} for predicted in (0, 1, 1, 1)]
+    found = metric.compute_metrics(results)
+    assert found['blur:1/accuracy'] == found['blur:1/pca@0.01'] == found['blur:1/exact@0.01'] == 75
+    assert found['blur:1/exact@0.001'] == 0
+    assert 'blur:1/empirical' not in found
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(transforms=['fog:1']), 'unknown'),
+        (dict(transforms=[]), 'no transform'),
+        (dict(transforms='blur:1', settings=dict(n=100)), 'no setting'),
+        (dict(transforms='blur:1', settings=dict(draws=0)), 'draws'),
+    ],
+)
+def test_arguments_are_checked_at_once(arguments, message):
+    """Before any image is tested."""
+    with pytest.raises(MmsharpError, match=message):
+        CertifiedRobustness(**arguments)
+
+
+def test_batches_of_unknown_form_are_refused(classifier):
+    """Saying what was got."""
+    with pytest.raises(MmsharpError, match='no dictionary'):
+        CertifiedRobustness('blur:1').process([1], [])

@@ -1,0 +1,109 @@
+"""``tools/test_robust.py --certify``: from a config and a checkpoint to tables and a report."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'test_robust.py'
+QUICK = ('--draws', 10, '--groups', 2, '--grid', 3)
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+
+def _module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+robust_data = _module('robust_data', ROOT / 'tests' / 'robust_data.py')
+tool = _module('tool_test_robust', TOOL)
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+    """Paths of a config and of a checkpoint."""
+    folder = tmp_path_factory.mktemp('classifier')
+    config = robust_data.classifier_config(robust_data.write_class_folders(folder / 'images'))
+    config.dump(folder / 'small.py')
+    return folder / 'small.py', robust_data.write_checkpoint(config, folder / 'classifier.pth', steps=20)
+
+
+def _call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    tool.main()
+
+
+def test_a_classifier_from_the_command_line(classifier, tmp_path):
+    """In a process of its own: table, files and progress; another seed in the folder is one line and status 2."""
+    command = [sys.executable, TOOL, *classifier, '--certify', 'rotation:10', 'rotation:10+brightness:0.4', *QUICK]
+    command = [*map(str, command), '--eps', '0.5', '0.01', '--images', '5', '--work-dir', str(tmp_path / 'run')]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert '5 images' in finished.stdout
+    assert '0.01 *     20' in finished.stdout
+    assert '* not supported by 20 draws' in finished.stdout
+    assert '[2/2] rotation:10+brightness:0.4' in finished.stderr
+    for name in ('certification.json', 'certification.md', 'certification.csv', 'report.html'):
+        assert (tmp_path / 'run' / name).stat().st_size > 0
+    summary = json.loads((tmp_path / 'run/certification.json').read_text())
+    assert summary['checkpoint'] == 'classifier.pth'
+    assert [scores['images'] for scores in summary['transforms']] == [5, 5]
+    assert [scores['grid_points'] for scores in summary['transforms']] == [3, 9]
+    again = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert again.returncode == 2
+    assert 'seed: was 0, is 1' in again.stderr
+    assert 'Traceback' not in again.stderr
+
+
+def test_corruptions_too_where_they_are_asked_for(classifier, tmp_path, monkeypatch, capsys):
+    """One command, one report."""
+    corruptions = ('--corruptions', 'fog', '--severities', 0, 1, '--show-samples', 0)
+    _call(monkeypatch, *classifier, '--certify', 'blur:1', *QUICK, *corruptions, '--work-dir', tmp_path)
+    printed = capsys.readouterr().out
+    assert 'mPC' in printed
+    assert 'blur:1' in printed
+    report = (tmp_path / 'report.html').read_text()
+    assert 'Certified under' in report
+    assert 'mPC' in report
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['config.py', 'a.pth', '--draws', '10'],
+        ['config.py', 'a.pth', '--images', '10'],
+        ['--certify', 'blur:1', '--compare', 'a', 'b'],
+        ['config.py', 'a.pth', '--certify'],
+        ['config.py', 'a.pth', '--certify', 'blur:1', '--cap', 'high'],
+        ['config.py', 'a.pth', '--certify', 'blur:1', '--compat', 'paper'],
+    ],
+)
+def test_half_a_command_is_a_usage_error(arguments, capsys):
+    """Argparse explains and exits with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        tool.parse_args(arguments)
+    assert caught.value.code == 2
+    assert 'usage:' in capsys.readouterr().err
+
+
+def test_an_unknown_transform_is_refused_before_the_model_is_built(classifier, tmp_path, monkeypatch):
+    """By its name, with those that exist."""
+    with pytest.raises(ValueError, match='accepted are blur'):
+        _call(monkeypatch, *classifier, '--certify', 'fog:1', '--work-dir', tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_every_transform(capsys):
+    """Everything that can be chosen is in --help."""
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--help'])
+    text = ' '.join(capsys.readouterr().out.split())
+    for word in (*tool.transform_names(), '--certify', '1000 draws an image', 'default: 0.999', 'Clopper-Pearson'):
+        assert word in text
