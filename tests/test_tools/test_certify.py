@@ -2,11 +2,12 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mmsharp.command_line import run
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'test_robust.py'
@@ -40,26 +41,29 @@ def _call(monkeypatch, *arguments):
     tool.main()
 
 
-def test_a_classifier_from_the_command_line(classifier, tmp_path):
-    """In a process of its own: table, files and progress; another seed in the folder is one line and status 2."""
-    command = [sys.executable, TOOL, *classifier, '--certify', 'rotation:10', 'rotation:10+brightness:0.4', *QUICK]
-    command = [*map(str, command), '--eps', '0.5', '0.01', '--images', '5', '--work-dir', str(tmp_path / 'run')]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    assert '5 images' in finished.stdout
-    assert '0.01 *     20' in finished.stdout
-    assert '* not supported by 20 draws' in finished.stdout
-    assert '[2/2] rotation:10+brightness:0.4' in finished.stderr
+def test_a_classifier_from_the_command_line(classifier, tmp_path, monkeypatch, capsys):
+    """Table, files and progress; another seed in the folder is one line and status 2."""
+    command = [*classifier, '--certify', 'rotation:10', 'rotation:10+brightness:0.4', *QUICK]
+    command += ['--eps', 0.5, 0.01, '--images', 5, '--work-dir', tmp_path / 'run']
+    _call(monkeypatch, *command)
+    printed = capsys.readouterr()
+    assert '5 images' in printed.out
+    assert '0.01 *     20' in printed.out
+    assert '* not supported by 20 draws' in printed.out
+    assert '[2/2] rotation:10+brightness:0.4' in printed.err
     for name in ('certification.json', 'certification.md', 'certification.csv', 'report.html'):
         assert (tmp_path / 'run' / name).stat().st_size > 0
     summary = json.loads((tmp_path / 'run/certification.json').read_text())
     assert summary['checkpoint'] == 'classifier.pth'
     assert [scores['images'] for scores in summary['transforms']] == [5, 5]
     assert [scores['grid_points'] for scores in summary['transforms']] == [3, 9]
-    again = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert again.returncode == 2
-    assert 'seed: was 0, is 1' in again.stderr
-    assert 'Traceback' not in again.stderr
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, command), '--seed', '1'])
+    with pytest.raises(SystemExit) as refused:
+        run(tool.main)
+    assert refused.value.code == 2
+    errors = capsys.readouterr().err
+    assert 'seed: was 0, is 1' in errors
+    assert 'Traceback' not in errors
 
 
 def test_corruptions_too_where_they_are_asked_for(classifier, tmp_path, monkeypatch, capsys):
