@@ -69,7 +69,7 @@ class CertificationSettings:
         if self.compat not in (None, 'official'):
             raise MmsharpError(f"compat {self.compat!r} of the certification is unknown; accepted: None, 'official'")
         check_cap(self.cap)
-        given = [self.eps] if _is_number(self.eps) else self.eps
+        given: Any = [self.eps] if _is_number(self.eps) else self.eps
         if not isinstance(given, (list, tuple)) or not given or not all(_is_number(e) and 0 < e <= 1 for e in given):
             raise MmsharpError(f'eps {self.eps!r} of the certification: expected failure rates above 0, up to 1')
         object.__setattr__(self, 'eps', tuple(sorted({float(e) for e in given}, reverse=True)))

@@ -106,7 +106,7 @@ def check_cap(cap: Cap) -> Cap:
         MmsharpError: It is neither ``None``, ``'supported'`` nor a positive, finite number.
     """
     number = isinstance(cap, (int, float)) and not isinstance(cap, bool)
-    if cap is None or cap == 'supported' or (number and 0 < cap < math.inf):  # type: ignore[operator]
+    if cap is None or cap == 'supported' or (number and 0 < cap < math.inf):
         return cap
     raise MmsharpError(f"the cap of the temperature is {cap!r}; accepted are a positive number, 'supported' and None")
 
