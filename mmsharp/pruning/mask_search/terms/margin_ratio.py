@@ -11,7 +11,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.mask_search.outputs import discrepancy
 from mmsharp.pruning.mask_search.passes import Passes
 from mmsharp.pruning.mask_search.terms.term import Term
-from mmsharp.registry import MASK_TRANSFORMS, MASK_TERMS, build_part
+from mmsharp.registry import MASK_TERMS, MASK_TRANSFORMS, build_part
 
 
 @MASK_TERMS.register_module()
