@@ -73,18 +73,19 @@ def step_lines(
     """The lines of one pruning step.
 
     Args:
-        step: ``iteration``, ``phase``, and per group ``sparsity`` and the number ``zeroed``.
+        step: ``iteration``, ``phase``, and per group ``sparsity`` and the numbers ``zeroed`` and ``held``: of kept
+            channels that evidence has saved.
         groups: The groups.
         protected: Bool of shape ``(channels,)`` per group: what came back.
         refilled: Likewise: what was zeroed instead.
 
     Example:
         >>> import torch
-        >>> step = dict(iteration=7, phase='soft', sparsity=[0.25], zeroed=[2])
+        >>> step = dict(iteration=7, phase='soft', sparsity=[0.25], zeroed=[2], held=[0])
         >>> group, nothing = ChannelGroup('stem', 4, ()), torch.zeros(4, dtype=torch.bool)
         >>> step_lines(step, [group], [torch.arange(4) == 1], [nothing])
         [{'iteration': 7, 'phase': 'soft', 'group': 'stem', 'channels': 4, 'sparsity_ratio': 0.25, 'pruning_ratio': 0.5,
-          'zeroed': 2, 'protected': 1, 'refilled': 0}]
+          'zeroed': 2, 'held': 0, 'protected': 1, 'refilled': 0}]
     """
     return [
         dict(
@@ -95,8 +96,11 @@ def step_lines(
             sparsity_ratio=round(sparsity, 6),
             pruning_ratio=round(zeroed / group.channels, 6),
             zeroed=zeroed,
+            held=saved,
             protected=int(back.sum()),
             refilled=int(instead.sum()),
         )
-        for group, sparsity, zeroed, back, instead in zip(groups, step['sparsity'], step['zeroed'], protected, refilled)
+        for group, sparsity, zeroed, saved, back, instead in zip(
+            groups, step['sparsity'], step['zeroed'], step['held'], protected, refilled
+        )
     ]

@@ -24,10 +24,13 @@ from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.protection import (
     LimitedRegrowth,
+    ProtectionMemory,
     ProtectiveReconstruction,
     PulseWatch,
     SoftPruning,
     gate_gradients,
+    held,
+    reconstruct,
     refill,
 )
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
@@ -56,6 +59,7 @@ __all__ = [
     'Magnitude',
     'Member',
     'OneShot',
+    'ProtectionMemory',
     'ProtectiveReconstruction',
     'PulseWatch',
     'Random',
@@ -69,11 +73,13 @@ __all__ = [
     'count_parameters',
     'find_groups',
     'gate_gradients',
+    'held',
     'measure_latencies',
     'measure_latency',
     'meet_budget',
     'output_tensors',
     'parse_budget',
+    'reconstruct',
     'refill',
     'sparsity_ratios',
     'tensor_forward',

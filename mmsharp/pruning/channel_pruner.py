@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -176,11 +176,12 @@ class ChannelPruner:
         """Show the criterion the gradients that the optimizer is about to step with."""
         self.criterion.observe(self.model, self.groups.groups)
 
-    def decide(self, progress: float) -> list[Tensor]:
+    def decide(self, progress: float, adjust: Callable[[list[Tensor]], list[Tensor]] | None = None) -> list[Tensor]:
         """The keep-masks that :meth:`update` would take over now, one per group; nothing is changed.
 
         Args:
             progress: Of the pruning phase, 0 to 1.
+            adjust: From the criterion's scores to those that are compared, in the form of :meth:`scores`.
 
         Raises:
             MmsharpError: As :meth:`update`.
@@ -189,7 +190,7 @@ class ChannelPruner:
         keep = self.masks.keep
         if self.cost.fraction(self.resource, keep) <= target:
             return keep
-        scores = self.scores()
+        scores = self.scores() if adjust is None else adjust(self.scores())
         if hasattr(self.allocation, 'prepare'):
             self.allocation.prepare(self.model, self.groups.groups, keep)
         cost, resource = self.cost, self.resource

@@ -140,6 +140,10 @@ class PruningHook(Hook):
         if phase == FINE_TUNING and self.slim and self._state.kind != 'slim':
             self._slim(runner)
 
+    def decide(self, progress: float) -> list[torch.Tensor]:
+        """Which channels are kept, one mask per group; subclasses may see more than the criterion does."""
+        return list(self.pruner.decide(progress))
+
     def enter_phase(self, runner: Any, phase: str) -> None:
         """Called when a phase begins, and once after resuming; subclasses extend it."""
         runner.logger.info(f'mmsharp: {phase} from iteration {runner.iter}')
@@ -222,7 +226,7 @@ class PruningHook(Hook):
         return state, tensor_forward(image, None if samples is None else samples[:1], annotated=False)
 
     def _prune(self, runner: Any, progress: float) -> None:
-        self.pruner.adopt(first_process_decides(self.pruner.decide(progress)))
+        self.pruner.adopt(first_process_decides(self.decide(progress)))
         self._progress = progress
         self._state = self._state.masked()
         self._spread_masks(runner)

@@ -9,17 +9,15 @@ import torch
 from mmengine.dist import is_main_process
 from torch import Tensor
 
-from mmsharp.engine.agreement import first_process_decides
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, validate_length
 from mmsharp.engine.hooks.protective_phases import ProtectivePhases, protective_phases
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.inner_model import inner_model
-from mmsharp.engine.lowered_loss_scale import LoweredLossScale
 from mmsharp.engine.optim_wrappers import SharpnessAware
 from mmsharp.engine.pruning_log import PruningLog, step_lines
-from mmsharp.engine.watching_window import WatchingWindow
+from mmsharp.engine.pruning_scalars import update_scalars
+from mmsharp.engine.soft_steps import SoftSteps
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import LimitedRegrowth, SoftPruning, gate_gradients, refill, sparsity_ratios
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
 from mmsharp.sharpness import Ascent
 from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
@@ -111,11 +109,7 @@ class PSAPHook(PruningHook):
         if not isinstance(limit_regrowth, bool):
             raise MmsharpError(f'limit_regrowth={limit_regrowth!r} is neither True nor False')
         self.limit_regrowth = limit_regrowth
-        self._window: WatchingWindow | None = None
-        self._regrowth: LimitedRegrowth | None = None
-        self._scale: LoweredLossScale | None = None
-        self._step: dict[str, Any] = {}
-        self._gates: list[Tensor] | None = None
+        self._steps: SoftSteps | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._log: PruningLog | None = None
 
@@ -131,7 +125,6 @@ class PSAPHook(PruningHook):
                 "none; leave fine_tuning out, or set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=...)"
             )
         super().before_train(runner)
-        self._scale = LoweredLossScale(runner.optim_wrapper)
         if is_main_process():
             self._log = PruningLog(runner.work_dir)
             # A step whose window is still open writes its lines again.
@@ -156,19 +149,19 @@ class PSAPHook(PruningHook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Take due steps, soft or hard, and slim when pruning ends."""
         super().before_train_iter(runner, batch_idx, data_batch)
-        progress = self._protective.soft_progress(runner.iter)
-        if progress is not None and self._state.kind == 'dense' and self._window is None:
-            self._prune_softly(runner, progress)
-        if self._window is not None:
-            self._window.loss_scale = self._loss_scale.now
+        if self._steps is None:
+            return
+        if self._steps.window is None and self._is_soft(runner.iter):
+            self._prune_softly(runner, self._steps)
+        self._steps.before_iteration()
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Hold the masks, or see whether the window is over."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self._window is not None and self._window.after_iteration():
-            self._reconstruct(runner)
+        if self._steps is not None:
+            self._steps.after_iteration()
 
     def after_train(self, runner: Any) -> None:
         """Draw what was done over layers and time."""
@@ -177,16 +170,10 @@ class PSAPHook(PruningHook):
             draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put an open window and the gate gradients beside the weights, as tensors and plain data."""
+        """Put an open window and what the next step needs beside the weights, as tensors and plain data."""
         super().before_save_checkpoint(runner, checkpoint)
-        state = dict(
-            gates=self._gates,
-            window=None if self._window is None else self._window.state_dict(),
-            step=self._step,
-            growing=None if self._regrowth is None else self._regrowth.growing,
-            loss_scale=None if self._scale is None else self._scale.before,
-        )
-        if any(state.values()):
+        state = self._loaded if self._steps is None else self._steps.state_dict()
+        if state is not None and any(state.values()):
             checkpoint[STATE_KEY] = state
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -195,10 +182,10 @@ class PSAPHook(PruningHook):
         if runner._resume:
             self._loaded = checkpoint.get(STATE_KEY)
 
-    @property
-    def _loss_scale(self) -> LoweredLossScale:
-        assert self._scale is not None
-        return self._scale
+    def decide(self, progress: float) -> list[Tensor]:
+        """With what protections of the soft steps have found: the masks that are held are chosen by it, too."""
+        assert self._steps is not None
+        return self._steps.decide(progress)
 
     @property
     def _protective(self) -> ProtectivePhases:
@@ -207,129 +194,56 @@ class PSAPHook(PruningHook):
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         super()._attach(runner, data_batch)
+        self._steps = SoftSteps(
+            inner_model(runner.model),
+            runner.optim_wrapper,
+            self.pruner,
+            self.protection,
+            self.limit_regrowth,
+            lambda step, protected, extra: self._report(runner, step, protected, extra),
+        )
         if self.protection is not None and self.protection.gate:
             # Just before it steps, the optimizer has the gradients of the whole batch, the same on all processes.
             runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._read_gates(runner))
         if self._loaded is not None:
-            self._go_on(runner, self._loaded)
+            self._steps.load_state_dict(self._loaded)
             self._loaded = None
 
     def _read_gates(self, runner: Any) -> None:
-        if self._state.kind == 'dense' and self._protective.soft_progress(runner.iter + 1) is not None:
-            model = inner_model(runner.model)
-            self._gates = [gate_gradients(model, group) for group in self.pruner.groups.groups]
+        if self._steps is not None and self._is_soft(runner.iter + 1):
+            self._steps.read_gates()
 
-    def _go_on(self, runner: Any, state: Mapping[str, Any]) -> None:
-        self._gates = state['gates']
-        self._step = state['step']
-        self._loss_scale.go_on(state['loss_scale'])
-        if state['growing'] is not None:
-            self._grow(runner, [mask.cpu() for mask in state['growing']])
-        if state['window'] is not None and self.protection is not None:
-            self._window = self._new_window(runner, [mask.cpu() for mask in state['window']['soft']['keep']])
-            self._window.load_state_dict(state['window'])
+    def _is_soft(self, iteration: int) -> bool:
+        return self._state.kind == 'dense' and self._protective.soft_progress(iteration) is not None
 
-    def _new_window(self, runner: Any, keep: Sequence[Tensor]) -> WatchingWindow:
-        optimizer = runner.optim_wrapper.optimizer
-        soft = SoftPruning(inner_model(runner.model), self.pruner.groups.groups, keep, optimizer)
-        return WatchingWindow(soft, runner.optim_wrapper, self.protection.watch)  # type: ignore[union-attr]
-
-    def _prune_softly(self, runner: Any, progress: float) -> None:
-        pruner, groups = self.pruner, self.pruner.groups.groups
-        scores = pruner.scores() if self.protection is not None and self.protection.refill else None
-        sparsity = self._sparsity(runner)
-        keep = first_process_decides(pruner.decide(progress))
-        if pruner.observes:
-            pruner.criterion.reset()
-        self._step = dict(self._decided(runner, 'soft', keep, sparsity), scores=scores, gates=self._gates)
-        self._gates = None
-        self._stop_growing()
-        optimizer = runner.optim_wrapper.optimizer
-        soft = SoftPruning(inner_model(runner.model), groups, keep, optimizer)
-        soft.zero_()
-        share = pruner.cost.fraction(pruner.resource, keep)
+    def _prune_softly(self, runner: Any, steps: SoftSteps) -> None:
+        progress = self._protective.soft_progress(runner.iter)
+        assert progress is not None
+        keep = steps.take(runner.iter, progress)
+        share = self.pruner.cost.fraction(self.pruner.resource, keep)
         runner.logger.info(
             f'mmsharp: zeroed {sum(int((~mask).sum()) for mask in keep)} channels at iteration {runner.iter}, progress '
-            f'{progress:.0%}; without them {share:.1%} of {pruner.resource} would be left'
+            f'{progress:.0%}; without them {share:.1%} of {self.pruner.resource} would be left'
         )
-        if self.protection is not None or self.limit_regrowth:
-            self._loss_scale.lower()
-        if self.protection is None:
-            self._grow(runner, [~mask for mask in keep])
-            self._close_step(runner, [torch.zeros_like(mask) for mask in keep], [torch.zeros_like(m) for m in keep])
-        else:
-            self._window = WatchingWindow(soft, runner.optim_wrapper, self.protection.watch)
-
-    def _reconstruct(self, runner: Any) -> None:
-        assert self._window is not None
-        assert self.protection is not None
-        window, soft = self._window, self._window.soft
-        window.close()
-        self._window = None
-        gates = self._step['gates'] or [None] * len(soft.keep)
-        protected = [
-            self.protection(pulse, gate, ~mask) for pulse, gate, mask in zip(window.pulses(), gates, soft.keep)
-        ]
-        scores = self._step['scores']
-        extra = [torch.zeros_like(mask) for mask in soft.keep]
-        if scores is not None:
-            extra = [refill(*of_group) for of_group in zip(soft.keep, protected, scores)]
-        protected, extra = first_process_decides((protected, extra))
-        soft.restore_(protected)
-        optimizer = runner.optim_wrapper.optimizer
-        SoftPruning(inner_model(runner.model), soft.groups, [~mask for mask in extra], optimizer).zero_()
-        if not self.limit_regrowth:
-            self._loss_scale.restore()
-        growing = zip(soft.keep, protected, extra)
-        self._grow(runner, [~mask & ~back | instead for mask, back, instead in growing])
-        self._close_step(runner, protected, extra)
-
-    def _grow(self, runner: Any, growing: Sequence[Tensor]) -> None:
-        if self.limit_regrowth:
-            self._regrowth = LimitedRegrowth(inner_model(runner.model), self.pruner.groups.groups, growing)
-
-    def _stop_growing(self) -> None:
-        if self._regrowth is not None:
-            self._regrowth.close()
-            self._regrowth = None
 
     def _prune(self, runner: Any, progress: float) -> None:
-        first, sparsity = self._state.kind == 'dense', self._sparsity(runner)
-        self._stop_growing()
-        self._loss_scale.restore()
+        assert self._steps is not None
+        first, sparsity = self._state.kind == 'dense', self._steps.sparsity()
+        self._steps.end()
         super()._prune(runner, progress)
         if first:
             keep = self.pruner.masks.keep
-            self._step = self._decided(runner, 'hard', keep, sparsity)
-            self._close_step(runner, [torch.zeros_like(mask) for mask in keep], [torch.zeros_like(m) for m in keep])
+            nobody = [torch.zeros_like(mask) for mask in keep]
+            self._report(runner, self._steps.decided(runner.iter, 'hard', keep, sparsity), nobody, nobody)
+        self._steps.forget()
 
-    def _sparsity(self, runner: Any) -> list[float]:
-        """For allocations that do not say themselves."""
-        groups = self.pruner.groups.groups
-        everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
-        return sparsity_ratios(inner_model(runner.model), groups, everything)
-
-    def _decided(self, runner: Any, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float]) -> dict[str, Any]:
-        """What the log says of a step, as far as it is known before its window opens."""
-        return dict(
-            iteration=runner.iter,
-            phase=phase,
-            sparsity=list(getattr(self.pruner.allocation, 'sparsity', ()) or sparsity),
-            zeroed=[int((~mask).sum()) for mask in keep],
-        )
-
-    def _close_step(self, runner: Any, protected: Sequence[Tensor], extra: Sequence[Tensor]) -> None:
-        step, self._step = self._step, {}
+    def _report(
+        self, runner: Any, step: Mapping[str, Any], protected: Sequence[Tensor], extra: Sequence[Tensor]
+    ) -> None:
         lines = step_lines(step, self.pruner.groups.groups, protected, extra)
         if self._log is not None:
             self._log.write(lines)
-        hub = runner.message_hub
-        for line in lines:
-            for name in ('sparsity_ratio', 'pruning_ratio', 'protected'):
-                hub.update_scalar(f'psap/{line["group"]}/{name}', line[name])
-        zeroed, channels, back = (sum(line[name] for line in lines) for name in ('zeroed', 'channels', 'protected'))
-        hub.update_scalar('train/pruning/sparsity_ratio', sum(step['sparsity']) / len(lines))
-        hub.update_scalar('train/pruning/pruning_ratio', zeroed / channels)
-        hub.update_scalar('train/pruning/protected', back)
+        update_scalars(runner.message_hub, lines)
         if step['phase'] == 'soft' and self.protection is not None:
+            back, zeroed = (sum(line[name] for line in lines) for name in ('protected', 'zeroed'))
             runner.logger.info(f'mmsharp: {back} of {zeroed} zeroed channels came back at iteration {runner.iter}')

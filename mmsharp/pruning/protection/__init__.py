@@ -3,17 +3,21 @@
 from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
 from mmsharp.pruning.protection.gate_gradients import gate_gradients
 from mmsharp.pruning.protection.limited_regrowth import LimitedRegrowth
-from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, refill
+from mmsharp.pruning.protection.protection_memory import ProtectionMemory, held
+from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, reconstruct, refill
 from mmsharp.pruning.protection.pulses import PulseWatch
 from mmsharp.pruning.protection.soft_pruning import SoftPruning
 
 __all__ = [
     'FilterPart',
     'LimitedRegrowth',
+    'ProtectionMemory',
     'ProtectiveReconstruction',
     'PulseWatch',
     'SoftPruning',
     'filter_parts',
     'gate_gradients',
+    'held',
+    'reconstruct',
     'refill',
 ]

@@ -8,11 +8,13 @@ protective reconstruction". Definition and threshold could not be read: what sta
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.protection.protection_memory import ProtectionMemory
 from mmsharp.registry import PROTECTIONS
 
 
@@ -24,6 +26,10 @@ class ProtectiveReconstruction:
     such as a loss scale, changes nothing. Channels whose pulse is exactly 0, such as those behind a ReLU with a shift
     that is not positive, are judged among each other by their gate gradients, which were taken before they were zeroed.
 
+    What a protection is worth at later steps is kept by a :class:`~mmsharp.pruning.ProtectionMemory` of ``memory`` and
+    ``weight``: without it a channel that came back is zeroed again at the next step for the same low score, and the
+    last step, which no pulse follows, removes it.
+
     Our reading of PSAP; see the module.
 
     Args:
@@ -32,6 +38,8 @@ class ProtectiveReconstruction:
         refill: Whether as many further channels of the group, those of the lowest score, are zeroed as come back
             (:func:`refill`), so that the group's ratio is met in spite of the protection.
         watch: Steps of the optimizer during which the pulses are read.
+        memory: Share of the evidence for a channel that is left at the next step, in [0, 1).
+        weight: What one protection adds to the score of a channel, in mean scores of its group.
 
     Raises:
         MmsharpError: An argument is not as described.
@@ -42,7 +50,15 @@ class ProtectiveReconstruction:
         [False, False, True, False]
     """
 
-    def __init__(self, kappa: float = 1.0, gate: bool = True, refill: bool = False, watch: int = 1) -> None:
+    def __init__(
+        self,
+        kappa: float = 1.0,
+        gate: bool = True,
+        refill: bool = False,
+        watch: int = 1,
+        memory: float = 0.9,
+        weight: float = 1.0,
+    ) -> None:
         if isinstance(kappa, bool) or not isinstance(kappa, (int, float)) or not math.isfinite(kappa):
             raise MmsharpError(f'ProtectiveReconstruction: kappa is {kappa!r}, expected a finite number')
         for name, value in (('gate', gate), ('refill', refill)):
@@ -50,10 +66,13 @@ class ProtectiveReconstruction:
                 raise MmsharpError(f'ProtectiveReconstruction: {name} is {value!r}, expected True or False')
         if isinstance(watch, bool) or not isinstance(watch, int) or watch < 1:
             raise MmsharpError(f'ProtectiveReconstruction: watch is {watch!r}, expected a positive number of steps')
+        ProtectionMemory(memory, weight)  # says what is wrong with them
         self.kappa = float(kappa)
         self.gate = gate
         self.refill = refill
         self.watch = watch
+        self.memory = float(memory)
+        self.weight = float(weight)
 
     def __call__(self, pulse: Tensor, gate: Tensor | None, zeroed: Tensor) -> Tensor:
         """Which channels of a group come back.
@@ -101,3 +120,34 @@ def refill(keep: Tensor, protected: Tensor, scores: Tensor) -> Tensor:
     count = min(int(protected.sum()), int(keep.sum()) - 1)
     order = scores.masked_fill(~keep, math.inf).sort(stable=True).indices
     return torch.zeros_like(keep).index_fill_(0, order[: max(count, 0)], True)
+
+
+def reconstruct(
+    protection: Callable[[Tensor, Tensor | None, Tensor], Tensor],
+    keep: Sequence[Tensor],
+    pulses: Sequence[Tensor],
+    gates: Sequence[Tensor] | None,
+    scores: Sequence[Tensor] | None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Which channels of each group come back after a soft step, and which are zeroed instead.
+
+    Args:
+        protection: Such as :class:`ProtectiveReconstruction`.
+        keep: Bool of shape ``(channels,)`` per group: what the step had kept.
+        pulses: Per group, same shape.
+        gates: Likewise, or ``None``.
+        scores: Likewise, to :func:`refill` by; ``None`` zeroes nothing instead.
+
+    Returns:
+        Two masks per group, bool of the same shape.
+
+    Example:
+        >>> keep = [torch.tensor([True, False, False, False])]
+        >>> reconstruct(ProtectiveReconstruction(), keep, [torch.tensor([0.0, 1.0, 1.0, 9.0])], None, None)
+        ([tensor([False, False, False,  True])], [tensor([False, False, False, False])])
+    """
+    known = gates or [None] * len(keep)
+    back = [protection(pulse, gate, ~mask) for pulse, gate, mask in zip(pulses, known, keep)]
+    if scores is None:
+        return back, [torch.zeros_like(mask) for mask in keep]
+    return back, [refill(mask, one, score) for mask, one, score in zip(keep, back, scores)]

@@ -1,0 +1,167 @@
+"""Laws of the watching window: no pulse gets through, and protected filters are what they were."""
+
+import copy
+
+import pytest
+import torch
+from psap_training import HOOK, WRAPPERS, Watch, filters_of, hook_of, setting, window_of
+from torch import nn
+
+from mmsharp.engine import lowered_loss_scale
+
+every_wrapper = pytest.mark.parametrize('wrapper', WRAPPERS)
+
+
+@every_wrapper
+@pytest.mark.parametrize('watch', [1, 2])
+def test_a_restored_filter_is_bitwise_what_it_was(make_runner, wrapper, watch):
+    """Weights, biases, momentum and running statistics, after the window in which all were zero."""
+    watch = 1 if wrapper in ('accumulated', 'adasap') else watch
+    runner = make_runner(dict(HOOK, protection=dict(type='Everything', watch=watch)), **setting(wrapper))
+    before, checked = {}, []
+
+    def ahead(runner, _):
+        hook = hook_of(runner)
+        if hook._forward is not None and window_of(runner) is None and hook._state.kind == 'dense':
+            before.update(filters_of(runner))
+
+    def behind(runner):
+        hook = hook_of(runner)
+        if window_of(runner) is not None or len(hook.protection.seen) == len(checked):
+            return
+        groups = hook.pruner.groups.groups
+        new = hook.protection.seen[len(checked) :]
+        for group, (_, _, zeroed) in zip(groups, new):
+            for (name, tensor), (values, channels, _) in filters_of(runner).items():
+                if name == group.name and before and (name, tensor) in before:
+                    gone = zeroed[channels]
+                    assert torch.equal(values[gone], before[name, tensor][0][gone]), tensor
+        checked.extend(new)
+
+    runner.register_hook(Watch(before=ahead, priority='HIGHEST'))
+    runner.register_hook(Watch(behind))
+    runner.train()
+    assert sum(int(zeroed.sum()) for _, _, zeroed in checked) > 10
+
+
+@every_wrapper
+def test_the_pulse_never_reaches_the_weights(make_runner, wrapper):
+    """While it is watched, and with nobody coming back, filters and momentum are zero; and there was a pulse."""
+    runner = make_runner(dict(HOOK, protection=dict(type='Nothing')), **setting(wrapper))
+    largest = []
+
+    def look(runner):
+        hook = hook_of(runner)
+        if len(hook.protection.seen) == len(largest):
+            return
+        groups = hook.pruner.groups.groups
+        for group, (pulse, _, zeroed) in zip(groups, hook.protection.seen[len(largest) :]):
+            largest.append(float(pulse.max()))
+            for (name, tensor), (values, channels, learned) in filters_of(runner).items():
+                if name == group.name and learned:
+                    assert not values[zeroed[channels]].any(), tensor
+
+    runner.register_hook(Watch(look))
+    runner.train()
+    assert max(largest) > 0
+    assert len(largest) >= 8
+
+
+def test_all_other_weights_step_as_if_there_were_no_pulse(make_runner):
+    """Written out: zero filters, zero gradients for them, the norm for clipping of all others, SGD."""
+    runner = make_runner(dict(HOOK, protection=dict(type='Nothing')), **setting('clipped'))
+    twins = []
+
+    def ahead(runner, data):
+        if runner.iter != 3:
+            return
+        soft = window_of(runner).soft
+        model = copy.deepcopy(runner.model)
+        loss = model(torch.as_tensor(data['inputs']), data['data_samples'], mode='loss')['loss']
+        loss.backward()
+        masks = {
+            name: soft.parameter_masks().get(parameter, torch.ones(()))
+            for name, parameter in runner.model.named_parameters()
+        }
+        pulse = sum(float((p.grad * (1 - masks[name])).norm()) for name, p in model.named_parameters())
+        for name, parameter in model.named_parameters():
+            parameter.grad.mul_(masks[name])
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        state = runner.optim_wrapper.optimizer.state
+        for parameter, own in zip(model.parameters(), runner.model.parameters()):
+            momentum = state[own]['momentum_buffer'] * 0.9 + parameter.grad + 1e-3 * parameter.detach()
+            parameter.data.sub_(0.05 * momentum)
+        twins.append((pulse, {name: value.detach() for name, value in model.named_parameters()}))
+
+    def behind(runner):
+        if runner.iter == 3:
+            for name, parameter in runner.model.named_parameters():
+                torch.testing.assert_close(parameter.detach(), twins[0][1][name], rtol=1e-5, atol=1e-7)
+
+    runner.register_hook(Watch(behind, ahead))
+    runner.train()
+    assert twins[0][0] > 0
+
+
+@pytest.mark.parametrize('fixed', [True, False])
+def test_a_pulse_does_not_make_the_loss_scaler_skip(make_runner, monkeypatch, fixed):
+    """At a scale at which pulses overflow and nothing else does, no step is left out, and they are read all the same.
+
+    Afterwards the scale is what it was. Without room for them, the same pulses overflow.
+    """
+
+    def run(name, scale, room):
+        monkeypatch.setattr(lowered_loss_scale, 'PULSE', room)
+        runner, scales = make_runner(dict(HOOK, protection=dict(type='Nothing')), name, **setting('bfloat16')), []
+
+        def ahead(runner, _):
+            if runner.iter == 0 and scale:
+                runner.optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale, growth_interval=1000)
+                runner.optim_wrapper._scale_update_param = scale if fixed else None
+
+        runner.register_hook(Watch(before=ahead, priority='HIGHEST'))
+        runner.register_hook(Watch(lambda runner: scales.append(runner.optim_wrapper.loss_scaler.get_scale())))
+        runner.train()
+        return scales, [pulse for pulse, _, _ in hook_of(runner).protection.seen]
+
+    scale = 2.0**124
+    scales, pulses = run('scaled', scale, 512.0)
+    _, plain = run('plain', None, 512.0)
+    assert set(scales) == {scale / 512, scale}
+    assert scales[-1] == scale
+    for one, other in zip(pulses, plain):
+        torch.testing.assert_close(one, other, rtol=0.1, atol=1e-2)
+    _, overflowing = run('without room', scale, 1.0)
+    assert not all(pulse.isfinite().all() for pulse in overflowing)
+
+
+@pytest.mark.parametrize('wrapper', ['plain', 'bfloat16'])
+def test_filters_grow_back_by_steps_of_the_usual_length(make_runner, wrapper):
+    """The first step from zero, which the whole pulse would make many times longer."""
+    grown = {True: [], False: []}
+    for limited in grown:
+        hook = dict(HOOK, protection=dict(type='Nothing'), limit_regrowth=limited, warmup=2, ramp=0.0)
+        runner = make_runner(hook, f'{limited}', **setting(wrapper))
+
+        def look(runner, lengths=grown[limited]):
+            if runner.iter == 9:  # zeroed before iteration 8, watched in it
+                groups = hook_of(runner).pruner.groups.groups
+                for group, (_, _, zeroed) in zip(groups, hook_of(runner).protection.seen[-len(groups) :]):
+                    for (name, tensor), (values, channels, _) in filters_of(runner).items():
+                        if name == group.name and tensor.endswith('.weight/'):
+                            lengths.extend(values[zeroed[channels]].flatten(1).norm(dim=1).tolist())
+
+        runner.register_hook(Watch(look))
+        runner.train()
+    assert 0 < max(grown[True]) < 0.5 * max(grown[False])
+
+
+@pytest.mark.parametrize('watch', [1, 3])
+def test_gates_are_read_before_the_filters_are_zeroed(make_runner, watch):
+    """Before each soft step but the first of the run, which nothing comes before, also where one follows another."""
+    runner = make_runner(dict(HOOK, protection=dict(type='Nothing', watch=watch)))
+    runner.train()
+    seen = [gate for _, gate, _ in hook_of(runner).protection.seen]
+    groups = len(hook_of(runner).pruner.groups.groups)
+    assert all(gate is None for gate in seen[:groups])
+    assert all(gate is not None and gate.any() for gate in seen[groups:])
