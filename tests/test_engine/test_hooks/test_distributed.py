@@ -1,20 +1,16 @@
 """Laws of pruning in two processes: whatever each of them sees, both train the same network to the end."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from mmengine.config import Config
+from distributed_training import momentum_of, runner_of, weights_of
 from mmengine.dist import get_rank
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
-from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 from two_processes import in_two_processes
 
-from mmsharp.engine.config import settle_launcher
 from mmsharp.engine.hooks import PruningHook
 from mmsharp.pruning import ChannelPruner
 from mmsharp.registry import CRITERIA, PRUNERS
@@ -107,31 +103,9 @@ class Watch(Hook):
 def run(folder, hook, ascent, resume=None):
     """A runner after its warm-up, pruning and fine-tuning, or what was left of them."""
     wrapper = dict(type='OptimWrapper') if ascent is None else dict(type='mmsharp.SAMOptimWrapper', ascent=ascent)
-    config = Config(
-        dict(
-            model=dict(type='ConvolutionsAndMatrices'),
-            work_dir=folder,
-            experiment_name=Path(folder).name,
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=0,
-                dataset=dict(type='ImagesOfThisRank'),
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=5, val_interval=1000),
-            optim_wrapper=dict(wrapper, optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-3)),
-            default_hooks=dict(pruning=hook, checkpoint=dict(type='CheckpointHook', interval=1)),
-            custom_hooks=[dict(type='EMAHook', momentum=0.1), dict(type='mmsharp.RNGStateHook')],
-            default_scope='mmengine',
-            randomness=dict(seed=0),
-            log_level='WARNING',
-            load_from=resume,
-            resume=resume is not None,
-        )
-    )
-    settle_launcher(config, 'pytorch')
-    runner = Runner.from_cfg(config)
+    average = dict(type='EMAHook', momentum=0.1)
+    parts = 'ConvolutionsAndMatrices', 'ImagesOfThisRank', hook, wrapper
+    runner = runner_of(folder, *parts, resume, epochs=5, custom_hooks=(average,))
     runner.register_hook(Watch())
     runner.train()
     return runner
@@ -148,10 +122,10 @@ def train(rank, folder, hook, ascent):
     watch = next(hook for hook in runner.hooks if isinstance(hook, Watch))
     pruning = next(hook for hook in runner.hooks if isinstance(hook, PruningHook))
     return dict(
-        weights={name: value.detach() for name, value in runner.model.module.named_parameters()},
+        weights=weights_of(runner),
         average={name: value.detach() for name, value in average_of(runner).named_parameters()},
         after_slimming=watch.after_slimming,
-        momentum=[state['momentum_buffer'] for state in runner.optim_wrapper.optimizer.state.values()],
+        momentum=momentum_of(runner),
         shape=list(pruning._state.input_shape),
         kind=pruning._state.kind,
         sizes=watch.sizes,
@@ -165,12 +139,9 @@ def train_and_resume(rank, folder, hook, ascent):
         runs[f'from {epoch}'] = run(f'{folder}/from_{epoch}', hook, ascent, f'{folder}/whole/epoch_{epoch}.pth')
     return {
         name: {
-            **{f'weights {key}': value.detach() for key, value in runner.model.module.named_parameters()},
+            **{f'weights {key}': value for key, value in weights_of(runner).items()},
             **{f'average {key}': value.detach() for key, value in average_of(runner).named_parameters()},
-            **{
-                f'momentum {place}': state['momentum_buffer']
-                for place, state in enumerate(runner.optim_wrapper.optimizer.state.values())
-            },
+            **{f'momentum {place}': value for place, value in enumerate(momentum_of(runner))},
         }
         for name, runner in runs.items()
     }

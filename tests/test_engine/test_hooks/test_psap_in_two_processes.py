@@ -4,16 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from distributed_training import runner_of, weights_of
 from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
-from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 from two_processes import in_two_processes
 
-from mmsharp.engine.config import settle_launcher
 from mmsharp.engine.hooks import PSAPHook
 from mmsharp.registry import PROTECTIONS
 
@@ -35,7 +33,7 @@ WRAPPERS = {
 class OfThisRank:
     """Remembers what it was shown, and answers differently in each process."""
 
-    watch, gate, refill = 2, True, True
+    watch, gate, refill, memory, weight = 2, True, True, 0.9, 1.0
 
     def __init__(self):
         self.seen = []
@@ -78,32 +76,9 @@ class ConvolutionsInARow(BaseModel):
 
 def run(folder, hook, wrapper, resume=None):
     """A runner that has been trained."""
-    sgd = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-3)
-    config = Config(
-        dict(
-            model=dict(type='ConvolutionsInARow'),
-            work_dir=folder,
-            experiment_name=Path(folder).name,
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=0,
-                dataset=dict(type='PicturesOfThisRank'),
-                sampler=dict(type='InfiniteSampler', shuffle=False),
-                collate_fn=dict(type='default_collate'),
-            ),
-            train_cfg=dict(by_epoch=False, max_iters=24, val_interval=1000),
-            optim_wrapper=dict(WRAPPERS[wrapper], optimizer=sgd),
-            default_hooks=dict(pruning=hook, checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)),
-            custom_hooks=[dict(type='mmsharp.RNGStateHook')],
-            default_scope='mmengine',
-            randomness=dict(seed=0),
-            log_level='WARNING',
-            load_from=resume,
-            resume=resume is not None,
-        )
+    runner = runner_of(
+        folder, 'ConvolutionsInARow', 'PicturesOfThisRank', hook, WRAPPERS[wrapper], resume, iterations=24
     )
-    settle_launcher(config, 'pytorch')
-    runner = Runner.from_cfg(config)
     runner.train()
     return runner
 
@@ -114,7 +89,7 @@ def train(rank, folder, hook, wrapper):
     pruning = next(hook for hook in runner.hooks if isinstance(hook, PSAPHook))
     scalars = runner.message_hub.log_scalars
     return dict(
-        weights={name: value.detach() for name, value in runner.model.module.named_parameters()},
+        weights=weights_of(runner),
         pulses=getattr(pruning.protection, 'seen', []),
         steps={name: scalars[name].data[0].tolist() for name in scalars if name.startswith('psap/')},
         kind=pruning._state.kind,
@@ -128,10 +103,7 @@ def train_and_resume(rank, folder, hook, wrapper):
     for iteration in (5, 6, 8, 13):
         path = f'{folder}/whole/iter_{iteration}.pth'
         runs[f'from {iteration}'] = run(f'{folder}/from_{iteration}', hook, wrapper, path)
-    return {
-        name: {key: value.detach() for key, value in runner.model.module.named_parameters()}
-        for name, runner in runs.items()
-    }
+    return {name: weights_of(runner) for name, runner in runs.items()}
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
@@ -142,7 +114,7 @@ def test_both_processes_decide_alike(tmp_path, wrapper, protection):
     first, second = in_two_processes(train, tmp_path, str(tmp_path / 'run'), hook, wrapper)
     assert first['kind'] == second['kind'] == 'slim'
     assert first['steps'] == second['steps']
-    assert len(first['steps']) == 6
+    assert len(first['steps']) == 8
     assert first['lines'] == 2 * (3 + 1)
     assert all(torch.equal(value, second['weights'][name]) for name, value in first['weights'].items())
     assert all(torch.equal(one, other) for one, other in zip(first['pulses'], second['pulses']))
