@@ -22,7 +22,7 @@ def update_scalars(hub: MessageHub, lines: Sequence[Mapping[str, Any]]) -> None:
         >>> hub = MessageHub('example of pruning scalars')
         >>> numbers = dict(sparsity_ratio=0.5, pruning_ratio=0.5, protected=1, held=0)
         >>> update_scalars(hub, [dict(numbers, group='stem', zeroed=2, channels=4)])
-        >>> hub.get_scalar('train/pruning/pruning_ratio').current()
+        >>> float(hub.get_scalar('train/pruning/pruning_ratio').current())
         0.5
     """
     for line in lines:

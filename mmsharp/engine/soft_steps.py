@@ -12,10 +12,10 @@ from mmsharp.engine.agreement import first_process_decides
 from mmsharp.engine.lowered_loss_scale import LoweredLossScale
 from mmsharp.engine.watching_window import WatchingWindow
 from mmsharp.pruning import (
+    GateMeans,
     LimitedRegrowth,
     ProtectionMemory,
     SoftPruning,
-    gate_gradients,
     held,
     reconstruct,
     sparsity_ratios,
@@ -34,21 +34,30 @@ class SoftSteps:
         pruner: Decides what goes.
         protection: Decides what comes back; ``None`` lets nothing come back.
         limit_regrowth: Whether what stays zeroed grows by steps of the usual length.
+        clear_momentum: Whether zeroed filters lose their momentum.
         report: Told of each step when it is over.
     """
 
     def __init__(
-        self, model: nn.Module, wrapper: Any, pruner: Any, protection: Any, limit_regrowth: bool, report: Report
+        self,
+        model: nn.Module,
+        wrapper: Any,
+        pruner: Any,
+        protection: Any,
+        limit_regrowth: bool,
+        clear_momentum: bool,
+        report: Report,
     ) -> None:
         self._model, self._wrapper, self._pruner, self._protection = model, wrapper, pruner, protection
         self._limit_regrowth = limit_regrowth
+        self._clear_momentum = clear_momentum
         self._report = report
         self._window: WatchingWindow | None = None
         self._regrowth: LimitedRegrowth | None = None
         self._loss_scale = LoweredLossScale(wrapper)
         self._memory = ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
         self._scores: list[Tensor] = []
-        self._gates: list[Tensor] | None = None
+        self._gates = GateMeans()
         self._step: dict[str, Any] = {}
 
     @property
@@ -75,8 +84,8 @@ class SoftSteps:
         refills = protection is not None and protection.refill
         scores = self._memory.raised(self._scores or pruner.scores()) if refills else None
         step = self.decided(iteration, 'soft', keep, sparsity)
-        self._step = dict(step, scores=scores, gates=self._gates)
-        self._gates = None
+        self._step = dict(step, scores=scores, gates=self._gates.means())
+        self._gates.reset()
         self._stop_growing()
         soft = self._soft_pruning(keep)
         soft.zero_()
@@ -115,8 +124,8 @@ class SoftSteps:
         self._close(protected, extra)
 
     def read_gates(self) -> None:
-        """Take the gate gradients of the step that the optimizer is about to make."""
-        self._gates = [gate_gradients(self._model, group) for group in self._pruner.groups.groups]
+        """Take in the gate gradients of the step that the optimizer is about to make."""
+        self._gates.observe(self._model, self._pruner.groups.groups)
 
     def end(self) -> None:
         """Training goes on as usual: masks are held from now on."""
@@ -126,6 +135,7 @@ class SoftSteps:
     def forget(self) -> None:
         """There is no further step that evidence would speak at."""
         self._memory.evidence = []
+        self._gates.reset()
 
     def sparsity(self) -> list[float]:
         """Sparsity ratios of now, for allocations that do not say themselves."""
@@ -147,7 +157,7 @@ class SoftSteps:
     def state_dict(self) -> dict[str, Any]:
         """An open window, and what the next step needs, as tensors and plain data."""
         return dict(
-            gates=self._gates,
+            gates=self._gates.state_dict(),
             window=None if self._window is None else self._window.state_dict(),
             step=self._step,
             growing=None if self._regrowth is None else self._regrowth.growing,
@@ -157,7 +167,7 @@ class SoftSteps:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there; model and optimizer have been loaded."""
-        self._gates = state['gates']
+        self._gates.load_state_dict(state['gates'])
         self._step = state['step']
         self._memory.evidence = [evidence.cpu() for evidence in state.get('evidence', ())]
         self._loss_scale.go_on(state['loss_scale'])
@@ -169,7 +179,8 @@ class SoftSteps:
             self._window.load_state_dict(state['window'])
 
     def _soft_pruning(self, keep: Sequence[Tensor]) -> SoftPruning:
-        return SoftPruning(self._model, self._pruner.groups.groups, keep, self._wrapper.optimizer)
+        groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
+        return SoftPruning(self._model, groups, keep, optimizer, self._clear_momentum)
 
     def _grow(self, growing: Sequence[Tensor]) -> None:
         if self._limit_regrowth:

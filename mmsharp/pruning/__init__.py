@@ -23,6 +23,7 @@ from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.protection import (
+    GateMeans,
     LimitedRegrowth,
     ProtectionMemory,
     ProtectiveReconstruction,
@@ -48,6 +49,7 @@ __all__ = [
     'Cubic',
     'DenseLayer',
     'Forward',
+    'GateMeans',
     'GeometricMedian',
     'Global',
     'GroupSet',

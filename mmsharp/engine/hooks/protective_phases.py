@@ -15,8 +15,9 @@ SOFT, HARD = 'soft pruning', 'hard pruning'
 class ProtectivePhases(Phases):
     """Warm-up, soft pruning, hard pruning, fine-tuning, as half-open ranges of iterations.
 
-    A soft step is taken every ``interval`` iterations where the optimizer begins a step, the first one then, and only
-    where its watching window ends before the masks are held.
+    A soft step is taken after every ``interval`` iterations of the soft phase, where the optimizer begins a step, and
+    only where its watching window ends before the masks are held. So there is training before each of them, which says
+    what a channel is worth.
 
     Args:
         warm_up_end: First iteration (counted from 0) that is no longer warm-up.
@@ -30,7 +31,7 @@ class ProtectivePhases(Phases):
     Example:
         >>> phases = ProtectivePhases(2, 14, 4, soft_end=12, ramp=2, stride=1, window=1)
         >>> [(iteration, phases.soft_progress(iteration)) for iteration in (2, 3, 6, 10, 12)]
-        [(2, 0.5), (3, None), (6, 1.0), (10, 1.0), (12, None)]
+        [(2, None), (3, None), (6, 0.5), (10, 1.0), (12, None)]
         >>> [phases.at(iteration) for iteration in (1, 2, 12, 14)]
         ['warm-up', 'soft pruning', 'hard pruning', 'fine-tuning']
         >>> phases.progress(2), phases.progress(12), phases.progress(13)
@@ -59,7 +60,7 @@ class ProtectivePhases(Phases):
         if self.at(iteration) != SOFT or iteration % self.stride or iteration + self.window > self.soft_end:
             return None
         step, late = divmod(iteration - self.warm_up_end, self.interval)
-        return None if late >= self.stride else min(1.0, (step + 1) / self.ramp)
+        return None if late >= self.stride or step < 1 else min(1.0, step / self.ramp)
 
 
 def protective_phases(
@@ -87,11 +88,11 @@ def protective_phases(
         window: Iterations that the gradients are watched after a soft step.
 
     Raises:
-        MmsharpError: The phases are longer than the run, or a window longer than the interval.
+        MmsharpError: The phases are longer than the run, a window longer than the interval, or no soft step fits.
 
     Example:
         >>> protective_phases(0.0, 0.75, 0, 0.5, 10, max_iters=100, iters_per_unit=20)
-        ProtectivePhases(warm_up_end=0, pruning_end=75, interval=10, soft_end=75, ramp=4, stride=1, window=0)
+        ProtectivePhases(warm_up_end=0, pruning_end=75, interval=10, soft_end=75, ramp=3, stride=1, window=0)
     """
     warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
     soft_end = warm_up_end + iterations_of(soft, max_iters, iters_per_unit)
@@ -108,5 +109,11 @@ def protective_phases(
             f'the gradients are watched for {window} iterations after a soft pruning step ({stride} to a step of the '
             f'optimizer), but the next one comes after interval={interval}; make it at least {window}'
         )
-    steps = max(1, math.ceil(ramp * (soft_end - warm_up_end) / interval))
+    first = math.ceil((warm_up_end + interval) / stride) * stride
+    if warm_up_end < soft_end < first + window:
+        raise MmsharpError(
+            f'pruning={soft!r} is a soft phase of {soft_end - warm_up_end} iterations, in which no step fits after '
+            f'interval={interval}; make the interval shorter, or the phase longer (0 prunes at once)'
+        )
+    steps = max(1, math.floor(ramp * (soft_end - warm_up_end) / interval))
     return ProtectivePhases(warm_up_end, pruning_end, interval, soft_end, steps, stride, window)

@@ -9,8 +9,8 @@ import torch
 from mmengine.dist import is_main_process
 from torch import Tensor
 
-from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, validate_length
-from mmsharp.engine.hooks.protective_phases import ProtectivePhases, protective_phases
+from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, validate_length
+from mmsharp.engine.hooks.protective_phases import SOFT, ProtectivePhases, protective_phases
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.optim_wrappers import SharpnessAware
@@ -25,6 +25,9 @@ from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
 STATE_KEY = 'mmsharp_psap'
 """Where a checkpoint keeps an open watching window, and what the next one needs."""
 
+STEPS = 8
+"""Soft steps that there are at least, unless ``interval`` says otherwise."""
+
 
 @HOOKS.register_module()
 class PSAPHook(PruningHook):
@@ -35,22 +38,27 @@ class PSAPHook(PruningHook):
     Every formula, threshold, length and schedule here is our reading, and no published figure is claimed.
 
     1. Warm-up, by default none: nothing is pruned.
-    2. Soft pruning: every ``interval`` iterations the pruner decides anew what goes, among all channels; the filters
-       that make these channels are zeroed, with their momentum, and go on learning. In the first step of the optimizer
-       afterwards their raw gradients, the pulses, are read, whatever the optimizer wrapper, and kept out of it: they
-       reach no weight, momentum, clipping norm, ascent or check for overflow. Then the protection says which filters
-       come back, bitwise as they were, with their momentum and running statistics. The others grow back by steps of
-       the usual length (``limit_regrowth``).
-    3. Hard pruning: the masks are held, in every layer that makes or reads a channel.
+    2. Soft pruning: after every ``interval`` iterations the pruner decides anew what goes, among all channels; the
+       filters that make these channels are zeroed, with their momentum, and go on learning. In the first step of the
+       optimizer afterwards their raw gradients, the pulses, are read, whatever the optimizer wrapper, and kept out of
+       it: they reach no weight, momentum, clipping norm, ascent or check for overflow. Then the protection says which
+       filters come back, bitwise as they were, with their momentum and running statistics. Filters without a pulse,
+       behind a ReLU that is closed for them, are judged by their gate gradients, averaged over the steps since the last
+       soft step. What is protected is spared at the next steps, too, until the evidence for it has faded
+       (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
+       (``limit_regrowth``), where they get a gradient.
+    3. Hard pruning: masks, chosen with the evidence of the soft steps, are held in every layer that makes or reads a
+       channel.
     4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
 
-    ``protection=False`` and ``limit_regrowth=False`` with a ``Uniform`` allocation are soft filter pruning (He et al.
-    2018, arXiv 1808.06866). With a sharpness-aware wrapper, AdaSAP's for example, the allocation and protection of PSAP
-    go with its training; that combination is ours.
+    ``protection=False``, ``limit_regrowth=False`` and ``clear_momentum=False`` with a ``Uniform`` allocation are soft
+    filter pruning (He et al. 2018, arXiv 1808.06866). With a sharpness-aware wrapper, AdaSAP's for example, the
+    allocation and protection of PSAP go with its training; that combination is ours.
 
     For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio, pruning ratio, and how
-    many channels were zeroed, came back, and were zeroed instead. The same numbers are scalars ``psap/<group>/...`` of
-    the message hub, and their means and sums are in the log; ``psap.png`` shows them over layers and time.
+    many channels were zeroed, held by evidence, came back, and were zeroed instead. The same numbers are scalars
+    ``psap/<group>/...`` of the message hub, and their means and sums are in the log; ``psap.png`` shows them over
+    layers and time.
 
     Args:
         budget: See :class:`PruningHook`.
@@ -63,11 +71,14 @@ class PSAPHook(PruningHook):
         hard: Length of the hard phase, likewise. By default the masked channels are removed at once: the small network
             computes the same and costs less.
         ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
-        interval: Iterations between two soft steps; ``None`` stands for once through the training data.
+        interval: Iterations between two soft steps, and before the first one; ``None`` stands for once through the
+            training data, or an eighth of the soft phase where that is shorter.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
         limit_regrowth: Whether the gradients of filters that grow back are shortened to the mean length of the others
             of their layer (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
             normalisation comes back by a pulse at once, many times longer than those that were kept.
+        clear_momentum: Whether a filter loses its momentum when it is zeroed. With its momentum, it moves away from
+            zero at the next step whatever its gradient, as in the released code of soft filter pruning.
         fine_tuning: Ascent of a sharpness-aware wrapper from fine-tuning on, as in AdaSAP; ``None`` leaves it.
 
     Raises:
@@ -87,6 +98,7 @@ class PSAPHook(PruningHook):
         interval: int | None = None,
         slim: bool = True,
         limit_regrowth: bool = True,
+        clear_momentum: bool = True,
         fine_tuning: Mapping[str, Any] | Ascent | None = None,
     ) -> None:
         pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
@@ -106,9 +118,11 @@ class PSAPHook(PruningHook):
         self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
         if not isinstance(self.fine_tuning, (Ascent, type(None))):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
-        if not isinstance(limit_regrowth, bool):
-            raise MmsharpError(f'limit_regrowth={limit_regrowth!r} is neither True nor False')
+        for name, value in (('limit_regrowth', limit_regrowth), ('clear_momentum', clear_momentum)):
+            if not isinstance(value, bool):
+                raise MmsharpError(f'{name}={value!r} is neither True nor False')
         self.limit_regrowth = limit_regrowth
+        self.clear_momentum = clear_momentum
         self._steps: SoftSteps | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._log: PruningLog | None = None
@@ -133,10 +147,11 @@ class PSAPHook(PruningHook):
 
     def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
         """Soft steps begin where the optimizer begins a step; their windows end before the next one."""
-        if self._once_per_epoch:
-            self.interval = len(runner.train_loop.dataloader)
         stride = runner.optim_wrapper._accumulative_counts
         window = 0 if self.protection is None else self.protection.watch * stride
+        if self._once_per_epoch:
+            soft = iterations_of(self.pruning, max_iters, iters_per_unit)
+            self.interval = max(1, window, min(len(runner.train_loop.dataloader), soft // STEPS))
         lengths = (self.warmup, self.pruning, self.hard, self.ramp)
         return protective_phases(*lengths, self.interval, max_iters, iters_per_unit, stride, window)
 
@@ -173,7 +188,7 @@ class PSAPHook(PruningHook):
         """Put an open window and what the next step needs beside the weights, as tensors and plain data."""
         super().before_save_checkpoint(runner, checkpoint)
         state = self._loaded if self._steps is None else self._steps.state_dict()
-        if state is not None and any(state.values()):
+        if state is not None and self._state.kind == 'dense':
             checkpoint[STATE_KEY] = state
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -200,6 +215,7 @@ class PSAPHook(PruningHook):
             self.pruner,
             self.protection,
             self.limit_regrowth,
+            self.clear_momentum,
             lambda step, protected, extra: self._report(runner, step, protected, extra),
         )
         if self.protection is not None and self.protection.gate:
@@ -210,7 +226,7 @@ class PSAPHook(PruningHook):
             self._loaded = None
 
     def _read_gates(self, runner: Any) -> None:
-        if self._steps is not None and self._is_soft(runner.iter + 1):
+        if self._steps is not None and self._state.kind == 'dense' and self._protective.at(runner.iter) == SOFT:
             self._steps.read_gates()
 
     def _is_soft(self, iteration: int) -> bool:

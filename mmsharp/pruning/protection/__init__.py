@@ -2,6 +2,7 @@
 
 from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
 from mmsharp.pruning.protection.gate_gradients import gate_gradients
+from mmsharp.pruning.protection.gate_means import GateMeans
 from mmsharp.pruning.protection.limited_regrowth import LimitedRegrowth
 from mmsharp.pruning.protection.protection_memory import ProtectionMemory, held
 from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, reconstruct, refill
@@ -10,6 +11,7 @@ from mmsharp.pruning.protection.soft_pruning import SoftPruning
 
 __all__ = [
     'FilterPart',
+    'GateMeans',
     'LimitedRegrowth',
     'ProtectionMemory',
     'ProtectiveReconstruction',

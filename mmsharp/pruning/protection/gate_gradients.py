@@ -28,7 +28,7 @@ def gate_gradients(model: nn.Module, group: ChannelGroup) -> Tensor:
         group: The group.
 
     Returns:
-        Float32 of shape ``(group.channels,)`` on the CPU.
+        Float32 of shape ``(group.channels,)``, on the device of the layers that read the channels.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -53,4 +53,4 @@ def gate_gradients(model: nn.Module, group: ChannelGroup) -> Tensor:
                 total = total.to(products.device)
                 here = products[member.positions.to(products.device)]
                 total.index_add_(0, member.channels.to(products.device), here)
-    return total.abs().cpu()
+    return total.abs()

@@ -20,14 +20,17 @@ from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
 class SoftPruning:
     """Zeroes filters, remembers them with their momentum and running statistics, and restores some bitwise.
 
-    Momentum is whatever the optimizer keeps in the shape of the parameter (SGD's buffer, Adam's moments); it is zeroed
-    with the filter. Running statistics are copied and stay: the network learns new ones while the filter is zero.
+    Momentum is whatever the optimizer keeps in the shape of the parameter (SGD's buffer, Adam's moments); by default it
+    is zeroed with the filter. Kept, it moves the filter away from zero at the next step: also one behind a ReLU that is
+    closed for the zero filter, which no gradient reaches. Running statistics are copied and stay: the network learns
+    new ones while the filter is zero.
 
     Args:
         model: The model.
         groups: Its groups.
         keep: Bool of shape ``(channels,)`` per group; the others are what this is about.
         optimizer: Of the model, if it is trained.
+        clear_momentum: Whether the momentum of a zeroed filter is zeroed, too.
 
     Raises:
         MmsharpError: The masks do not fit the groups.
@@ -52,6 +55,7 @@ class SoftPruning:
         groups: Sequence[ChannelGroup],
         keep: Sequence[Tensor],
         optimizer: torch.optim.Optimizer | None = None,
+        clear_momentum: bool = True,
     ) -> None:
         wanted, given = [group.channels for group in groups], [len(mask) for mask in keep]
         if wanted != given:
@@ -59,6 +63,7 @@ class SoftPruning:
         self.groups = tuple(groups)
         self.keep = [mask.clone() for mask in keep]
         self._optimizer = optimizer
+        self._clear_momentum = clear_momentum
         self._parts = [list(filter_parts(model, group)) for group in groups]
         self._copies: dict[str, dict[str, Tensor]] = {}
 
@@ -70,13 +75,13 @@ class SoftPruning:
 
     @torch.no_grad()
     def zero_(self) -> None:
-        """Copy the filters and zero them, with their momentum."""
+        """Copy the filters with their momentum, and zero them."""
         self._copies = {}
         for number, part, positions, _ in self._gone():
             copies = self._copies.setdefault(self.groups[number].name, {})
             for name, tensor in self._tensors(part):
                 copies[name] = tensor.index_select(part.dim, positions)
-                if part.learned:
+                if part.learned and (tensor is part.tensor or self._clear_momentum):
                     tensor.index_fill_(part.dim, positions, 0)
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ def test_steps_are_taken_once_and_in_order(stride, interval, warm_up):
     window = stride
     phases = protective_phases(warm_up, 60, 10, 0.5, interval, 100, 1, stride, window)
     taken = [(i, phases.soft_progress(i)) for i in range(100) if phases.soft_progress(i) is not None]
-    due = [i for i in range(warm_up, warm_up + 60, interval)]
+    due = [i for i in range(warm_up + interval, warm_up + 60, interval)]
     assert len(due) - 1 <= len(taken) <= len(due)
     assert phases.soft_end % stride == 0
     for (iteration, _), wanted in zip(taken, due):
@@ -39,7 +39,8 @@ def test_masks_are_held_from_one_step_on():
 
 def test_a_ramp_of_nothing_asks_for_all_at_once():
     """The first soft step goes to the budget."""
-    assert protective_phases(0, 20, 0, 0.0, 4, 100, 1).soft_progress(0) == 1.0
+    phases = protective_phases(0, 20, 0, 0.0, 4, 100, 1)
+    assert [phases.soft_progress(iteration) for iteration in (0, 4, 8)] == [None, 1.0, 1.0]
 
 
 def test_what_does_not_fit_is_refused():
@@ -48,3 +49,5 @@ def test_what_does_not_fit_is_refused():
         protective_phases(0.5, 0.4, 0.2, 0.5, 4, 100, 1)
     with pytest.raises(MmsharpError, match='interval=3'):
         protective_phases(0, 20, 0, 0.5, 3, 100, 1, stride=2, window=4)
+    with pytest.raises(MmsharpError, match='no step fits after interval=20'):
+        protective_phases(5, 20, 0, 0.5, 20, 100, 1, stride=1, window=1)

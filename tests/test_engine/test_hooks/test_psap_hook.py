@@ -27,8 +27,8 @@ def test_the_budget_is_met_and_the_network_is_really_smaller(make_runner, wrappe
     assert {step['phase'] for step in steps} == {'soft', 'hard'}
     assert {step['iteration'] for step in steps if step['phase'] == 'hard'} == {12}
     assert {step['iteration'] for step in steps if step['phase'] == 'soft'} == {
-        'accumulated': {0, 4, 6, 10}, 'adasap': {0, 4, 6, 10}
-    }.get(wrapper, {0, 3, 6, 9})  # fmt: skip
+        'accumulated': {4, 6, 10}, 'adasap': {4, 6, 10}
+    }.get(wrapper, {3, 6, 9})  # fmt: skip
 
 
 @pytest.mark.parametrize('ascent', sorted(ASCENTS.module_dict))
@@ -78,7 +78,7 @@ def test_masked_equals_slim_after_the_hard_phase(make_runner):
 def test_soft_filter_pruning_is_the_method_without_its_parts(make_runner):
     """No protection, no limit, a uniform allocation: nobody comes back, everybody loses the same share."""
     pruner = dict(PRUNER, allocation=dict(type='Uniform'))
-    runner = make_runner(dict(HOOK, pruner=pruner, protection=False, limit_regrowth=False))
+    runner = make_runner(dict(HOOK, pruner=pruner, protection=False, limit_regrowth=False, clear_momentum=False))
     runner.train()
     steps = steps_of(runner)
     assert not any(step['protected'] for step in steps)
@@ -106,7 +106,8 @@ def test_refilling_meets_the_ratio_in_spite_of_protection(make_runner):
     for step in steps:
         assert step['refilled'] == min(step['protected'], step['channels'] - step['zeroed'] - 1)
         if step['group'] == 'inner.0':
-            assert dead[step['iteration']] == step['zeroed'] - step['protected'] + step['refilled']
+            # Some may be zero from earlier steps, with a ReLU closed for them.
+            assert dead[step['iteration']] >= step['zeroed'] - step['protected'] + step['refilled']
 
 
 def test_the_ascent_of_the_last_phase(make_runner):
@@ -125,7 +126,7 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
     steps = steps_of(runner)
     assert (Path(runner.work_dir) / 'psap.png').stat().st_size > 1000
     groups = [group.name for group in hook_of(runner).pruner.groups.groups]
-    assert [step['group'] for step in steps] == groups * 5
+    assert [step['group'] for step in steps] == groups * 4
     last = steps[-len(groups) :]
     for step in last:
         for name in ('sparsity_ratio', 'pruning_ratio', 'protected'):
@@ -133,8 +134,8 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
         assert step['pruning_ratio'] == pytest.approx(step['zeroed'] / step['channels'], abs=1e-6)
     total = sum(step['zeroed'] for step in last) / sum(step['channels'] for step in last)
     assert runner.message_hub.get_scalar('train/pruning/pruning_ratio').current() == pytest.approx(total)
-    assert [sum(s['zeroed'] for s in steps if s['iteration'] == i) for i in (0, 3, 6)] == sorted(
-        sum(s['zeroed'] for s in steps if s['iteration'] == i) for i in (0, 3, 6)
+    assert [sum(s['zeroed'] for s in steps if s['iteration'] == i) for i in (3, 6)] == sorted(
+        sum(s['zeroed'] for s in steps if s['iteration'] == i) for i in (3, 6)
     )
 
 
@@ -147,6 +148,7 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
         (dict(protection=True), 'protection'),
         (dict(protection=dict(type='ProtectiveReconstruction', kappa='big')), 'kappa'),
         (dict(limit_regrowth=1), 'limit_regrowth'),
+        (dict(clear_momentum=0), 'clear_momentum'),
         (dict(fine_tuning=3), 'fine_tuning'),
         (dict(pruner=dict(type='mmsharp.ChannelPruner', budget=dict(params=0.5))), 'budget'),
     ],

@@ -115,7 +115,7 @@ def test_both_processes_decide_alike(tmp_path, wrapper, protection):
     assert first['kind'] == second['kind'] == 'slim'
     assert first['steps'] == second['steps']
     assert len(first['steps']) == 8
-    assert first['lines'] == 2 * (3 + 1)
+    assert first['lines'] == 2 * (2 + 1)
     assert all(torch.equal(value, second['weights'][name]) for name, value in first['weights'].items())
     assert all(torch.equal(one, other) for one, other in zip(first['pulses'], second['pulses']))
     if protection == 'OfThisRank':

@@ -77,5 +77,5 @@ def test_evidence_is_forgotten_when_the_masks_are_held(make_runner):
     counts = []
     runner.register_hook(Watch(lambda runner: counts.append(len(hook_of(runner)._steps._memory.evidence))))
     runner.train()
-    assert set(counts[:12]) == {2}
+    assert set(counts[3:12]) == {2}
     assert set(counts[12:]) == {0}
