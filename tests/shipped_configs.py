@@ -22,15 +22,17 @@ SEARCHED = [name for name in WHOLE if name.startswith(tuple(f'{folder}/' for fol
 PRUNED = [name for name in WHOLE if name not in {*DENSE, *AUGMENTED, *SEARCHED}]
 ONLY_SEARCHED = ('flowers102', 'celebahq', 'googlenet')
 """Networks and data of C-SAM's paper, which no other method has configs for."""
-VARIANT = re.compile(r'_(?:(2x)|(params|latency)(\d\d))$')
+VARIANT = re.compile(r'_(?:(2x)|(params|latency|macs)(\d\d))$')
+SCRATCH = '_scratch'
 
 
 class Method(NamedTuple):
-    """What a folder's name stands for: the scores that prune, and the ascent that trains."""
+    """What a folder's name stands for: the scores that prune, the ascent that trains, and the hook, if of its own."""
 
     criterion: str | None = None
     ascent: str | None = None
     allocation: str | None = None
+    hook: str | None = None
 
 
 METHODS = {
@@ -43,27 +45,31 @@ METHODS = {
     'taylor_asam': Method('mmsharp.Taylor', ascent='ASAM'),
     'taylor_adasap': Method('mmsharp.Taylor', ascent='AdaSAP'),
     'halp': Method('mmsharp.Taylor', allocation='mmsharp.Knapsack'),
+    'psap': Method(hook='mmsharp.PSAPHook'),
+    'psap_adasap': Method(ascent='AdaSAP', hook='mmsharp.PSAPHook'),
 }
 
 
 class Name(NamedTuple):
-    """``{folder}/{network}_{data set}[_{variant}].py``, taken apart."""
+    """``{folder}/{network}_{data set}[_{variant}][_scratch].py``, taken apart."""
 
     folder: str
     ordinary: str
     twice: bool
     budget: dict[str, float]
+    scratch: bool = False
 
     @classmethod
     def of(cls, name: str) -> 'Name':
         """The parts of a config's path in ``configs/``; without a variant it prunes to 0.40 of the parameters."""
         path = Path(name)
         path = path.with_name(path.name.replace('_aug.py', '.py'))
-        found = VARIANT.search(path.stem)
+        stem, scratch = path.stem.removesuffix(SCRATCH), path.stem.endswith(SCRATCH)
+        found = VARIANT.search(stem)
         if not found:
-            return cls(path.parent.name, path.name, False, dict(params=0.4))
+            return cls(path.parent.name, f'{stem}.py', False, dict(params=0.4), scratch)
         budget = {found[2]: int(found[3]) / 100} if found[2] else dict(params=0.4)
-        return cls(path.parent.name, path.stem.removesuffix(found[0]) + '.py', bool(found[1]), budget)
+        return cls(path.parent.name, stem.removesuffix(found[0]) + '.py', bool(found[1]), budget, scratch)
 
     @property
     def method(self) -> Method:

@@ -16,7 +16,7 @@ from celeba_hq_files import write_celeba_hq
 from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.registry import DATASETS, HOOKS, METRICS
-from shipped_configs import CONFIGS, DENSE, PRUNED, WHOLE, dense_of, load
+from shipped_configs import CONFIGS, DENSE, PRUNED, WHOLE, Name, dense_of, load
 
 from mmsharp.datasets.cifar10_folder import CLASSES as CIFAR10
 from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
@@ -249,7 +249,10 @@ def test_pruned_configs_differ_from_their_dense_one_in_training_alone(name):
 
 @pytest.mark.parametrize('name', PRUNED)
 def test_pruned_configs_start_where_dense_training_ends(name):
-    """The checkpoint that they load is the last one that the dense config writes, or published weights."""
+    """The checkpoint that they load is the last one that the dense config writes, or published weights, or none."""
+    if Name.of(name).scratch:
+        assert load(name).get('load_from') is None
+        return
     last = load(dense_of(name)).train_cfg.max_epochs
     network = Path(dense_of(name)).name
     found = load(name).load_from

@@ -27,15 +27,27 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 DEFAULTS = dict(warmup=0.1, pruning=0.3, interval=30, slim=True)
 
 
+def baseline_of(name: str) -> str:
+    """What it is compared with; one that prunes from scratch trains as the dense network does."""
+    parts = Name.of(name)
+    if parts.scratch:
+        return dense_of(name)
+    return f'magnitude/{Path(parts.ordinary).stem}{"_2x" * parts.twice}.py'
+
+
 def without_method(name: str) -> dict[str, Any]:
     """A config as plain data, less what a method may change."""
     settings = load(name).to_dict()
     for key in ('type', 'ascent'):
         settings['optim_wrapper'].pop(key, None)
-    pruning = {**DEFAULTS, **settings['default_hooks'].pop('pruning')}
+    pruning = {**DEFAULTS, **settings['default_hooks'].pop('pruning', {})}
     pruner = dict(pruning.pop('pruner', {}))
     for key in ('type', 'fine_tuning', 'budget'):
         pruning.pop(key, None)
+    folder = Name.of(name).folder
+    if folder in METHODS and METHODS[folder].hook:
+        pruning = {}  # its phases are others
+        pruner.pop('round_to', None)
     for key in ('type', 'criterion', 'allocation', 'latency_table'):
         pruner.pop(key, None)
     return {**settings, 'pruning': pruning, 'pruner': pruner}
@@ -43,13 +55,16 @@ def without_method(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize('name', PRUNED)
 def test_configs_of_a_network_differ_by_their_method_alone(name):
-    """Key by key the same as the baseline: model, data, epochs, schedule, optimizer, phases, dense weights, seed."""
-    parts = Name.of(name)
-    baseline = f'magnitude/{Path(parts.ordinary).stem}{"_2x" * parts.twice}.py'
-    ours, theirs = without_method(name), without_method(baseline)
+    """Key by key the same as the baseline: model, data, epochs, schedule, optimizer, phases, dense weights, seed.
+
+    Phases are a method's own where its hook is.
+    """
+    ours, theirs = without_method(name), without_method(baseline_of(name))
     assert ours.keys() == theirs.keys()
-    for key in ours:
-        assert ours[key] == theirs[key], key
+    method = METHODS[Name.of(name).folder]
+    for key in ours.keys() - ({'pruning', 'pruner'} if method.hook and Name.of(name).scratch else set()):
+        if key != 'pruning' or not method.hook:
+            assert ours[key] == theirs[key], key
 
 
 @pytest.mark.parametrize('name', PRUNED)
@@ -64,8 +79,10 @@ def test_a_config_does_what_its_name_says(name):
     assert config.optim_wrapper.get('ascent', {}).get('type') == parts.method.ascent
     sharp = 'mmsharp.SAMOptimWrapper' if parts.method.ascent else 'OptimWrapper'
     assert config.optim_wrapper.get('type', 'OptimWrapper') == sharp
-    hook = 'mmsharp.AdaSAPHook' if parts.method.ascent == 'AdaSAP' else 'mmsharp.PruningHook'
-    assert pruning.type == hook
+    plain = 'mmsharp.AdaSAPHook' if parts.method.ascent == 'AdaSAP' else 'mmsharp.PruningHook'
+    assert pruning.type == (parts.method.hook or plain)
+    fine_tuning = pruning.get('fine_tuning') or {}
+    assert fine_tuning.get('type') == ('ASAM' if parts.method.hook and parts.method.ascent else None)
     assert ('latency_table' in pruner) == ('latency' in parts.budget)
 
 
@@ -77,19 +94,31 @@ def test_every_network_has_its_baseline():
     assert {Path(name).parent.name for name in WHOLE} == {'dense', *METHODS, *SEARCH_FOLDERS}
     for name in PRUNED:
         baseline = 'halp' if 'latency' in Name.of(name).budget else 'magnitude'
-        assert f'{baseline}/{Path(name).name}' in WHOLE
+        own = METHODS[Name.of(name).folder].hook  # whose budgets are the baseline's by an option
+        assert f'{baseline}/{Name.of(name).ordinary if own else Path(name).name}' in WHOLE
 
 
 def test_resnet50_has_every_method():
     """Two criteria, four optimizers, three budgets, a latency, and the compute of a second pass in plain steps."""
     stem = 'resnet50_in1k'
-    for method in set(METHODS) - {'halp'}:
+    for method in {name for name in METHODS if not METHODS[name].hook} - {'halp'}:
         assert f'{method}/{stem}.py' in WHOLE
     for method in ('magnitude', 'taylor'):
         assert f'{method}/{stem}_2x.py' in WHOLE
     for network in (stem, 'mobilenetv1_in1k', 'mobilenetv2_in1k'):
         for variant in ('params77', 'params20', 'latency50'):
             assert f'adasap/{network}_{variant}.py' in WHOLE
+
+
+def test_psap_has_its_settings():
+    """Half and 70 % of the work removed, from trained weights and from scratch; detectors; and a sharp training."""
+    for network in ('resnet56_cifar10', 'resnet50_in1k'):
+        for budget in ('macs50', 'macs30'):
+            for start in ('', '_scratch'):
+                assert f'psap/{network}_{budget}{start}.py' in WHOLE
+    for name in ('resnet20_cifar10', 'rtmdet_tiny_bccd', 'retinanet_r50_voc0712'):
+        assert f'psap/{name}.py' in WHOLE
+    assert any(name.startswith('psap_adasap/') for name in WHOLE)
 
 
 @pytest.mark.parametrize('name', [name for name in PRUNED if Name.of(name).twice])

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mmengine.registry import HOOKS
-from shipped_configs import CONFIGS, WHOLE, load
+from shipped_configs import CONFIGS, WHOLE, Name, load
 
 from mmsharp.command_line import Options
 from mmsharp.engine.config import merge_options
@@ -55,7 +55,7 @@ def test_every_config_is_in_the_table():
         folder, file = name.split('/')
         network = file.removesuffix('.py').removesuffix('_aug')
         assert f'`{folder}/`' in TEXT, folder
-        assert any(f'`{network}`' in TEXT for network in (network, network.rpartition('_')[0])), name
+        assert any(f'`{stem}`' in TEXT for stem in (network, Name.of(name).ordinary[:-3])), name
 
 
 def test_the_batch_sizes_of_the_text_are_those_of_the_configs():

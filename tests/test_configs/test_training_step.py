@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 
 SIZES = {'ssd512': 264, 'yolov3': 96, 'cifar10': 32, 'digits_folder': 32}
 """The smallest images that a network takes, by a part of its name; 64 for the others."""
-STEPPED = [name for name in [*DENSE, *PRUNED] if 'params' not in name and 'latency' not in name]
+BUDGETS = ('params', 'latency', 'macs')
+STEPPED = [name for name in [*DENSE, *PRUNED] if not any(budget in name for budget in BUDGETS)]
 """A budget changes nothing in a step; those variants are pruned below."""
 
 

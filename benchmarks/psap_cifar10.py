@@ -1,0 +1,161 @@
+"""What PSAP, as we read it, does to accuracy beside other ways to choose filters: ResNet-20 on CIFAR-10.
+
+    MMSHARP_DATA=... python benchmarks/psap_cifar10.py [--methods PSAP 'uniform L2' ...] [--budgets 0.3 0.5]
+        [--seeds 0 1 2] [--scratch] [--epochs 16] [--train 25000] [--test 8000] [--mixed] [--record NAME] [--render]
+
+Budgets are the share of multiply-accumulates that is left. All methods have the same images, epochs, rates and budget,
+and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
+times the learning rate. Those that prune softly hold their masks from the middle of the training on; the L2 baselines
+hold theirs at once, from one eighth of the training to seven sixteenths, and have the rest to recover. Runs are lines
+of benchmarks/results/psap_cifar10_NAME.jsonl (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it
+was. ``--render`` only writes the table of docs/results.md from the record. In full, for a GPU:
+``--train 48000 --epochs 200 --budgets 0.5 0.3``, once with ``--scratch``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import experiments
+from adasap_cifar10 import BASE, DOCUMENT, prepare
+from experiments import Run, Setting, perform, read_record, setup, spread, training_cost
+from mmengine.config import Config
+
+from mmsharp.command_line import run
+from mmsharp.errors import MmsharpError
+from mmsharp.files import replace_marked, write_text
+
+ROOT = Path(__file__).parents[1]
+SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
+HELD = dict(type='mmsharp.PruningHook', warmup=0.125, pruning=0.3125, interval=30)
+SOFT_FILTER_PRUNING = dict(SOFT, protection=False, limit_regrowth=False, clear_momentum=False)
+METHODS: dict[str, tuple[dict[str, Any], str, str]] = {
+    'uniform L2': (HELD, 'Uniform', 'Magnitude'),
+    'global L2': (HELD, 'Global', 'Magnitude'),
+    'soft filter pruning': (SOFT_FILTER_PRUNING, 'Uniform', 'Magnitude'),
+    'FPGM': (SOFT_FILTER_PRUNING, 'Uniform', 'GeometricMedian'),
+    'PSAP': (SOFT, 'SparsityRatio', 'Magnitude'),
+    'PSAP, uniform ratios': (SOFT, 'Uniform', 'Magnitude'),
+    'PSAP, no protection': (dict(SOFT, protection=False), 'SparsityRatio', 'Magnitude'),
+}
+"""Hook, allocation and criterion of each method."""
+DEFAULT = ('uniform L2', 'soft filter pruning', 'PSAP', 'PSAP, uniform ratios', 'PSAP, no protection')
+SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_scheduler.0.eta_min': 0.001}
+
+
+def configure(setting: Setting, cell: Run) -> Config:
+    """The config of a run: that of the experiments' baseline, with the hook and the budget of the method."""
+    config = experiments.configure(replace(setting, methods={cell.method: {}}), cell)
+    hook, allocation, criterion = METHODS[cell.method]
+    pruner = dict(
+        type='mmsharp.ChannelPruner',
+        criterion=dict(type=f'mmsharp.{criterion}'),
+        allocation=dict(type=f'mmsharp.{allocation}'),
+        round_to=1,
+    )
+    config.default_hooks.pruning = dict(hook, budget=dict(macs=cell.budget), pruner=pruner)
+    return config
+
+
+def length(epochs: int) -> dict[str, Any]:
+    """Options for a training of so many epochs, with the cosine of the rate over all of them."""
+    return {'train_cfg.max_epochs': epochs, 'param_scheduler.0.T_max': epochs, 'param_scheduler.0.end': epochs}
+
+
+def runs_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Run]:
+    """All combinations, seed by seed, so that a record that was cut off compares what it has.
+
+    Example:
+        >>> [run.criterion for run in runs_of(['FPGM', 'PSAP'], [0.3], [0])]
+        ['GeometricMedian', 'Magnitude']
+    """
+    return [Run(name, METHODS[name][2], budget, seed) for seed in seeds for budget in budgets for name in methods]
+
+
+def run_all(setting: Setting, runs: Sequence[Run], work_dir: Path, record: Path) -> list[dict[str, Any]]:
+    """Perform what the record lacks, one after the other, and append each to it."""
+    found = read_record(record)
+    done = {(line['method'], line['budget'], line['seed']) for line in found}
+    missing = [one for one in runs if (one.method, one.budget, one.seed) not in done]
+    for number, one in enumerate(missing, start=1):
+        print(f'[{number}/{len(missing)}] {one.method}, {one.budget}, seed {one.seed}', flush=True)
+        line = perform(configure(setting, one), one, work_dir, setting)
+        found = [*read_record(record), line]  # another process may have added to it
+        write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
+        print(f'    {line["clean"]:.2f} %, {line["train_seconds"] / 60:.1f} min', flush=True)
+    return found
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Mean and standard deviation over the seeds, per budget and method, as Markdown."""
+    lines = [
+        '| MACs kept | method | seeds | accuracy | parameters kept | cost of training |',
+        '|---:|---|---:|---:|---:|---:|',
+    ]
+    for budget in sorted({line['budget'] for line in found}, reverse=True):
+        for method in METHODS:
+            lots = [line for line in found if (line['budget'], line['method']) == (budget, method)]
+            if lots:
+                lines.append(
+                    f'| {mean(line["macs"] for line in lots):.1%} | {method} | {len(lots)} | {spread(lots, "clean")} | '
+                    f'{mean(line["parameters"] for line in lots):.1%} | '
+                    f'{mean(training_cost(line) for line in lots) / 60:.0f} min |'
+                )
+    return '\n'.join(lines)
+
+
+def report(found: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Print the table, and write it with what it was measured on into the document.
+
+    Raises:
+        MmsharpError: There is no line.
+    """
+    if not found:
+        raise MmsharpError(f'the record {name} has no run yet; start without --render')
+    rows = table(found)
+    print(rows)
+    replace_marked(DOCUMENT, name, f'{setup(found)}\n\n{rows}')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(DEFAULT), metavar='METHOD')
+    parser.add_argument('--budgets', nargs='+', type=float, default=[0.3], help='share of MACs (default: 0.3)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
+    parser.add_argument('--scratch', action='store_true', help='start from random weights')
+    parser.add_argument('--epochs', type=int, default=16, help='of each run (default: 16)')
+    parser.add_argument('--train', type=int, default=25_000, help='training images (default: 25000)')
+    parser.add_argument('--test', type=int, default=8_000, help='test images (default: 8000)')
+    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'psap_cifar10', help='where to work')
+    parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
+    parser.add_argument('--render', action='store_true', help='only write the table from the record')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Perform what is missing, and write the table."""
+    args = parse_args()
+    name = f'psap_cifar10_{args.record}{"_scratch" * args.scratch}'
+    record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
+    if args.render:
+        found = read_record(record)
+    else:
+        options = {**prepare(args.work_dir, args.train, args.test), **length(args.epochs)}
+        options.update(SCRATCH if args.scratch else {})
+        data = f'{args.train} training images, from {"random" if args.scratch else "the published"} weights'
+        setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed)
+        runs = runs_of(args.methods, args.budgets, args.seeds)
+        found = run_all(setting, runs, args.work_dir / name, record)
+    report(found, name)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,10 @@
+# PSAP, as we read it, from scratch in the epochs of the dense training: half of the multiply-accumulates are removed.
+_base_ = '../dense/resnet50_in1k.py'
+
+default_hooks = dict(
+    pruning=dict(
+        type='mmsharp.PSAPHook',
+        budget=dict(macs=0.5),
+        pruner=dict(type='mmsharp.ChannelPruner', ignore=['backbone.conv1']),
+    )
+)

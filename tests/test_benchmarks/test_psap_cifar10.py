@@ -1,0 +1,76 @@
+"""The comparison of PSAP is one of methods: everything else is the same, and every part can be built."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import HOOKS
+
+from mmsharp.engine.hooks import PSAPHook
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The module, which stands beside the others."""
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    yield importlib.import_module('psap_cifar10')
+    for name in ('psap_cifar10', 'adasap_cifar10', 'experiments', 'experiment_figures'):
+        sys.modules.pop(name, None)
+
+
+def test_every_method_differs_by_its_hook_alone(benchmark):
+    """Budget, width of a step and length are everybody's; masks of the soft ones hold from the same time on."""
+    setting = benchmark.Setting(benchmark.BASE, benchmark.length(20), '')
+    configs = {
+        run.method: benchmark.configure(setting, run) for run in benchmark.runs_of(benchmark.METHODS, [0.3], [4])
+    }
+    hooks = {name: HOOKS.build(config.default_hooks.pop('pruning')) for name, config in configs.items()}
+    first = configs['PSAP'].to_dict()
+    assert first['train_cfg']['max_epochs'] == first['param_scheduler'][0]['T_max'] == 20
+    assert all(config.to_dict() == first for config in configs.values())
+    assert {(hook.pruner.resource, hook.pruner.target, hook.pruner.limits.round_to) for hook in hooks.values()} == {
+        ('macs', 0.3, 1)
+    }
+    assert {hook.warmup + hook.pruning for hook in hooks.values() if isinstance(hook, PSAPHook)} == {0.5}
+
+
+def test_the_ablations_lack_a_part_each(benchmark):
+    """The ratio of the layers, or protection; soft filter pruning lacks both."""
+    methods = benchmark.METHODS
+    assert methods['PSAP, uniform ratios'] == (methods['PSAP'][0], 'Uniform', 'Magnitude')
+    assert methods['PSAP, no protection'] == (dict(methods['PSAP'][0], protection=False), 'SparsityRatio', 'Magnitude')
+    assert methods['soft filter pruning'][0]['protection'] is False
+    assert methods['soft filter pruning'][1:] == ('Uniform', 'Magnitude')
+    assert methods['FPGM'] == (methods['soft filter pruning'][0], 'Uniform', 'GeometricMedian')
+
+
+def test_from_scratch_is_without_weights(benchmark):
+    """And with a rate for random ones."""
+    setting = benchmark.Setting(benchmark.BASE, {**benchmark.length(4), **benchmark.SCRATCH}, '')
+    config = benchmark.configure(setting, benchmark.Run('PSAP', 'Magnitude', 0.3, 0))
+    assert config.load_from is None
+    assert config.optim_wrapper.optimizer.lr == 0.1
+
+
+def test_the_table_has_a_row_per_method_and_budget(benchmark):
+    """Longhand: 80 and 82 are 81 +- 1.41; two minutes."""
+    line = {
+        'parameters': 0.25,
+        'macs': 0.299,
+        'train_seconds': 9.0,
+        'train_cpu_seconds': 120.0,
+        'machine': {'gpu': None},
+    }
+    found = [
+        {**line, 'method': method, 'budget': 0.3, 'seed': seed, 'clean': 80.0 + 2 * seed}
+        for method in ('PSAP', 'uniform L2')
+        for seed in (0, 1)
+    ]
+    rows = benchmark.table(found).splitlines()
+    assert rows[2] == '| 29.9% | uniform L2 | 2 | 81.00 ± 1.41 | 25.0% | 2 min |'
+    assert rows[3].startswith('| 29.9% | PSAP | 2 |')
