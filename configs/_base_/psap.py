@@ -36,7 +36,8 @@ psap_hooks = dict(
         pruning=0.75,
         hard=0.0,
         ramp=2 / 3,
-        interval=None,  # an epoch
+        interval=None,  # an epoch, or an eighth of the soft phase
         limit_regrowth=True,
+        clear_momentum=True,
     )
 )

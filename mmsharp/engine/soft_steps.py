@@ -82,7 +82,7 @@ class SoftSteps:
         if pruner.observes:
             pruner.criterion.reset()
         refills = protection is not None and protection.refill
-        scores = self._memory.raised(self._scores or pruner.scores()) if refills else None
+        scores = self._memory.raised(self._scores) if refills and self._scores else None
         step = self.decided(iteration, 'soft', keep, sparsity)
         self._step = dict(step, scores=scores, gates=self._gates.means())
         self._gates.reset()

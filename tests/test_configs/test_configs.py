@@ -298,5 +298,5 @@ def test_psap_can_be_inherited_alone_and_beside_adasap(name, tmp_path):
         assert type(ours) is type(theirs)
         assert vars(ours) == vars(theirs)
     assert vars(written.protection) == vars(plain.protection)
-    for setting in ('warmup', 'pruning', 'hard', 'ramp', 'interval', 'slim', 'limit_regrowth'):
+    for setting in ('warmup', 'pruning', 'hard', 'ramp', 'interval', 'slim', 'limit_regrowth', 'clear_momentum'):
         assert getattr(written, setting) == getattr(plain, setting), setting

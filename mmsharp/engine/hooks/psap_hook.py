@@ -78,7 +78,8 @@ class PSAPHook(PruningHook):
             of their layer (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
             normalisation comes back by a pulse at once, many times longer than those that were kept.
         clear_momentum: Whether a filter loses its momentum when it is zeroed. With its momentum, it moves away from
-            zero at the next step whatever its gradient, as in the released code of soft filter pruning.
+            zero at the next step whatever its gradient, as in the released code of soft filter pruning; pulses are then
+            those of the first step only.
         fine_tuning: Ascent of a sharpness-aware wrapper from fine-tuning on, as in AdaSAP; ``None`` leaves it.
 
     Raises:

@@ -31,6 +31,14 @@ def test_the_budget_is_met_and_the_network_is_really_smaller(make_runner, wrappe
     }.get(wrapper, {3, 6, 9})  # fmt: skip
 
 
+@pytest.mark.parametrize(('epochs', 'iterations'), [(6, range(1, 12)), (20, range(4, 40, 4))])
+def test_an_interval_is_an_epoch_or_an_eighth_of_the_soft_phase(make_runner, epochs, iterations):
+    """Whichever is shorter, so that short trainings have soft steps, too; there are four iterations to an epoch."""
+    runner = make_runner(dict(HOOK, interval=None), max_epochs=epochs)
+    runner.train()
+    assert sorted({s['iteration'] for s in steps_of(runner) if s['phase'] == 'soft'}) == list(iterations)
+
+
 @pytest.mark.parametrize('ascent', sorted(ASCENTS.module_dict))
 def test_sharpness_aware_by_config_alone(make_runner, ascent):
     """Under any ascent the method goes through; what it removes is what it says."""
