@@ -146,7 +146,7 @@ def reconstruct(
         >>> reconstruct(ProtectiveReconstruction(), keep, [torch.tensor([0.0, 1.0, 1.0, 9.0])], None, None)
         ([tensor([False, False, False,  True])], [tensor([False, False, False, False])])
     """
-    known = gates or [None] * len(keep)
+    known: Sequence[Tensor | None] = gates or [None] * len(keep)
     back = [protection(pulse, gate, ~mask) for pulse, gate, mask in zip(pulses, known, keep)]
     if scores is None:
         return back, [torch.zeros_like(mask) for mask in keep]
