@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -33,6 +34,7 @@ class SearchedPruner(ChannelPruner):
         masks = model.mask_search
         self.keep = masks.units.keep(masks.hard(model))
 
-    def decide(self, progress: float) -> list[Tensor]:
-        """The masks, once they are settled; nothing goes before."""
+    def decide(self, progress: float, adjust: Callable[[list[Tensor]], list[Tensor]] | None = None) -> list[Tensor]:
+        """The masks, once they are settled; nothing goes before, and there are no scores to adjust."""
+        del adjust
         return self.keep if progress >= 1 and self.keep else self.masks.keep
