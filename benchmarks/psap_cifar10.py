@@ -1,7 +1,7 @@
 """What PSAP, as we read it, does to accuracy beside other ways to choose filters: ResNet-20 on CIFAR-10.
 
     MMSHARP_DATA=... python benchmarks/psap_cifar10.py [--methods PSAP 'uniform L2' ...] [--budgets 0.3 0.5]
-        [--seeds 0 1 2] [--scratch] [--epochs 16] [--train 25000] [--test 8000] [--mixed] [--record NAME] [--render]
+        [--seeds 0 1 2] [--scratch] [--epochs 24] [--train 25000] [--test 8000] [--mixed] [--record NAME] [--render]
 
 Budgets are the share of multiply-accumulates that is left. All methods have the same images, epochs, rates and budget,
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
@@ -130,7 +130,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--budgets', nargs='+', type=float, default=[0.3], help='share of MACs (default: 0.3)')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
     parser.add_argument('--scratch', action='store_true', help='start from random weights')
-    parser.add_argument('--epochs', type=int, default=16, help='of each run (default: 16)')
+    parser.add_argument('--epochs', type=int, default=24, help='of each run (default: 24)')
     parser.add_argument('--train', type=int, default=25_000, help='training images (default: 25000)')
     parser.add_argument('--test', type=int, default=8_000, help='test images (default: 8000)')
     parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
