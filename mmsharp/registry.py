@@ -41,7 +41,6 @@ PROTECTIONS = Registry('protection', scope=SCOPE, locations=['mmsharp.pruning'])
 MASK_PARAMETERISATIONS = Registry('parameterisation', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
 MASK_PERTURBATIONS = Registry('perturbation', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
 MASK_TERMS = Registry('loss term', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
-MASK_TRANSFORMS = Registry('transform of image batches', scope=SCOPE, locations=['mmsharp.pruning.mask_search'])
 IMAGE_TRANSFORMS = Registry('image transform', scope=SCOPE, locations=['mmsharp.robustness'])
 
 

@@ -9,7 +9,11 @@ csam_search = dict(
         margin_ratio=dict(
             type='MarginRatio',
             weight=1.0,
-            transform=dict(type='RandomTransform', rotation=10.0, brightness=0.4, contrast=0.4),
+            transform=[
+                dict(type='Rotation', degrees=10.0),
+                dict(type='Contrast', change=0.4),
+                dict(type='Brightness', change=0.4),
+            ],
         ),
         consistency=dict(type='Consistency', weight=1.0),
         l1=dict(type='L1', weight=0.01),

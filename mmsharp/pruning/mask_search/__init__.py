@@ -7,6 +7,7 @@ perturbed x which terms make the loss.
 
 from mmsharp.pruning.mask_search.channel_units import ChannelUnits, gated_parameters
 from mmsharp.pruning.mask_search.collapse import CollapseWatch
+from mmsharp.pruning.mask_search.drawn_transforms import DrawnTransforms
 from mmsharp.pruning.mask_search.hard_masks import hard_mask, kept_count, straight_through
 from mmsharp.pruning.mask_search.norm_statistics import reestimate_statistics
 from mmsharp.pruning.mask_search.outputs import Outputs, discrepancy
@@ -18,7 +19,6 @@ from mmsharp.pruning.mask_search.perturbations import (
     Perturbation,
     UniformPerturbation,
 )
-from mmsharp.pruning.mask_search.random_transform import RandomTransform
 from mmsharp.pruning.mask_search.searched_masks import SearchedMasks
 from mmsharp.pruning.mask_search.terms import L1, Consistency, MarginRatio, Stability, Task, Term, total_loss
 from mmsharp.pruning.mask_search.units import MaskUnits
@@ -29,6 +29,7 @@ __all__ = [
     'ChannelUnits',
     'CollapseWatch',
     'Consistency',
+    'DrawnTransforms',
     'GradientPerturbation',
     'MarginRatio',
     'MaskUnits',
@@ -37,7 +38,6 @@ __all__ = [
     'Parameterisation',
     'Passes',
     'Perturbation',
-    'RandomTransform',
     'Score',
     'SearchedMasks',
     'Soft',

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.mask_search.drawn_transforms import DrawnTransforms
 from mmsharp.pruning.mask_search.outputs import discrepancy
 from mmsharp.pruning.mask_search.passes import Passes
 from mmsharp.pruning.mask_search.terms.term import Term
-from mmsharp.registry import MASK_TERMS, MASK_TRANSFORMS, build_part
+from mmsharp.registry import MASK_TERMS
 
 
 @MASK_TERMS.register_module()
@@ -25,8 +26,8 @@ class MarginRatio(Term):
 
     Args:
         weight: As in :class:`Term`.
-        transform: ``T``, a config or a callable ``(images, mean, std) -> images`` that draws anew for each image; by
-            default :class:`~mmsharp.pruning.mask_search.RandomTransform`.
+        transform: ``T``, one or several configs of the image transforms that certification knows, drawn anew for each
+            image; by default those of :class:`~mmsharp.pruning.mask_search.DrawnTransforms`.
         eta: Keeps the ratio finite where two classes tie.
         limit: Largest ratio of an image that counts, so that near ties do not rule the mean.
 
@@ -40,9 +41,7 @@ class MarginRatio(Term):
 
     def __init__(self, weight: float = 1.0, transform: Any = None, eta: float = 1e-6, limit: float = 10.0) -> None:
         super().__init__(weight)
-        self.transform = build_part(MASK_TRANSFORMS, dict(type='RandomTransform') if transform is None else transform)
-        if not callable(self.transform):
-            raise MmsharpError(f'MarginRatio: transform is {transform!r}, expected a config or a callable')
+        self.transform = DrawnTransforms(*([] if transform is None else [transform]))
         for name, value in (('eta', eta), ('limit', limit)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise MmsharpError(f'MarginRatio: {name} is {value!r}, expected a positive number')
