@@ -66,7 +66,7 @@ contracts: setup ## the layering of the imports
 	.venv/bin/lint-imports --no-logo
 
 tests: setup ## tests and the examples in the docstrings
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 bench: setup ## the large tests, and all benchmarks; each prints a table, and writes a record with --record
 	.venv/bin/python -m pip install --quiet --constraint requirements/constraints.txt --requirement requirements/benchmarks.txt
