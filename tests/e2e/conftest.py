@@ -1,11 +1,9 @@
 """The commands that users type, in processes of their own, and the small sets that they work on."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_command import run_forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,16 +13,7 @@ def command():
     """A function that runs a script as a user would, from a folder, and gives back what it printed."""
 
     def call(script, *arguments, cwd, check=True):
-        script = ROOT / script
-        finished = subprocess.run(
-            [sys.executable, str(script), *map(str, arguments)],
-            cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
+        finished = run_forked(ROOT / script, [*map(str, arguments)], cwd)
         if check:
             assert finished.returncode == 0, f'{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}'
         return finished
