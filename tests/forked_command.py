@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import forkserver  # noqa: F401 - what its new processes have imported
+
 _CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['mmsharp.apis', 'mmdet.apis', 'mmpretrain.apis', 'mmengine.runner'])
 
 
 def run_forked(

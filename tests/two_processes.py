@@ -12,10 +12,10 @@ import signal
 import sys
 import time
 import traceback
-from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from unittest import mock
 
+import forkserver  # noqa: F401 - what its new processes have imported
 import torch
 import torch.distributed
 import torch.multiprocessing
@@ -25,8 +25,6 @@ from mmsharp.engine.config_printer import import_config_printer
 
 SECONDS = 180
 """The limit; a test takes a few seconds on an idle machine, most of it for imports."""
-
-set_forkserver_preload(['mmengine.runner', 'mmsharp.engine.hooks', 'mmsharp.engine.optim_wrappers'])
 
 
 class ProcessError(AssertionError):

@@ -1,5 +1,9 @@
 """The processes of these tests are forked from a server that has imported what they need, once."""
 
-from mmsharp.engine.prunability.isolation import preload
+import forkserver
+import pytest
 
-preload(['mmsharp.engine.prunability.trial', 'mmdet.models', 'mmpretrain.models'])
+
+@pytest.fixture(scope='session', autouse=True)
+def _started_server():
+    forkserver.start()
