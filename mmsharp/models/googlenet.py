@@ -34,7 +34,7 @@ class GoogLeNet(BaseModule):
     Args:
         out_indices: Which stages' maps are returned, 0 to 3.
         small_images: For images of 32x32: the first convolution has stride 1 and the first two poolings are left out,
-            so that they end in a map of 4x4 rather than in one pixel. Which halvings go is our choice.
+            so that they end in a map of 8x8 rather than in one pixel. Which halvings go is our choice.
         init_cfg: By default He's initialisation, and 1 for the scale of BN.
 
     Raises:
@@ -44,7 +44,7 @@ class GoogLeNet(BaseModule):
         >>> import torch
         >>> network = GoogLeNet(small_images=True)
         >>> [tuple(map_.shape) for map_ in network(torch.zeros(1, 3, 32, 32))]
-        [(1, 1024, 4, 4)]
+        [(1, 1024, 8, 8)]
     """
 
     def __init__(

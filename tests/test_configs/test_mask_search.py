@@ -132,6 +132,8 @@ def same(first: Any, second: Any) -> bool:
     """Whether two built parts have the same settings, also inside."""
     if type(first) is not type(second):
         return False
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
     if not hasattr(first, '__dict__'):
         return first == second
     ours, theirs = vars(first), vars(second)
