@@ -74,7 +74,7 @@ def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
             exporter=report['exporter'],
             outputs=len(report['outputs']),
             partial=report['partial'],
-            any_batch=len(report['batches']) > 1,
+            any_batch=max(report['batches']) > 1,
             mebibytes=round(report['bytes'] / 2**20, 1),
             seconds_for_export=round(time.process_time() - began, 1),
         ),

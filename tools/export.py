@@ -2,7 +2,7 @@
 
     python tools/export.py CONFIG CHECKPOINT --out model.onnx [--shape HEIGHT WIDTH]
 
-Input: preprocessed images, any batch size (one image where the model computes with their number). Outputs: a
+Input: preprocessed images, any batch size (one image where no file for any number of them is right). Outputs: a
 classifier's scores before the softmax, what the head of a single-stage detector or a DETR gives, for every level or
 layer, or the feature maps and region proposal outputs of a two-stage detector. How images are preprocessed, and the
 classes, are written into the file under the metadata key `mmsharp`.
@@ -46,10 +46,10 @@ def main() -> None:
     report = export(args.config, args.checkpoint, args.out, size, args.opset, args.cfg_options)
     for name, shape in report['outputs'].items():
         print(f'{name:20} {" x ".join(map(str, shape))}')
-    any_batch = len(report['batches']) > 1
-    batches = 'batches of 1, 2 and 3' if any_batch else 'one image'
+    any_batch = max(report['batches']) > 1
+    batches = 'batches of 1, 2 and 3' if any_batch else 'three images, one by one'
     if not any_batch:
-        print('the file takes one image at a time: the model computes with the number of images')
+        print('the file takes one image at a time: no exporter wrote one that is right for any number of images')
     if report['partial']:
         print('what depends on the boxes that the model finds, a second stage or masks, is not in the file')
     print(

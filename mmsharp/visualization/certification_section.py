@@ -19,6 +19,8 @@ from mmsharp.visualization.certified_curves import certified_curves, curve_legen
 from mmsharp.visualization.page import escape, page, table
 
 MARK = 'certification'
+ALONE = 'certification.html'
+"""Beside a report that has no place for the section."""
 
 
 def write_certification_report(path: str | Path, summary: Mapping[str, Any]) -> None:
@@ -34,7 +36,7 @@ def write_certification_report(path: str | Path, summary: Mapping[str, Any]) -> 
             replace_marked(path, MARK, certification_section(summary))
             return
         except MmsharpError:
-            pass  # a report without a place for it, of an earlier version
+            path = path.with_name(ALONE)  # a report without a place for it, of an earlier version, is kept
     model = summary.get('checkpoint') or 'a model'
     config = f'config <code>{escape(summary["config"])}</code>' if summary.get('config') else ''
     body = [

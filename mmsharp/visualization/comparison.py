@@ -144,7 +144,7 @@ def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
         yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], diverging(reach), True, top)
     for run in comparison['runs']:
         yield f'<details><summary>all values of {escape(run["name"])}</summary>'
-        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], sequential(top))
+        yield heat_map(_values(run['cells']), grid['corruptions'], grid['severities'], sequential(top), top=top)
         yield '</details>'
 
 

@@ -62,7 +62,7 @@ def test_supported_rates_need_no_flag(summary):
 
 
 def test_the_section_names_draws_escapes_text_and_replaces_itself(summary, tmp_path):
-    """Written twice it is there once; a report without a place for it is written anew."""
+    """Written twice it is there once; a report without a place for it is kept, beside another."""
     path = tmp_path / 'report.html'
     summary['checkpoint'] = '<i>model.pth'
     write_certification_report(path, summary)
@@ -76,7 +76,8 @@ def test_the_section_names_draws_escapes_text_and_replaces_itself(summary, tmp_p
     assert text.count('<figure>') == text.count('</figure>') == 1
     path.write_text('an old report')
     write_certification_report(path, summary)
-    assert 'Certified under' in path.read_text()
+    assert path.read_text() == 'an old report'
+    assert 'Certified under' in path.with_name('certification.html').read_text()
 
 
 def test_the_published_arithmetic_is_said(summary):

@@ -17,6 +17,7 @@ POOLS = {'bottom': (2, False), 'left': (3, True), 'right': (3, False), 'top': (2
 def traceable_corners(model: nn.Module) -> Iterator[None]:
     """Let every ``mmcv.ops.CornerPool`` of a model compute the same with shifts and maxima, without ``cummax``."""
     pools = [module for module in model.modules() if type(module).__name__ == 'CornerPool']
+    pools = [module for module in pools if 'forward' not in module.__dict__ and module.mode in POOLS]
     for module in pools:
         module.__dict__['forward'] = _of_mode(module.mode)  # type: ignore[arg-type]
     try:

@@ -20,13 +20,13 @@ def traceable_windows(model: nn.Module) -> Iterator[None]:
     the graph. The same map comes of the sizes that are left: height, width and channels.
     """
     changed = []
-    for module in model.modules():
-        plain = getattr(module, NAME, None)
-        if callable(plain) and NAME not in module.__dict__:
-            takes_size = 'window_size' in inspect.signature(plain).parameters
-            module.__dict__[NAME] = window_reverse if takes_size else _of_size(int(module.window_size))  # type: ignore[arg-type]
-            changed.append(module)
     try:
+        for module in model.modules():
+            plain = getattr(module, NAME, None)
+            if callable(plain) and NAME not in module.__dict__:
+                takes_size = 'window_size' in inspect.signature(plain).parameters
+                module.__dict__[NAME] = window_reverse if takes_size else _of_size(int(module.window_size))  # type: ignore[arg-type]
+                changed.append(module)
         yield
     finally:
         for module in changed:

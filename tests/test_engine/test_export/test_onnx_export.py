@@ -87,7 +87,7 @@ def test_a_batch_that_was_written_into_the_graph_is_noticed(tmp_path):
     """Tracing fixes it; the check finds out, and the other exporter is taken."""
     report = export_onnx(ReshapesByBatch(), tmp_path / 'a.onnx', (3, 4, 4))
     assert report['exporter'] == 'torch.export'
-    assert len(report['batches']) > 1
+    assert max(report['batches']) > 1
 
 
 class TakesImagesInTurn(nn.Module):
@@ -100,7 +100,7 @@ class TakesImagesInTurn(nn.Module):
 def test_a_model_that_computes_with_the_number_of_images_is_written_for_one(tmp_path):
     """The file takes no other, and the report says so."""
     report = export_onnx(TakesImagesInTurn(), tmp_path / 'a.onnx', (3, 4, 4))
-    assert (report['exporter'], report['batches']) == ('tracing of one image', (1,))
+    assert (report['exporter'], report['batches']) == ('tracing of one image', (1, 1, 1))
     session = onnxruntime.InferenceSession(tmp_path / 'a.onnx')
     assert session.get_inputs()[0].shape == [1, 3, 4, 4]
 
