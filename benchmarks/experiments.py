@@ -140,6 +140,7 @@ def configure(setting: Setting, run: Run) -> Config:
     hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
     config.randomness = dict(seed=run.seed)
     config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=-1)
+    config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
     if run.method == LONGER:
         lengthen(config)

@@ -71,7 +71,10 @@ def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
         folder / ROW,
         dict(
             difference=float(f'{report["difference"]:.2e}'),
+            allowed_for_rounding=report['allowed_for_rounding'],
             exporter=report['exporter'],
+            failures=[without_folders(failure) for failure in report['failures']],
+            reads=report['reads'],
             outputs=len(report['outputs']),
             partial=report['partial'],
             any_batch=max(report['batches']) > 1,
@@ -111,20 +114,30 @@ def parse_args() -> argparse.Namespace:
 def render(record: dict[str, Any]) -> str:
     """The record in Markdown: counts per toolbox, and what could not be written, with the reason."""
     lines = [
-        '| toolbox | families | written | of these in part | for one image at a time | largest difference |',
-        '|---|---:|---:|---:|---:|---:|',
+        '| toolbox | families | written | of these in part | for one image at a time | largest difference | '
+        'largest that rounding explains |',
+        '|---|---:|---:|---:|---:|---:|---:|',
     ]
     for toolbox in TOOLBOXES:
         rows = [row for row in record['rows'] if row['toolbox'] == toolbox]
         written = [row for row in rows if row['status'] == 'pass']
         partial = sum(row['partial'] for row in written)
-        single = sum(not row.get('any_batch', True) for row in written)
-        largest = max((row['difference'] for row in written), default=0.0)
-        lines.append(f'| {toolbox} | {len(rows)} | {len(written)} | {partial} | {single} | {largest:.1e} |')
+        single = sum(not row['any_batch'] for row in written)
+        plain, allowed = (
+            max((row['difference'] for row in written if row['allowed_for_rounding'] is kind), default=0.0)
+            for kind in (False, True)
+        )
+        excused = [row['family'] for row in written if row['allowed_for_rounding']]
+        explained = f'{allowed:.1e} ({", ".join(excused)})' if excused else 'none'
+        lines.append(f'| {toolbox} | {len(rows)} | {len(written)} | {partial} | {single} | {plain:.1e} | {explained} |')
     lines += ['', '| not written | why |', '|---|---|']
     for row in record['rows']:
         if row['status'] != 'pass':
             lines.append(f'| `{row["config"]}` | {_short(row["reason"])} |')
+    reading = [row for row in record['rows'] if row['status'] == 'pass' and row['reads'] != []]
+    if reading:
+        lines += ['', '| written, and reads numbers out of its images | where |', '|---|---|']
+        lines += [f'| `{row["config"]}` | {_places(row["reads"])} |' for row in reading]
     place = record['machine']
     return '\n'.join(
         [
@@ -136,6 +149,10 @@ def render(record: dict[str, Any]) -> str:
             "relative to each output's scale.",
         ]
     )
+
+
+def _places(reads: Sequence[str] | None) -> str:
+    return 'not known' if reads is None else ', '.join(f'`{place}`' for place in reads)
 
 
 def _short(reason: str) -> str:

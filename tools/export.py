@@ -47,14 +47,20 @@ def main() -> None:
     for name, shape in report['outputs'].items():
         print(f'{name:20} {" x ".join(map(str, shape))}')
     any_batch = max(report['batches']) > 1
-    batches = 'batches of 1, 2 and 3' if any_batch else 'three images, one by one'
+    batches = 'batches of 1, 2 and 3' if any_batch else 'images one by one'
     if not any_batch:
         print('the file takes one image at a time: no exporter wrote one that is right for any number of images')
     if report['partial']:
         print('what depends on the boxes that the model finds, a second stage or masks, is not in the file')
+    for place in report['reads'] or ():
+        print(
+            f'{place} reads a number out of the images; the file holds what came of it in one run, so make sure that '
+            'it is right for yours'
+        )
+    rounding = ', which its own rounding explains' if report['allowed_for_rounding'] else ''
     print(
-        f"onnxruntime and PyTorch differ by {report['difference']:.1e} of the outputs' scale ({batches}); "
-        f'wrote {args.out}, {report["bytes"] / 2**20:.1f} MiB'
+        f"onnxruntime and PyTorch differ by {report['difference']:.1e} of the outputs' scale{rounding} (noise in "
+        f'{batches}, and bright, dark, faint and strong images); wrote {args.out}, {report["bytes"] / 2**20:.1f} MiB'
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from mmsharp.engine.export.onnx_export import INPUT, export_onnx, onnx_package
+from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Forward
 
 OPSET = 18
@@ -40,11 +41,27 @@ class OnnxRuntimeEngine:
         return self._call(self._graph(module, inputs).SerializeToString(), inputs.numpy())
 
     def network(self, model: nn.Module, forward: Forward) -> Callable[[], Any]:
-        """One pass over the images of a forward from :func:`~mmsharp.pruning.tensor_forward`."""
+        """One pass over the images of a forward from :func:`~mmsharp.pruning.tensor_forward`.
+
+        Raises:
+            MmsharpError: Only a part of the network can be written, whose time is not the network's, or only for one
+                image at a time where there are more.
+        """
+        images = forward.inputs.numpy()  # type: ignore[attr-defined]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / 'model.onnx'
-            export_onnx(model, path, self.shape)
-            return self._call(path.read_bytes(), forward.inputs.numpy())  # type: ignore[attr-defined]
+            report = export_onnx(model, path, self.shape)
+            if report['partial']:
+                raise MmsharpError(
+                    f'onnxruntime can run only that part of {type(model).__name__} which comes before its boxes, so '
+                    'its time is not that of the layers in the table; measure with the engine pytorch'
+                )
+            if max(report['batches']) < len(images):
+                raise MmsharpError(
+                    f'{type(model).__name__} can be written as ONNX for one image at a time only, and the batch is '
+                    f'{len(images)}; measure with a batch of 1'
+                )
+            return self._call(path.read_bytes(), images)
 
     def _call(self, content: bytes, inputs: np.ndarray) -> Callable[[], Any]:
         options = self._runtime.SessionOptions()

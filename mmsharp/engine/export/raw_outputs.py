@@ -37,19 +37,19 @@ class RawOutputs(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Shape ``(N, C, H, W)``, preprocessed; the tensors of :meth:`names`, in that order."""
-        return tuple(tensor for _, tensor in _flat(self._raw(images), 'output'))
+        return tuple(tensor for _, tensor in _flat(self._raw(images)))
 
     @torch.no_grad()
     def names(self, images: Tensor) -> list[str]:
         """What the outputs are called: the part of the model or ``output``, then the position at every depth."""
         try:
-            return [name for name, _ in _flat(self._raw(images), 'output')]
+            return [name for name, _ in _flat(self._raw(images))]
         except Exception:  # the model's own code, which says in many ways that it needs data samples
             if not hasattr(self.model, 'data_preprocessor') or unpadded_samples(images) is None:
                 raise
             self.needs_samples = True
         try:
-            return [name for name, _ in _flat(self._raw(images), 'output')]
+            return [name for name, _ in _flat(self._raw(images))]
         except Exception:
             self.needs_samples = False
             raise
@@ -101,15 +101,24 @@ def _training_alone(module: nn.Module) -> Iterator[None]:
         module.training = False
 
 
-def _flat(value: Any, name: str) -> list[tuple[str, Tensor]]:
-    """Every tensor of nested sequences and mappings with its name."""
+def _flat(value: Any, name: str = '') -> list[tuple[str, Tensor]]:
+    """Every tensor of nested sequences and mappings with its name, which no other has."""
     if isinstance(value, Tensor):
-        return [(name, value)]
+        return [(name or 'output', value)]
     if isinstance(value, Mapping):
-        return [pair for key, item in value.items() for pair in _flat(item, str(key))]
-    if isinstance(value, (list, tuple)):
-        return [pair for place, item in enumerate(value) for pair in _flat(item, f'{name}_{place}')]
-    return []
+        parts = [(f'{name}_{key}' if name else str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f'{name or "output"}_{place}', item) for place, item in enumerate(value)]
+    else:
+        parts = []
+    found = [pair for inner, item in parts for pair in _flat(item, inner)]
+    taken: set[str] = set()
+    for place, (inner, tensor) in enumerate(found):
+        while inner in taken:
+            inner += '_'
+        taken.add(inner)
+        found[place] = (inner, tensor)
+    return found
 
 
 def preprocessing(model: nn.Module) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Hooks: pruning, the phases of the methods, and robust evaluation, plugged into MMEngine's runner."""
 
 from mmsharp.engine.hooks.adasap_hook import AdaSAPHook
+from mmsharp.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmsharp.engine.hooks.checkpoint_content_hook import CheckpointContentHook
 from mmsharp.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmsharp.engine.hooks.corruption_eval_hook import CorruptionEvalHook
@@ -12,6 +13,7 @@ from mmsharp.engine.hooks.rng_state_hook import RNGStateHook
 
 __all__ = [
     'AdaSAPHook',
+    'ChannelsLastHook',
     'CheckpointContentHook',
     'CheckpointFitHook',
     'CorruptionEvalHook',

@@ -88,6 +88,8 @@ def test_a_batch_that_was_written_into_the_graph_is_noticed(tmp_path):
     report = export_onnx(ReshapesByBatch(), tmp_path / 'a.onnx', (3, 4, 4))
     assert report['exporter'] == 'torch.export'
     assert max(report['batches']) > 1
+    assert [failure.split(':')[0] for failure in report['failures']] == ['tracing']
+    assert report['reads'] == []
 
 
 class TakesImagesInTurn(nn.Module):
@@ -103,6 +105,34 @@ def test_a_model_that_computes_with_the_number_of_images_is_written_for_one(tmp_
     assert (report['exporter'], report['batches']) == ('tracing of one image', (1, 1, 1))
     session = onnxruntime.InferenceSession(tmp_path / 'a.onnx')
     assert session.get_inputs()[0].shape == [1, 3, 4, 4]
+
+
+class LooksAtBrightness(nn.Module):
+    """Does with some images what it does not with others."""
+
+    def __init__(self, bound):
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, images):
+        return images * 2 if images.mean() > self.bound else images * 3
+
+
+@pytest.mark.parametrize('bound', [-1.0, 0.0, 1.0])
+def test_a_branch_on_what_images_show_is_noticed(bound, tmp_path):
+    """A run that is followed shows one side; images of the other side find it."""
+    with pytest.raises(MmsharpError, match='cannot be written as ONNX'):
+        export_onnx(LooksAtBrightness(bound), tmp_path / 'a.onnx', (3, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_branch_that_no_image_of_the_check_takes_is_named(tmp_path):
+    """The file is written, with the line that its user should look at, and what the other exporter had against it."""
+    report = export_onnx(LooksAtBrightness(1000.0), tmp_path / 'a.onnx', (3, 8, 8))
+    (place,) = report['reads']
+    assert place.startswith(__file__)
+    assert 'images * 2 if' in Path(__file__).read_text().splitlines()[int(place.rsplit(':', 1)[1]) - 1]
+    assert (report['exporter'], report['failures']) == ('tracing', [])
 
 
 class NeedsSamples(nn.Module):
@@ -142,6 +172,7 @@ class BlowsUp(nn.Module):
 def test_a_network_that_blows_rounding_up_is_compared_by_it(tmp_path, monkeypatch):
     """Its own rounding is further off than the tolerance, and so may the file be; an error beyond is still found."""
     model = BlowsUp(2.0**12)
+    assert not export_onnx(model.conv, tmp_path / 'c.onnx', (3, 8, 8))['allowed_for_rounding']
 
     def other_rounding(raw, images, path, names, opset):
         onnx_export._by_tracing(RawOutputs(BlowsAsMuch(raw.model)), images, path, names, opset)
@@ -152,7 +183,9 @@ def test_a_network_that_blows_rounding_up_is_compared_by_it(tmp_path, monkeypatc
             self.conv = model.conv
 
     monkeypatch.setattr(onnx_export, 'EXPORTERS', {'other': (other_rounding, onnx_export.ANY_BATCH)})
-    assert onnx_export.TOLERANCE < export_onnx(model, tmp_path / 'a.onnx', (3, 8, 8))['difference'] < 1e-2
+    report = export_onnx(model, tmp_path / 'a.onnx', (3, 8, 8))
+    assert onnx_export.TOLERANCE < report['difference'] <= onnx_export.LARGEST_TOLERANCE
+    assert report['allowed_for_rounding']
     monkeypatch.setattr(onnx_export, 'ROUNDINGS', 0)
     with pytest.raises(MmsharpError, match='differs from PyTorch'):
         export_onnx(model, tmp_path / 'b.onnx', (3, 8, 8))

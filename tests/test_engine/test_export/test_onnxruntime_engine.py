@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mmsharp.engine.export.onnxruntime_engine import OnnxRuntimeEngine
+from mmsharp.errors import MmsharpError
 from mmsharp.pruning import tensor_forward
 
 pytest.importorskip('onnxruntime')
@@ -44,3 +45,39 @@ def test_a_network_computes_the_same():
     image = torch.randn(1, 3, 8, 8)
     (output,) = OnnxRuntimeEngine((3, 8, 8), 1).network(model, tensor_forward(image))()
     assert np.abs(output - model(image).detach().numpy()).max() <= 1e-5
+
+
+class TwoStages(nn.Module):
+    """Has what a two-stage detector has."""
+
+    def __init__(self):
+        super().__init__()
+        self.rpn_head, self.roi_head = Proposals(), nn.Identity()
+
+    def extract_feat(self, images):
+        return (images,)
+
+
+class Proposals(nn.Module):
+    """Something of the features."""
+
+    def forward(self, features):
+        return features[0].sum()
+
+
+class OneByOne(nn.Module):
+    """Loops over the images, which no exporter leaves open."""
+
+    def forward(self, images):
+        return torch.cat([number + images[number : number + 1] for number in range(len(images))])
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_times_of_something_else_are_refused():
+    """Of a part of the network, and of one image where a batch was asked for."""
+    with pytest.raises(MmsharpError, match='part of TwoStages'):
+        OnnxRuntimeEngine((3, 8, 8), 1).network(TwoStages(), tensor_forward(torch.zeros(1, 3, 8, 8)))
+    engine = OnnxRuntimeEngine((3, 8, 8), 1)
+    with pytest.raises(MmsharpError, match='a batch of 1'):
+        engine.network(OneByOne(), tensor_forward(torch.zeros(2, 3, 8, 8)))
+    assert engine.network(OneByOne(), tensor_forward(torch.zeros(1, 3, 8, 8)))()[0].shape == (1, 3, 8, 8)

@@ -102,3 +102,18 @@ def test_models_that_mask_padding_get_images_without_any():
     with pytest.raises(ValueError, match='never'):
         model.names(images)
     assert not model.needs_samples
+
+
+class Nested(nn.Module):
+    """Names parts as it likes."""
+
+    def forward(self, images):
+        return {'a': {'x': images}, 'b': [images, {'x': images}], 'a_x': images, '': images}
+
+
+def test_every_output_has_a_name_of_its_own():
+    """However parts are nested and called."""
+    model = RawOutputs(Nested())
+    names = model.names(torch.zeros(1, 3, 4, 4))
+    assert names == ['a_x', 'b_0', 'b_1_x', 'a_x_', 'output']
+    assert len(model(torch.zeros(1, 3, 4, 4))) == 5
