@@ -16,7 +16,7 @@ CONFIG = configs/$(1)/$(NETWORK).py
 RUN = work_dirs/$(1)$(SUFFIX)
 LAST = "$$(cat $(RUN)/last_checkpoint)"
 ROBUST = work_dirs/robust$(SUFFIX)
-EXPERIMENTS = $(addprefix benchmarks/,experiments.py experiment_figures.py bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py psap_cifar10.py psap_pulses.py)
+EXPERIMENTS = $(addprefix benchmarks/,bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py psap_cifar10.py psap_pulses.py csam_cifar10.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
 .PHONY: help setup demo classifier test lint types contracts tests bench experiments docs clean distclean
@@ -80,6 +80,7 @@ experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA na
 	.venv/bin/python benchmarks/psap_pulses.py --record cpu
 	.venv/bin/python benchmarks/psap_cifar10.py
 	.venv/bin/python benchmarks/psap_cifar10.py --scratch
+	.venv/bin/python benchmarks/csam_cifar10.py
 
 docs: setup ## check that the links between the documents lead somewhere
 	.venv/bin/python scripts/check_links.py README.md CONTRIBUTING.md CHANGELOG.md docs

@@ -14,7 +14,10 @@ import argparse
 from pathlib import Path
 
 from bccd_robustness import data_options, train
-from experiments import Setting, add_arguments, grid, read_record, report, run_all
+from experiments.arguments import add_arguments
+from experiments.record import read_record, run_all
+from experiments.runs import Setting, grid
+from experiments.tables import report
 
 from mmsharp.command_line import run
 

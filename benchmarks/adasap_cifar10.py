@@ -17,7 +17,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import Setting, add_arguments, data_folder, grid, read_record, report, run_all
+from experiments.arguments import add_arguments, data_folder
+from experiments.record import read_record, run_all
+from experiments.runs import Setting, grid
+from experiments.tables import report
 
 from mmsharp.command_line import run
 from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder

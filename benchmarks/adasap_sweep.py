@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
-from experiments import METHODS, Setting, add_arguments, grid, read_record, report, run_all
+from experiments.arguments import add_arguments
+from experiments.methods import METHODS
+from experiments.record import read_record, run_all
+from experiments.runs import Setting, grid
+from experiments.tables import report
 
 from mmsharp.command_line import run
 

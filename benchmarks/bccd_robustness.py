@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import data_folder
+from experiments.arguments import data_folder
 
 from mmsharp.apis import evaluate_robustness
 from mmsharp.command_line import run

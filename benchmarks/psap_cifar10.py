@@ -15,21 +15,22 @@ was. ``--render`` only writes the table of docs/results.md from the record. In f
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import experiments
 from adasap_cifar10 import BASE, DOCUMENT, prepare
-from experiments import Run, Setting, perform, read_record, setup, spread, training_cost
+from experiments import runs
+from experiments.record import read_record, run_all
+from experiments.runs import Run, Setting
+from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.command_line import run
 from mmsharp.errors import MmsharpError
-from mmsharp.files import replace_marked, write_text
+from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
@@ -51,7 +52,7 @@ SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_schedule
 
 def configure(setting: Setting, cell: Run) -> Config:
     """The config of a run: that of the experiments' baseline, with the hook and the budget of the method."""
-    config = experiments.configure(replace(setting, methods={cell.method: {}}), cell)
+    config = runs.configure(replace(setting, methods={cell.method: {}}), cell)
     hook, allocation, criterion = METHODS[cell.method]
     pruner = dict(
         type='mmsharp.ChannelPruner',
@@ -76,20 +77,6 @@ def runs_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[in
         ['GeometricMedian', 'Magnitude']
     """
     return [Run(name, METHODS[name][2], budget, seed) for seed in seeds for budget in budgets for name in methods]
-
-
-def run_all(setting: Setting, runs: Sequence[Run], work_dir: Path, record: Path) -> list[dict[str, Any]]:
-    """Perform what the record lacks, one after the other, and append each to it."""
-    found = read_record(record)
-    done = {(line['method'], line['budget'], line['seed']) for line in found}
-    missing = [one for one in runs if (one.method, one.budget, one.seed) not in done]
-    for number, one in enumerate(missing, start=1):
-        print(f'[{number}/{len(missing)}] {one.method}, {one.budget}, seed {one.seed}', flush=True)
-        line = perform(configure(setting, one), one, work_dir, setting)
-        found = [*read_record(record), line]  # another process may have added to it
-        write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
-        print(f'    {line["clean"]:.2f} %, {line["train_seconds"] / 60:.1f} min', flush=True)
-    return found
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
@@ -152,8 +139,8 @@ def main() -> None:
         options.update(SCRATCH if args.scratch else {})
         data = f'{args.train} training images, from {"random" if args.scratch else "the published"} weights'
         setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed)
-        runs = runs_of(args.methods, args.budgets, args.seeds)
-        found = run_all(setting, runs, args.work_dir / name, record)
+        cells = runs_of(args.methods, args.budgets, args.seeds)
+        found = run_all(setting, cells, args.work_dir / name, record, configure)
     report(found, name)
 
 

@@ -9,10 +9,15 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,3 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip_gpu)
         if 'data' in item.keywords and not os.environ.get('MMSHARP_DATA'):
             item.add_marker(skip_data)
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A function from the name of a module of the benchmarks to the module: they import each other as scripts do."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], '__file__', None) or '').startswith(str(BENCHMARKS)):
+            del sys.modules[name]

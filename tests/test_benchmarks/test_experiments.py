@@ -1,9 +1,8 @@
 """Experiments compare methods that differ in what they say, and repeat nothing."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.registry import HOOKS
@@ -18,12 +17,12 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 
 
 @pytest.fixture
-def experiments(monkeypatch):
-    """The module, which stands beside the benchmarks."""
-    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
-    yield importlib.import_module('experiments')
-    for name in ('experiments', 'adasap_cifar10', 'adasap_sweep'):
-        sys.modules.pop(name, None)
+def experiments(benchmark):
+    """The names of the package that stands beside the benchmarks."""
+    names = {}
+    for part in ('methods', 'runs', 'performing', 'record', 'tables'):
+        names.update(vars(benchmark(f'experiments.{part}')))
+    return SimpleNamespace(**names)
 
 
 def _line(run, **values):
@@ -58,7 +57,7 @@ def test_every_method_is_the_baseline_but_for_what_it_names(experiments):
                 build_part(POLICIES, config.optim_wrapper.policy)
 
 
-def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tmp_path, monkeypatch):
+def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tmp_path):
     """Stopped in the third run, the record has two; started again, two more runs are made."""
     runs = experiments.grid(['SGD', 'SAM'], ['Magnitude'], [0.4], [0, 1])
     made = []
@@ -70,12 +69,11 @@ def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tm
         made.append(run)
         return _line(run)
 
-    monkeypatch.setattr(experiments, 'perform', perform)
     arguments = experiments.Setting(BASE, {}, 'accuracy/top1'), runs, tmp_path, tmp_path / 'record.jsonl'
     with pytest.raises(KeyboardInterrupt):
-        experiments.run_all(*arguments)
+        experiments.run_all(*arguments, perform=perform)
     assert len(experiments.read_record(tmp_path / 'record.jsonl')) == 2
-    assert len(experiments.run_all(*arguments)) == 4
+    assert len(experiments.run_all(*arguments, perform=perform)) == 4
     assert [run for run in made if run != 'stopped'] == runs
 
 
@@ -110,9 +108,9 @@ def test_mixed_precision_changes_the_wrapper_of_every_method_alone(experiments):
         assert plain.to_dict() == mixed.to_dict()
 
 
-def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments):
+def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments, benchmark):
     """Their parts can be built, and nothing but the ascents and when they are sought differs."""
-    sweep = importlib.import_module('adasap_sweep')
+    sweep = benchmark('adasap_sweep')
     setting = experiments.Setting(BASE, sweep.SHORTER, '', methods=sweep.VARIANTS)
     first = None
     for variant in sweep.VARIANTS:

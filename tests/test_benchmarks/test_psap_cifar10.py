@@ -1,7 +1,5 @@
 """The comparison of PSAP is one of methods: everything else is the same, and every part can be built."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,20 +13,15 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def psap(benchmark):
     """The module, which stands beside the others."""
-    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
-    yield importlib.import_module('psap_cifar10')
-    for name in ('psap_cifar10', 'adasap_cifar10', 'experiments', 'experiment_figures'):
-        sys.modules.pop(name, None)
+    return benchmark('psap_cifar10')
 
 
-def test_every_method_differs_by_its_hook_alone(benchmark):
+def test_every_method_differs_by_its_hook_alone(psap):
     """Budget, width of a step and length are everybody's; masks of the soft ones hold from the same time on."""
-    setting = benchmark.Setting(benchmark.BASE, benchmark.length(20), '')
-    configs = {
-        run.method: benchmark.configure(setting, run) for run in benchmark.runs_of(benchmark.METHODS, [0.3], [4])
-    }
+    setting = psap.Setting(psap.BASE, psap.length(20), '')
+    configs = {run.method: psap.configure(setting, run) for run in psap.runs_of(psap.METHODS, [0.3], [4])}
     hooks = {name: HOOKS.build(config.default_hooks.pop('pruning')) for name, config in configs.items()}
     first = configs['PSAP'].to_dict()
     assert first['train_cfg']['max_epochs'] == first['param_scheduler'][0]['T_max'] == 20
@@ -39,9 +32,9 @@ def test_every_method_differs_by_its_hook_alone(benchmark):
     assert {hook.warmup + hook.pruning for hook in hooks.values() if isinstance(hook, PSAPHook)} == {0.5}
 
 
-def test_the_ablations_lack_a_part_each(benchmark):
+def test_the_ablations_lack_a_part_each(psap):
     """The ratio of the layers, or protection; soft filter pruning lacks both."""
-    methods = benchmark.METHODS
+    methods = psap.METHODS
     assert methods['PSAP, uniform ratios'] == (methods['PSAP'][0], 'Uniform', 'Magnitude')
     assert methods['PSAP, no protection'] == (dict(methods['PSAP'][0], protection=False), 'SparsityRatio', 'Magnitude')
     assert methods['soft filter pruning'][0]['protection'] is False
@@ -49,15 +42,15 @@ def test_the_ablations_lack_a_part_each(benchmark):
     assert methods['FPGM'] == (methods['soft filter pruning'][0], 'Uniform', 'GeometricMedian')
 
 
-def test_from_scratch_is_without_weights(benchmark):
+def test_from_scratch_is_without_weights(psap):
     """And with a rate for random ones."""
-    setting = benchmark.Setting(benchmark.BASE, {**benchmark.length(4), **benchmark.SCRATCH}, '')
-    config = benchmark.configure(setting, benchmark.Run('PSAP', 'Magnitude', 0.3, 0))
+    setting = psap.Setting(psap.BASE, {**psap.length(4), **psap.SCRATCH}, '')
+    config = psap.configure(setting, psap.Run('PSAP', 'Magnitude', 0.3, 0))
     assert config.load_from is None
     assert config.optim_wrapper.optimizer.lr == 0.1
 
 
-def test_the_table_has_a_row_per_method_and_budget(benchmark):
+def test_the_table_has_a_row_per_method_and_budget(psap):
     """Longhand: 80 and 82 are 81 +- 1.41; two minutes."""
     line = {
         'parameters': 0.25,
@@ -71,6 +64,6 @@ def test_the_table_has_a_row_per_method_and_budget(benchmark):
         for method in ('PSAP', 'uniform L2')
         for seed in (0, 1)
     ]
-    rows = benchmark.table(found).splitlines()
+    rows = psap.table(found).splitlines()
     assert rows[2] == '| 29.9% | uniform L2 | 2 | 81.00 ± 1.41 | 25.0% | 2 min |'
     assert rows[3].startswith('| 29.9% | PSAP | 2 |')

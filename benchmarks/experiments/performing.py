@@ -1,0 +1,150 @@
+"""Train, slim and evaluate one cell; what was finished before an interruption is not done again."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsharp.apis import evaluate_robustness, init_model, slim
+from mmsharp.engine.fixed_losses import fixed_losses
+from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
+from mmsharp.errors import MmsharpError
+from mmsharp.files import write_text
+from mmsharp.robustness import Grid, OnTheFly
+from mmsharp.sharpness import measure_sharpness
+
+from .runs import Run, Setting
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ('torch', 'onedl-mmengine', 'onedl-mmdetection', 'onedl-mmpretrain', 'mmsharp')
+BALL = dict(rho=0.5, eta=0.01)
+"""ASAM's, in which sharpness is measured: rescaling a layer does not change it, so dense and slim compare."""
+SHARPNESS_BATCHES = 8
+
+
+def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[str, Any]:
+    """Train, slim and evaluate one run.
+
+    Returns:
+        The line of the record.
+
+    Raises:
+        MmsharpError: The training failed.
+    """
+    folder = work_dir / run.folder
+    seconds, cpu_seconds = train(config, folder)
+    report = slim(folder / 'config.py', last_checkpoint(config, folder), folder / 'slim', repeats=5)
+    return dict(
+        asdict(run),
+        **scores(config, folder, setting, work_dir),
+        parameters=report['slim']['parameters'] / report['dense']['parameters'],
+        macs=report['slim']['macs'] / report['dense']['macs'],
+        sharpness=sharpness_by_phase(config, folder),
+        train_seconds=seconds,
+        train_cpu_seconds=cpu_seconds,
+        **circumstances(config, setting),
+    )
+
+
+def train(config: Config, folder: Path) -> tuple[float, float]:
+    """Train to the end, or go on with what was interrupted.
+
+    Returns:
+        Seconds of the clock and of the processors, all interrupted starts with them.
+
+    Raises:
+        MmsharpError: It failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, clock = folder / 'config.py', folder / 'seconds.json'
+    write_text(path, config.pretty_text)
+    if not last_checkpoint(config, folder).is_file():
+        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
+        before = time.monotonic(), _children_seconds()
+        with open(folder / 'train.log', 'a', encoding='utf-8') as log:
+            failed = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
+        spent = json.loads(clock.read_text()) if clock.is_file() else (0.0, 0.0)
+        now = time.monotonic(), _children_seconds()
+        write_text(clock, json.dumps([so_far + end - start for so_far, end, start in zip(spent, now, before)]))
+        if failed:
+            raise MmsharpError(f'training in {folder} stopped; see {folder / "train.log"}, then start again')
+    seconds, cpu_seconds = json.loads(clock.read_text())
+    return seconds, cpu_seconds
+
+
+def last_checkpoint(config: Config, folder: Path) -> Path:
+    """What the training of a config ends in."""
+    return folder / f'epoch_{config.train_cfg.max_epochs}.pth'
+
+
+def scores(config: Config, folder: Path, setting: Setting, work_dir: Path) -> dict[str, Any]:
+    """The slim model in a folder, clean and under the corruptions of the setting."""
+    summary = evaluate_robustness(
+        folder / 'slim' / 'config.py',
+        folder / 'slim' / 'slim.pth',
+        folder / 'robustness',
+        severities=setting.severities,
+        metric=setting.metric,
+        samples=0,
+        corrupted=corrupted_images(config, setting, work_dir) if setting.tree else None,
+    )
+    found = summary['scores']
+    return dict(
+        clean=found['clean'],
+        mpc=found['mpc'],
+        rpc=found['rpc'],
+        families=found['families'],
+        images=summary['images'],
+        cells=summary['cells'],
+        constants=summary['identity']['constants'],
+    )
+
+
+def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
+    """On what and with what settings a run was made."""
+    return dict(
+        data=setting.data,
+        epochs=config.train_cfg.max_epochs,
+        wrapper=config.optim_wrapper.to_dict(),
+        pruning=config.default_hooks.pruning.to_dict(),
+        machine=machine(),
+        versions=versions(PACKAGES),
+    )
+
+
+def sharpness_by_phase(config: Config, folder: Path) -> dict[str, float]:
+    """Sharpness on training data when pruning starts, when it has ended, and at the end; of whole epochs alone."""
+    hook, last = config.default_hooks.pruning, config.train_cfg.max_epochs
+    epochs = {'at the end': last}
+    if isinstance(hook.get('warmup'), int) and isinstance(hook.get('pruning'), int):
+        epochs = {'before pruning': hook.warmup, 'after pruning': hook.warmup + hook.pruning, **epochs}
+    found = {}
+    for phase, epoch in epochs.items():
+        model = init_model(config, folder / f'epoch_{epoch}.pth')
+        losses = fixed_losses(config, model, batches=SHARPNESS_BATCHES)
+        found[phase] = float(measure_sharpness(model, losses, **BALL).value)
+    return found
+
+
+def corrupted_images(config: Config, setting: Setting, work_dir: Path) -> Path:
+    """The corrupted test images as files; what is there already is not written again."""
+    folder = work_dir / 'corrupted'
+    settings = TreeSettings(OnTheFly(constants=config.robustness.evaluation.constants))
+    for _ in write_tree(config, folder, Grid.of('benchmark', setting.severities), settings):
+        pass
+    return folder
+
+
+def _children_seconds() -> float:
+    """Processor seconds of all processes that this one has started and seen end: others do not slow them down."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,65 @@
+"""Records: one line of JSON for each finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsharp.errors import MmsharpError
+from mmsharp.files import write_text
+
+from .performing import perform
+from .runs import Run, Setting, configure
+
+KEY = tuple(field.name for field in fields(Run))
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The finished runs of a record.
+
+    Raises:
+        MmsharpError: A line is damaged.
+    """
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise MmsharpError(f'{path} has a damaged line ({error}); remove it to repeat its run') from error
+
+
+def run_all(
+    setting: Setting,
+    runs: Sequence[Run],
+    work_dir: Path,
+    record: Path,
+    configure: Callable[[Setting, Run], Config] = configure,
+    perform: Callable[[Config, Run, Path, Setting], dict[str, Any]] = perform,
+) -> list[dict[str, Any]]:
+    """Perform what the record lacks, one after the other, and append each to it.
+
+    Args:
+        setting: What all runs have in common.
+        runs: What the record shall hold.
+        work_dir: Where to work.
+        record: The file.
+        configure: Gives the config of a run.
+        perform: Gives the line of a run.
+
+    Returns:
+        All lines of the record.
+    """
+    found = read_record(record)
+    done = [tuple(line[name] for name in KEY) for line in found]
+    missing = [run for run in runs if tuple(getattr(run, name) for name in KEY) not in done]
+    for number, run in enumerate(missing, start=1):
+        print(f'[{number}/{len(missing)}] {run.method}, {run.criterion}, {run.budget}, seed {run.seed}', flush=True)
+        line = perform(configure(setting, run), run, work_dir, setting)
+        found = [*read_record(record), line]  # another process may have added to it
+        write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
+        print(f'    clean {line["clean"]:.2f}, mPC {line["mpc"]:.2f}, {line["train_seconds"] / 60:.1f} min', flush=True)
+    return found
