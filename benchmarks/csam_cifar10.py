@@ -30,13 +30,12 @@ from experiments.methods import MIXED
 from experiments.performing import circumstances, last_checkpoint, scores, train
 from experiments.record import read_record, run_all
 from experiments.runs import Run, Setting, grid
-from experiments.tables import setup, spread, training_cost
+from experiments.tables import check_runs, publish, setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.apis import certify_robustness, slim
 from mmsharp.command_line import run
 from mmsharp.errors import MmsharpError
-from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 NETWORK = 'resnet20_cifar10'
@@ -195,22 +194,13 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def report(found: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Print the table, and write it with what it was measured on into the document.
-
-    Raises:
-        MmsharpError: There is no line.
-    """
-    if not found:
-        raise MmsharpError(f'the record {name} has no run yet; start without --render')
-    rows = table(found)
-    print(rows)
-    of = found[0]['certified'][0]
-    text = (
-        f'{setup(found)} Certified: {of["images"]} of the images, {of["eps"][0]["draws"]} draws each, at eps {RATE:g}; '
-        f'exact with {of["confidence"]:.0%} confidence; per cent.'
+def certified_how(line: Mapping[str, Any]) -> str:
+    """On how many images and with how many draws a run was certified."""
+    of = line['certified'][0]
+    return (
+        f'Certified: {of["images"]} of the images, {of["eps"][0]["draws"]} draws each, at eps {RATE:g}; exact with '
+        f'{of["confidence"]:g} confidence; per cent.'
     )
-    replace_marked(DOCUMENT, name, f'{text}\n\n{rows}')
 
 
 def parse_args() -> argparse.Namespace:
@@ -239,7 +229,8 @@ def main() -> None:
         performing = Performing(args.transforms, args.certified, args.augmented)
         cells = grid(args.methods, ['Magnitude'], args.budgets, args.seeds)
         found = run_all(setting, cells, args.work_dir / name, record, performing.configure, performing.perform)
-    report(found, name)
+    check_runs(found, name)
+    publish(f'{setup(found)} {certified_how(found[0])}', table(found), name, DOCUMENT)
 
 
 if __name__ == '__main__':

@@ -25,12 +25,10 @@ from adasap_cifar10 import BASE, DOCUMENT, prepare
 from experiments import runs
 from experiments.record import read_record, run_all
 from experiments.runs import Run, Setting
-from experiments.tables import setup, spread, training_cost
+from experiments.tables import check_runs, publish, setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.command_line import run
-from mmsharp.errors import MmsharpError
-from mmsharp.files import replace_marked
 
 ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
@@ -97,19 +95,6 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def report(found: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Print the table, and write it with what it was measured on into the document.
-
-    Raises:
-        MmsharpError: There is no line.
-    """
-    if not found:
-        raise MmsharpError(f'the record {name} has no run yet; start without --render')
-    rows = table(found)
-    print(rows)
-    replace_marked(DOCUMENT, name, f'{setup(found)}\n\n{rows}')
-
-
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,7 +126,8 @@ def main() -> None:
         setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed)
         cells = runs_of(args.methods, args.budgets, args.seeds)
         found = run_all(setting, cells, args.work_dir / name, record, configure)
-    report(found, name)
+    check_runs(found, name)
+    publish(setup(found), table(found), name, DOCUMENT)
 
 
 if __name__ == '__main__':

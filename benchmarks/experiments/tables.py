@@ -60,20 +60,33 @@ def report(
     Raises:
         MmsharpError: There is no line.
     """
-    if not found:
-        raise MmsharpError(f'the record {name} has no run yet; start without --render')
-    rows = table(found, methods)
-    print(rows)
-    parts = [setup(found), rows]
+    check_runs(found, name)
+    figures = document.parent / 'figures'
+    drawn = []
     if len({line['method'] for line in found}) > 1:
         unit = '%' if max(line['mpc'] for line in found) > 1 else 'mAP'
-        figures = document.parent / 'figures'
         draw_gain_over_cost(found, figures / f'{name}_cost.svg', 'points' if unit == '%' else unit, training_cost)
-        parts.append(f'![gain over cost](figures/{name}_cost.svg)')
+        drawn.append(f'![gain over cost](figures/{name}_cost.svg)')
         if len({line['budget'] for line in found}) > 1:
             draw_over_parameters(found, figures / f'{name}_parameters.svg', unit)
-            parts.append(f'![mPC over parameters](figures/{name}_parameters.svg)')
-    replace_marked(document, name, '\n\n'.join(parts))
+            drawn.append(f'![mPC over parameters](figures/{name}_parameters.svg)')
+    publish(setup(found), table(found, methods), name, document, drawn)
+
+
+def check_runs(found: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Refuse an empty record.
+
+    Raises:
+        MmsharpError: There is no line.
+    """
+    if not found:
+        raise MmsharpError(f'the record {name} has no run yet; start without --render')
+
+
+def publish(circumstances: str, rows: str, name: str, document: Path, figures: Sequence[str] = ()) -> None:
+    """Print a table, and write it with what it was measured on, and figures, into its section of a document."""
+    print(rows)
+    replace_marked(document, name, '\n\n'.join([circumstances, rows, *figures]))
 
 
 def setup(found: Sequence[Mapping[str, Any]]) -> str:

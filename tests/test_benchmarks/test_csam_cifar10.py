@@ -87,7 +87,7 @@ def test_weights_that_are_left_are_counted(csam, tmp_path):
 
 def line(method, seed, pca, seconds):
     at = [dict(eps=eps, draws=1000, supported=True, pca=pca, pca_capped=0.0, exact=pca / 2) for eps in (1e-1, 1e-2)]
-    certified = [dict(transform='rotation:10', eps=at, empirical_robust_accuracy=0.5)]
+    certified = [dict(transform='rotation:10', eps=at, images=4, confidence=0.999, empirical_robust_accuracy=0.5)]
     known = dict(method=method, seed=seed, budget=0.5, clean=80.0, mpc=60.0, machine=dict(gpu=None))
     return dict(known, certified=certified, train_cpu_seconds=seconds)
 
@@ -128,3 +128,15 @@ def test_what_a_training_before_took_counts(csam, monkeypatch, tmp_path):
     assert trained == [('first', 'weights.pth'), (run.folder, str(end))]
     assert (found['train_seconds'], found['train_cpu_seconds'], found['certified']) == (20.0, 10.0, [dict(clean=1)])
     assert SimpleNamespace(**found).search['ratio'] == pytest.approx(0.7)
+
+
+def test_the_table_says_how_it_was_certified(csam):
+    """Images, draws, rate and confidence."""
+    words = 'Certified: 4 of the images, 1000 draws each, at eps 0.01; exact with 0.999 confidence; per cent.'
+    assert csam.certified_how(line('C-SAM', 0, 0.4, 30.0)) == words
+
+
+def test_an_empty_record_has_no_table(csam):
+    """The message says what to do."""
+    with pytest.raises(MmsharpError, match='csam_cifar10_cpu has no run yet; start without --render'):
+        csam.check_runs([], 'csam_cifar10_cpu')
