@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmpretrain.structures import DataSample
 
-from mmsharp import apis
+import mmsharp.apis.robustness
 from mmsharp.apis import evaluate_robustness
 from mmsharp.engine.robustness.sample_pictures import paint, upright
 from mmsharp.errors import MmsharpError
@@ -69,7 +69,7 @@ def test_what_cannot_be_shown_costs_nothing_else(classifier, tmp_path, monkeypat
     def fail(*args):
         raise IndexError('of no\nform that is known')
 
-    monkeypatch.setattr(apis, broken, fail)
+    monkeypatch.setattr(mmsharp.apis.robustness, broken, fail)
     summary = evaluate_robustness(*classifier, tmp_path, 'fog', [0, 3], samples=1)
     message = f'{note}: IndexError: of no form that is known'
     assert summary['model']['notes'] == message
