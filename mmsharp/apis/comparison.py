@@ -13,10 +13,11 @@ from torch import nn
 
 from mmsharp.apis.models import init_model
 from mmsharp.engine.model_cost import image_sample, measure_costs
+from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.engine.safe_checkpoint import plain_checkpoints
 from mmsharp.errors import MmsharpError, one_line
-from mmsharp.robustness import compare_runs
+from mmsharp.robustness import compare_certifications, compare_runs
 
 
 @plain_checkpoints()
@@ -34,13 +35,17 @@ def compare_robustness(
         metric: The metric to compare; by default the one that the first run was scored by.
 
     Returns:
-        What :func:`mmsharp.robustness.compare_runs` returns.
+        What :func:`mmsharp.robustness.compare_runs` returns, and under ``certification`` what
+        :func:`mmsharp.robustness.compare_certifications` does, ``None`` if fewer than two runs were certified.
 
     Raises:
         MmsharpError: As :func:`mmsharp.robustness.compare_runs`.
     """
     comparison = compare_runs([Path(folder) for folder in folders], names, metric)
     runs = comparison['runs']
+    comparison['certification'] = compare_certifications(
+        {run['name']: certification_of(run['folder'], run['identity']) for run in runs}
+    )
     try:
         costs = measure_costs([_timed_model(run) for run in runs], limit=60.0)
     except Exception as error:  # without it the comparison is as good as its runs

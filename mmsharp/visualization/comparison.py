@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.files import write_json, write_text
+from mmsharp.visualization.certification_comparison import compared_html, compared_markdown, compared_text
 from mmsharp.visualization.clean_against_corrupted import clean_against_corrupted
 from mmsharp.visualization.heat_map import diverging, heat_map, sequential
 from mmsharp.visualization.numbers import count_text, milliseconds_text, percent_text, top_of, value_text
@@ -81,7 +82,9 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         for pairs in (list(zip(row, widths, strict=True)) for row in rows)
     ]
     lines.insert(1, '-' * len(lines[0]))
-    return '\n'.join([_what(comparison), *lines, *(f'note: {note}' for note in comparison['notes']), ''])
+    certified = comparison.get('certification')
+    more = compared_text(certified) if certified else []
+    return '\n'.join([_what(comparison), *lines, *(f'note: {note}' for note in comparison['notes']), *more, ''])
 
 
 def comparison_markdown(comparison: Mapping[str, Any]) -> str:
@@ -97,6 +100,8 @@ def comparison_markdown(comparison: Mapping[str, Any]) -> str:
         values = [value_text(value, top=top) for value in found]
         lines.append(_markdown_row((corruption, *values)))
     lines += ['', *(f'- {note}' for note in comparison['notes'])]
+    if comparison.get('certification'):
+        lines += compared_markdown(comparison['certification'])
     return '\n'.join(lines).rstrip() + '\n'
 
 
@@ -131,6 +136,8 @@ def _body(comparison: Mapping[str, Any]) -> Iterable[str]:
     for note in comparison['notes']:
         yield f'<p class="note">{escape(note)}</p>'
     yield clean_against_corrupted(comparison['runs'])
+    if comparison.get('certification'):
+        yield from compared_html(comparison['certification'])
     if not grid['severities']:
         return
     first, top = comparison['runs'][0], _top(comparison)

@@ -78,6 +78,29 @@ def test_corruptions_too_where_they_are_asked_for(classifier, tmp_path, monkeypa
     assert 'mPC' in report
 
 
+def test_certifications_are_compared_with_the_grids(classifier, tmp_path, monkeypatch, capsys):
+    """Two runs with other seeds, in every form of the comparison."""
+    corruptions = ('--corruptions', 'fog', '--severities', 0, 1, '--show-samples', 0)
+    runs = [tmp_path / 'first', tmp_path / 'second']
+    for seed, folder in enumerate(runs):
+        _call(
+            monkeypatch,
+            *(*classifier, '--certify', 'blur:1', *QUICK, '--images', 4, *corruptions),
+            *('--seed', seed, '--work-dir', folder),
+        )
+    capsys.readouterr()
+    _call(monkeypatch, '--compare', *runs, '--out', tmp_path / 'table')
+    printed = capsys.readouterr().out
+    comparison = json.loads((tmp_path / 'table/compare.json').read_text())['certification']
+    of_first = json.loads((runs[0] / 'certification.json').read_text())['transforms'][0]
+    assert [each['transform'] for each in comparison['transforms']] == ['blur:1']
+    assert comparison['transforms'][0]['runs'][0]['eps'] == of_first['eps']
+    assert 'second was certified otherwise than first: seed: was 0, is 1' in comparison['notes']
+    for text in (printed, *((tmp_path / 'table' / f'compare.{kind}').read_text() for kind in ('md', 'html'))):
+        assert 'Certified under random transforms' in text
+        assert 'seed: was 0, is 1' in text
+
+
 @pytest.mark.parametrize(
     'arguments',
     [

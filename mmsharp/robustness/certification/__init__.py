@@ -3,6 +3,7 @@
 from mmsharp.robustness.certification.certify import ImageCertificate, Predict, certify
 from mmsharp.robustness.certification.chernoff_bound import Compat, chernoff_bound
 from mmsharp.robustness.certification.clopper_pearson import clopper_pearson_upper
+from mmsharp.robustness.certification.comparison import compare_certifications
 from mmsharp.robustness.certification.discrepancy import discrepancy, margin
 from mmsharp.robustness.certification.draws import draw_parameters
 from mmsharp.robustness.certification.scores import (
@@ -44,6 +45,7 @@ __all__ = [
     'certify',
     'chernoff_bound',
     'clopper_pearson_upper',
+    'compare_certifications',
     'discrepancy',
     'draw_parameters',
     'geometric_temperatures',
