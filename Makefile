@@ -16,10 +16,10 @@ CONFIG = configs/$(1)/$(NETWORK).py
 RUN = work_dirs/$(1)$(SUFFIX)
 LAST = "$$(cat $(RUN)/last_checkpoint)"
 ROBUST = work_dirs/robust$(SUFFIX)
-EXPERIMENTS = $(addprefix benchmarks/,bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py psap_cifar10.py psap_pulses.py csam_cifar10.py)
+EXPERIMENTS = $(addprefix benchmarks/,bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py psap_cifar10.py psap_pulses.py csam_cifar10.py render_records.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
-.PHONY: help setup demo classifier test lint types contracts tests bench experiments docs clean distclean
+.PHONY: help setup demo classifier test lint types contracts tests bench experiments results docs clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -81,6 +81,9 @@ experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA na
 	.venv/bin/python benchmarks/psap_cifar10.py
 	.venv/bin/python benchmarks/psap_cifar10.py --scratch
 	.venv/bin/python benchmarks/csam_cifar10.py
+
+results: setup ## every table and figure of the documents anew from the committed records
+	.venv/bin/python benchmarks/render_records.py
 
 docs: setup ## check that the links between the documents lead somewhere
 	.venv/bin/python scripts/check_links.py README.md CONTRIBUTING.md CHANGELOG.md docs

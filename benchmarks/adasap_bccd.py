@@ -11,19 +11,27 @@ are lines of benchmarks/results/adasap_bccd_NAME.jsonl; a killed experiment goes
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bccd_robustness import data_options, train
+from experiments import tables
 from experiments.arguments import add_arguments
-from experiments.record import read_record, run_all
+from experiments.publishing import publish
+from experiments.record import read_runs, run_all
 from experiments.runs import Setting, grid
-from experiments.tables import report
 
 from mmsharp.command_line import run
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / 'configs' / 'magnitude' / 'rtmdet_tiny_bccd.py'
 DOCUMENT = ROOT / 'docs' / 'results.md'
+
+
+def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The lines of a record in Markdown, with figures."""
+    return tables.render(found, name, DOCUMENT)
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,14 +48,12 @@ def main() -> None:
     """Perform what is missing, and write the tables."""
     args = parse_args()
     record = ROOT / 'benchmarks' / 'results' / f'adasap_bccd_{args.record}.jsonl'
-    if args.render:
-        found = read_record(record)
-    else:
+    if not args.render:
         options = {**data_options(), 'load_from': str(train(args.dense))}
         setting = Setting(BASE, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        found = run_all(setting, runs, args.work_dir, record)
-    report(found, record.stem, DOCUMENT)
+        run_all(setting, runs, args.work_dir, record)
+    publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 
 if __name__ == '__main__':

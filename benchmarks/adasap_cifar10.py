@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from experiments import tables
 from experiments.arguments import add_arguments, data_folder
-from experiments.record import read_record, run_all
+from experiments.publishing import publish
+from experiments.record import read_runs, run_all
 from experiments.runs import Setting, grid
-from experiments.tables import report
 
 from mmsharp.command_line import run
 from mmsharp.datasets.cifar10_folder import CIFAR10Folder, write_cifar10_folder
@@ -52,6 +55,11 @@ def prepare(work_dir: Path, train: int, test: int) -> dict[str, object]:
     return {**options, 'load_from': str(weights)}
 
 
+def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The lines of a record in Markdown, with figures."""
+    return tables.render(found, name, DOCUMENT)
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,9 +73,7 @@ def main() -> None:
     """Perform what is missing, and write the tables."""
     args = parse_args()
     record = ROOT / 'benchmarks' / 'results' / f'adasap_cifar10_{args.record}.jsonl'
-    if args.render:
-        found = read_record(record)
-    else:
+    if not args.render:
         setting = Setting(
             BASE,
             prepare(args.work_dir, args.train, args.test),
@@ -77,8 +83,8 @@ def main() -> None:
             tree=True,
         )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        found = run_all(setting, runs, args.work_dir, record)
-    report(found, record.stem, DOCUMENT)
+        run_all(setting, runs, args.work_dir, record)
+    publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 
 if __name__ == '__main__':

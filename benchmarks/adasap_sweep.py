@@ -12,15 +12,17 @@ was.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
+from experiments import tables
 from experiments.arguments import add_arguments
 from experiments.methods import METHODS
-from experiments.record import read_record, run_all
+from experiments.publishing import publish
+from experiments.record import read_runs, run_all
 from experiments.runs import Setting, grid
-from experiments.tables import report
 
 from mmsharp.command_line import run
 
@@ -72,6 +74,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The lines of a record in Markdown, with figures."""
+    return tables.render(found, name, DOCUMENT, VARIANTS)
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,9 +90,7 @@ def main() -> None:
     """Perform what is missing, and write the table."""
     args = parse_args()
     record = ROOT / 'benchmarks' / 'results' / f'adasap_sweep_{args.record}.jsonl'
-    if args.render:
-        found = read_record(record)
-    else:
+    if not args.render:
         options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER}
         test = 'test_dataloader.dataset.data_root'
         options[test] = str(Path(options[test]).with_name('holdout'))
@@ -99,8 +104,8 @@ def main() -> None:
             mixed=args.mixed,
             tree=True,
         )
-        found = run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir, record)
-    report(found, record.stem, DOCUMENT, VARIANTS)
+        run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir, record)
+    publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 
 if __name__ == '__main__':

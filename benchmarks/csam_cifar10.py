@@ -28,9 +28,10 @@ from adasap_cifar10 import DOCUMENT, prepare
 from experiments.arguments import add_arguments
 from experiments.methods import MIXED
 from experiments.performing import circumstances, last_checkpoint, scores, train
-from experiments.record import read_record, run_all
+from experiments.publishing import publish
+from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting, grid
-from experiments.tables import check_runs, publish, setup, spread, training_cost
+from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.apis import certify_robustness, slim
@@ -203,6 +204,11 @@ def certified_how(line: Mapping[str, Any]) -> str:
     )
 
 
+def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The lines of a record in Markdown."""
+    return f'{setup(found)} {certified_how(found[0])}\n\n{table(found)}'
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,17 +226,14 @@ def main() -> None:
     args = parse_args()
     name = f'csam_cifar10_{args.record}{"_augmented" * args.augmented}'
     record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
-    if args.render:
-        found = read_record(record)
-    else:
+    if not args.render:
         options = prepare(args.work_dir, args.train, args.test)
         data = f'{args.train} training images'
         setting = Setting(ROOT, options, 'accuracy/top1', data, mixed=args.mixed, tree=True)
         performing = Performing(args.transforms, args.certified, args.augmented)
         cells = grid(args.methods, ['Magnitude'], args.budgets, args.seeds)
-        found = run_all(setting, cells, args.work_dir / name, record, performing.configure, performing.perform)
-    check_runs(found, name)
-    publish(f'{setup(found)} {certified_how(found[0])}', table(found), name, DOCUMENT)
+        run_all(setting, cells, args.work_dir / name, record, performing.configure, performing.perform)
+    publish(render(read_runs(record), name), name, DOCUMENT)
 
 
 if __name__ == '__main__':

@@ -23,9 +23,10 @@ from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
 from experiments import runs
-from experiments.record import read_record, run_all
+from experiments.publishing import publish
+from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting
-from experiments.tables import check_runs, publish, setup, spread, training_cost
+from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.command_line import run
@@ -95,6 +96,11 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
+def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The lines of a record in Markdown."""
+    return f'{setup(found)}\n\n{table(found)}'
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,17 +123,14 @@ def main() -> None:
     args = parse_args()
     name = f'psap_cifar10_{args.record}{"_scratch" * args.scratch}'
     record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
-    if args.render:
-        found = read_record(record)
-    else:
+    if not args.render:
         options = {**prepare(args.work_dir, args.train, args.test), **length(args.epochs)}
         options.update(SCRATCH if args.scratch else {})
         data = f'{args.train} training images, from {"random" if args.scratch else "the published"} weights'
         setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed)
         cells = runs_of(args.methods, args.budgets, args.seeds)
-        found = run_all(setting, cells, args.work_dir / name, record, configure)
-    check_runs(found, name)
-    publish(setup(found), table(found), name, DOCUMENT)
+        run_all(setting, cells, args.work_dir / name, record, configure)
+    publish(render(read_runs(record), name), name, DOCUMENT)
 
 
 if __name__ == '__main__':

@@ -32,6 +32,18 @@ def read_record(path: Path) -> list[dict[str, Any]]:
         raise MmsharpError(f'{path} has a damaged line ({error}); remove it to repeat its run') from error
 
 
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """The finished runs of a record that has some.
+
+    Raises:
+        MmsharpError: It has none, or a line is damaged.
+    """
+    found = read_record(path)
+    if not found:
+        raise MmsharpError(f'the record {path.stem} has no run yet; start without --render')
+    return found
+
+
 def run_all(
     setting: Setting,
     runs: Sequence[Run],

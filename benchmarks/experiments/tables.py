@@ -7,9 +7,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mmsharp.errors import MmsharpError
-from mmsharp.files import replace_marked
-
 from .figures import draw_gain_over_cost, draw_over_parameters
 from .methods import METHODS
 from .performing import BALL, SHARPNESS_BATCHES
@@ -46,47 +43,27 @@ def _mean_sharpness(lines: Sequence[Mapping[str, Any]]) -> str:
     return ', '.join(f'{mean(values[phase] for values in known):.3f}' for phase in known[0])
 
 
-def report(
+def render(
     found: Sequence[Mapping[str, Any]], name: str, document: Path, methods: Iterable[str] = tuple(METHODS)
-) -> None:
-    """Print the table, and write it with what it was measured on and its figures into a document.
+) -> str:
+    """What the lines were measured on, their table, and their figures, which are drawn into files beside a document.
 
     Args:
         found: Lines of a record.
-        name: Of the record; of the section of the document and of the figures beside it.
-        document: The Markdown file.
+        name: Of the record and of the figures.
+        document: The Markdown file that will hold the text.
         methods: The order of the rows.
-
-    Raises:
-        MmsharpError: There is no line.
     """
-    check_runs(found, name)
-    figures = document.parent / 'figures'
-    drawn = []
+    parts = [setup(found), table(found, methods)]
     if len({line['method'] for line in found}) > 1:
         unit = '%' if max(line['mpc'] for line in found) > 1 else 'mAP'
+        figures = document.parent / 'figures'
         draw_gain_over_cost(found, figures / f'{name}_cost.svg', 'points' if unit == '%' else unit, training_cost)
-        drawn.append(f'![gain over cost](figures/{name}_cost.svg)')
+        parts.append(f'![gain over cost](figures/{name}_cost.svg)')
         if len({line['budget'] for line in found}) > 1:
             draw_over_parameters(found, figures / f'{name}_parameters.svg', unit)
-            drawn.append(f'![mPC over parameters](figures/{name}_parameters.svg)')
-    publish(setup(found), table(found, methods), name, document, drawn)
-
-
-def check_runs(found: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Refuse an empty record.
-
-    Raises:
-        MmsharpError: There is no line.
-    """
-    if not found:
-        raise MmsharpError(f'the record {name} has no run yet; start without --render')
-
-
-def publish(circumstances: str, rows: str, name: str, document: Path, figures: Sequence[str] = ()) -> None:
-    """Print a table, and write it with what it was measured on, and figures, into its section of a document."""
-    print(rows)
-    replace_marked(document, name, '\n\n'.join([circumstances, rows, *figures]))
+            parts.append(f'![mPC over parameters](figures/{name}_parameters.svg)')
+    return '\n\n'.join(parts)
 
 
 def setup(found: Sequence[Mapping[str, Any]]) -> str:

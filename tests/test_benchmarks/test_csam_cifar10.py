@@ -134,9 +134,3 @@ def test_the_table_says_how_it_was_certified(csam):
     """Images, draws, rate and confidence."""
     words = 'Certified: 4 of the images, 1000 draws each, at eps 0.01; exact with 0.999 confidence; per cent.'
     assert csam.certified_how(line('C-SAM', 0, 0.4, 30.0)) == words
-
-
-def test_an_empty_record_has_no_table(csam):
-    """The message says what to do."""
-    with pytest.raises(MmsharpError, match='csam_cifar10_cpu has no run yet; start without --render'):
-        csam.check_runs([], 'csam_cifar10_cpu')

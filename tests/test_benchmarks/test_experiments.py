@@ -132,3 +132,9 @@ def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):
     path.write_text(json.dumps({'method': 'SGD'})[:-3] + '\n')
     with pytest.raises(MmsharpError, match='damaged line'):
         experiments.read_record(path)
+
+
+def test_an_empty_record_has_no_table(experiments, tmp_path):
+    """The message says what to do."""
+    with pytest.raises(MmsharpError, match='csam_cifar10_cpu has no run yet; start without --render'):
+        experiments.read_runs(tmp_path / 'csam_cifar10_cpu.jsonl')
