@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from mmsharp.command_line import run
 from mmsharp.engine.machine import machine, versions
+from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json, replace_marked, write_json
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +25,10 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Demo:
-    """Where a demonstration is kept and shown, and what its P is called."""
+    """Where a demonstration is kept and shown."""
 
     record: Path
     document: Path
-    metric: str
 
     @property
     def name(self) -> str:
@@ -37,9 +39,11 @@ class Demo:
 RESULTS = ROOT / 'benchmarks' / 'results'
 # By the target of the Makefile.
 DEMOS = dict(
-    demo=Demo(RESULTS / 'demo_digits_voc.json', ROOT / 'README.md', 'mAP50'),
-    classifier=Demo(RESULTS / 'demo_digits_folder.json', ROOT / 'configs' / 'README.md', 'accuracy'),
+    demo=Demo(RESULTS / 'demo_digits_voc.json', ROOT / 'README.md'),
+    classifier=Demo(RESULTS / 'demo_digits_folder.json', ROOT / 'configs' / 'README.md'),
 )
+NAMES = {'pascal_voc/mAP': 'mAP50', 'accuracy/top1': 'accuracy'}
+"""What readers call a metric."""
 PACKAGES = (
     'torch',
     'torchvision',
@@ -51,8 +55,9 @@ PACKAGES = (
 )
 
 
-def render(record: dict[str, Any], metric: str) -> str:
+def render(record: dict[str, Any]) -> str:
     """The record as its document shows it, in Markdown."""
+    metric = NAMES.get(record['metric'], record['metric'])
     lines = [
         f'| model | parameters | MACs | latency | clean {metric} | mPC | rPC |',
         '|---|---:|---:|---:|---:|---:|---:|',
@@ -69,11 +74,38 @@ def render(record: dict[str, Any], metric: str) -> str:
     took = ', '.join(f'{name} {value:g} minutes' for name, value in minutes.items())
     lines += [
         '',
-        f'Machine: {place["processor"]}, {place["cores"]} cores, no GPU, Python {place["python"]}, torch '
-        f'{record["versions"]["torch"]}; seed {record["seed"]}; {took}. mPC is the mean {metric} over '
+        f'Machine: {place["processor"]}, {place["cores"]} cores, {place["gpu"] or "no GPU"}, Python {place["python"]}, '
+        f'torch {record["versions"]["torch"]}; seed {record["seed"]}; {took}. mPC is the mean {metric} over '
         f'{len(record["corruptions"])} corruptions at severities {", ".join(map(str, record["severities"]))}.',
     ]
     return '\n'.join(lines)
+
+
+def seed_of(runs: list[dict[str, Any]]) -> int:
+    """The seed of the trainings, as the configs of all runs say.
+
+    Raises:
+        MmsharpError: They say different ones, or none.
+    """
+    seeds = {
+        run['name']: (Config.fromfile(run['source']['config']).get('randomness') or {}).get('seed') for run in runs
+    }
+    if len(set(seeds.values())) != 1 or None in seeds.values():
+        raise MmsharpError(f'the runs have no seed in common: {seeds}; set randomness.seed in their configs')
+    return next(iter(seeds.values()))
+
+
+def minutes_of(item: str) -> tuple[str, float]:
+    """What a step took, of ``NAME=VALUE``.
+
+    Raises:
+        MmsharpError: It is of another form.
+    """
+    name, _, value = item.partition('=')
+    try:
+        return name, float(value)
+    except ValueError:
+        raise MmsharpError(f'--minutes {item!r} is not NAME=VALUE with a number of minutes') from None
 
 
 def main() -> None:
@@ -90,8 +122,8 @@ def main() -> None:
     record = dict(
         machine=machine(),
         versions=versions(PACKAGES),
-        seed=0,
-        minutes={name: float(value) for name, value in (item.split('=') for item in args.minutes)},
+        seed=seed_of(compared['runs']),
+        minutes=dict(map(minutes_of, args.minutes)),
         metric=compared['metric'],
         corruptions=sorted({cell['corruption'] for cell in runs[0]['cells'] if cell['severity']}),
         severities=sorted({cell['severity'] for cell in runs[0]['cells'] if cell['severity']}),
@@ -99,7 +131,7 @@ def main() -> None:
     )
     demo.record.parent.mkdir(parents=True, exist_ok=True)
     write_json(demo.record, record)
-    rendered = render(record, demo.metric)
+    rendered = render(record)
     replace_marked(demo.document, demo.name, rendered)
     print(rendered)
 
