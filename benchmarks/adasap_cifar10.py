@@ -1,13 +1,14 @@
 """What sharpness-aware pruning does to corrupted accuracy: ResNet-20 on CIFAR-10.
 
     MMSHARP_DATA=... python benchmarks/adasap_cifar10.py [--methods SGD AdaSAP ...] [--budgets 0.4] [--seeds 0 1 2]
-        [--train 15000] [--test 2000] [--record NAME] [--render]
+        [--train 15000] [--test 2000] [--times 1] [--record NAME] [--render]
 
 All methods prune the published ResNet-20 with the same schedule, epochs and learning rate; they differ in the optimizer
 wrapper alone, and ``SGD, twice the epochs`` has the compute that a second pass costs. The slim networks are evaluated
 clean and under 15 corruptions at 5 severities of CIFAR-10-C's constants. Runs are lines of
 benchmarks/results/adasap_cifar10_NAME.jsonl; a killed experiment goes on where it was. ``--render`` only writes the
-tables of docs/results.md from the record. ``--train 48000 --test 8000`` is everything, for a GPU; the other
+tables of docs/results.md from the record. ``--times 4 --record cpu_long`` asks what remains of the differences when
+trainings converge. ``--train 48000 --test 8000`` is everything, for a GPU; the other
 2,000 test images are what settings were chosen on.
 """
 
@@ -66,6 +67,7 @@ def parse_args() -> argparse.Namespace:
     add_arguments(parser, DEFAULT, (0, 1, 2), ROOT / 'work_dirs' / 'adasap_cifar10')
     parser.add_argument('--train', type=int, default=15_000, help='training images (default: 15000)')
     parser.add_argument('--test', type=int, default=2_000, help='test images (default: 2000)')
+    parser.add_argument('--times', type=int, default=1, help='so many times the epochs, every phase with them')
     return parser.parse_args()
 
 
@@ -81,6 +83,7 @@ def main() -> None:
             f'{args.train} training images',
             mixed=args.mixed,
             tree=True,
+            times=args.times,
         )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         run_all(setting, runs, args.work_dir, record)

@@ -59,6 +59,7 @@ class Setting:
         mixed: Whether to train in mixed precision, which on CPUs is bfloat16.
         tree: Whether to corrupt the test images once for all runs, to PNG files, which hold the very pixels: saves
             small networks most of their evaluation, and takes too much room for large images.
+        times: How many times as long as the baseline's config all trainings are, in every phase.
     """
 
     base: Path
@@ -69,6 +70,7 @@ class Setting:
     severities: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     mixed: bool = False
     tree: bool = False
+    times: int = 1
 
 
 def configure(setting: Setting, run: Run) -> Config:
@@ -85,20 +87,19 @@ def configure(setting: Setting, run: Run) -> Config:
     config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=-1)
     config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
-    if run.method == LONGER:
-        lengthen(config)
+    lengthen(config, setting.times * (2 if run.method == LONGER else 1))
     return config
 
 
-def lengthen(config: Config) -> None:
-    """Twice the epochs, every phase and the decay of the learning rate with them, in place."""
-    config.train_cfg.max_epochs *= 2
+def lengthen(config: Config, times: int = 2) -> None:
+    """So many times the epochs, every phase and the decay of the learning rate with them, in place."""
+    config.train_cfg.max_epochs *= times
     for name in ('warmup', 'pruning'):
         if isinstance(config.default_hooks.pruning.get(name), int):
-            config.default_hooks.pruning[name] *= 2
+            config.default_hooks.pruning[name] *= times
     for scheduler in config.param_scheduler:
         for key in ('T_max', 'begin', 'end'):
             if scheduler.get('by_epoch', True) and key in scheduler:
-                scheduler[key] *= 2
+                scheduler[key] *= times
         if 'milestones' in scheduler:
-            scheduler['milestones'] = [2 * epoch for epoch in scheduler['milestones']]
+            scheduler['milestones'] = [times * epoch for epoch in scheduler['milestones']]

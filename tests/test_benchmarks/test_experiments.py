@@ -57,6 +57,20 @@ def test_every_method_is_the_baseline_but_for_what_it_names(experiments):
                 build_part(POLICIES, config.optim_wrapper.policy)
 
 
+def test_longer_experiments_are_longer_in_every_phase(experiments):
+    """Four times of everything, and eight of what has twice the epochs."""
+    runs = [experiments.Run(method, 'Magnitude', 0.4, 0) for method in ('AdaSAP', experiments.LONGER)]
+    usual = experiments.configure(experiments.Setting(BASE, {}, ''), runs[0])
+    for run, times in zip(runs, (4, 8), strict=True):
+        config = experiments.configure(experiments.Setting(BASE, {}, '', times=4), run)
+        hook = config.default_hooks.pruning
+        found = (config.train_cfg.max_epochs, hook.warmup, hook.pruning, config.param_scheduler[0].T_max)
+        first = usual.default_hooks.pruning
+        assert found == tuple(
+            times * length for length in (usual.train_cfg.max_epochs, first.warmup, first.pruning, 16)
+        )
+
+
 def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tmp_path):
     """Stopped in the third run, the record has two; started again, two more runs are made."""
     runs = experiments.grid(['SGD', 'SAM'], ['Magnitude'], [0.4], [0, 1])
