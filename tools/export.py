@@ -52,6 +52,8 @@ def main() -> None:
         print('the file takes one image at a time: no exporter wrote one that is right for any number of images')
     if report['partial']:
         print('what depends on the boxes that the model finds, a second stage or masks, is not in the file')
+    if report['reads'] is None:
+        print('whether the network reads numbers out of the images could not be told')
     for place in report['reads'] or ():
         print(
             f'{place} reads a number out of the images; the file holds what came of it in one run, so make sure that '

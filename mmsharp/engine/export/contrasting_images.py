@@ -14,15 +14,19 @@ KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     'strong': lambda noise: 4 * noise,
     'one bright corner': lambda noise: 0.25 * noise - 2 + 4 * _corner(noise),
 }
-"""Made of noise of mean 0 and deviation 1, which preprocessed photographs have about."""
+"""Made of noise of mean 0 and deviation 1, which normalised photographs have about."""
 
 
-def contrasting_images(shape: Sequence[int], batches: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+def contrasting_images(
+    shape: Sequence[int], batches: Sequence[int], mean: float = 0.0, spread: float = 1.0
+) -> Iterator[tuple[str, Tensor]]:
     """Noise in batches of every size, then one image of each other kind, always the same ones.
 
     Args:
         shape: ``(channels, height, width)``.
         batches: Numbers of images.
+        mean: What 0 becomes.
+        spread: What 1 becomes.
 
     Yields:
         What they are, in words, and float32 images of shape ``(N, C, H, W)``.
@@ -32,9 +36,9 @@ def contrasting_images(shape: Sequence[int], batches: Sequence[int]) -> Iterator
         [('noise', 2), ('noise', 1), ('bright', 1)]
     """
     for number, batch in enumerate(batches):
-        yield 'noise', noise_images(shape, batch, number)
+        yield 'noise', mean + spread * noise_images(shape, batch, number)
     for number, (kind, change) in enumerate(KINDS.items(), start=len(batches)):
-        yield kind, change(noise_images(shape, 1, number))
+        yield kind, mean + spread * change(noise_images(shape, 1, number))
 
 
 def noise_images(shape: Sequence[int], batch: int, seed: int = 0) -> Tensor:

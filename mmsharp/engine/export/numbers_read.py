@@ -14,15 +14,17 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-READS = frozenset({torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default})
-"""``item()``, ``bool()``, ``int()``, ``float()`` and ``if`` end in the first, ``torch.equal`` in the second."""
-LEAVES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})
-"""What gives numbers past the dispatcher."""
+LEAVES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, torch.tensor, torch.as_tensor})
+"""What takes numbers past the dispatcher; the last two out of lists of tensors."""
+SIZES = frozenset({Tensor.shape.__get__, Tensor.size, Tensor.numel, Tensor.__len__, Tensor.unbind})  # type: ignore[attr-defined]
+"""What reads the size of a tensor, or makes a list that is as long."""
 SHAPES_ALONE = frozenset(
     getattr(torch.ops.aten, name).default
     for name in ('zeros_like', 'ones_like', 'empty_like', 'full_like', 'rand_like', 'randn_like', 'new_zeros')
 )
 """Their results know the size of what they are given, not its content."""
+INDEX = torch.ops.aten.index.Tensor
+"""Whose result has a size of its own where truths select."""
 HERE = Path(__file__).parents[2]
 
 
@@ -30,9 +32,10 @@ HERE = Path(__file__).parents[2]
 def numbers_read(model: nn.Module, images: Tensor) -> list[str]:
     """``file:line`` of the model's code, once each, where a Python number is read from what depends on the images.
 
-    A branch such as ``if x.mean() > 0`` is one, and so is a tensor that goes to NumPy. Sizes do not count, nor do
-    numbers from parameters and buffers. Every operation of one forward pass is looked at: what is computed from the
-    images depends on them, in place or not. Code outside of torch's dispatcher hides what it does.
+    A branch such as ``if x.mean() > 0`` is one, and so are a tensor that goes to NumPy and the size of a selection, as
+    ``len(x[x > 3])``. Sizes of what depends on the images' size alone do not count, nor do numbers from parameters and
+    buffers. Every operation of one forward pass is looked at: what is computed from the images depends on them, in
+    place or not. Code outside of torch's dispatcher hides what it does.
 
     Args:
         model: In evaluation mode, a function of images alone.
@@ -59,6 +62,7 @@ class _Following(TorchDispatchMode):
     def __init__(self, images: Tensor) -> None:
         super().__init__()
         self.depending = set(_memory(images))
+        self.sized: set[StorageWeakRef] = set()
         self.places: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -66,11 +70,14 @@ class _Following(TorchDispatchMode):
         result = func(*args, **kwargs)
         if self.depending.isdisjoint(_memory((args, kwargs))):
             return result
-        if func in READS:
+        if torch.Tag.data_dependent_output in func.tags:
             self.note()
         elif func not in SHAPES_ALONE:
             changed = [args[:1]] if func._schema.is_mutable else []
             self.depending.update(_memory((result, changed)))
+        selects = torch.Tag.dynamic_output_shape in func.tags and (func is not INDEX or _has_truths(args[1]))
+        if selects or not self.sized.isdisjoint(_memory((args, kwargs))):
+            self.sized.update(_memory(result))
         return result
 
     def note(self) -> None:
@@ -81,16 +88,27 @@ class _Following(TorchDispatchMode):
 
 
 class _Leaving(TorchFunctionMode):
-    """Notes where tensors that depend on the images leave torch whole."""
+    """Notes where tensors that depend on the images leave torch whole, and where sizes are read that do."""
 
     def __init__(self, following: _Following) -> None:
         super().__init__()
         self.following = following
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LEAVES and not self.following.depending.isdisjoint(_memory(args)):
-            self.following.note()
+        following = self.following
+        known = following.depending if func in LEAVES else following.sized if func in SIZES else None
+        if known and not known.isdisjoint(_memory(args)) and not (func is torch.as_tensor and _is_tensor(args)):
+            following.note()
         return func(*args, **(kwargs or {}))
+
+
+def _is_tensor(arguments: Any) -> bool:
+    """Whether a tensor is given, which stays what it is, and no list of them."""
+    return isinstance(arguments[0], Tensor)
+
+
+def _has_truths(indices: Any) -> bool:
+    return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
 def _memory(tree: Any) -> Iterator[StorageWeakRef]:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,11 @@ ANY_BATCH = (2, 1, 3)
 ONE_IMAGE = (1, 1, 1)
 """As many checks where a file takes one image: a network that rounding upsets does not pass by one lucky image."""
 INPUT = 'images'
+PIXELS = (127.5, 60.0)
+"""Mean and spread of images on the scale 0 to 255, for models whose preprocessor does not normalise."""
 DEFAULT_OPSET = 18
+OPSETS = range(11, 24)
+"""Versions that can be asked for; whether a file of it was written is looked up in the file."""
 
 
 def export_onnx(
@@ -78,15 +82,21 @@ def export_onnx(
         where the exporter follows the code, which refuses them).
 
     Raises:
-        MmsharpError: A package is missing, the shape is none, the operator set lacks what the model needs, the model
-            does not run, no exporter can write it, or what they write computes something else.
+        MmsharpError: A package is missing, the shape or the operator set is none, the operator set lacks what the model
+            needs, the model does not run, no exporter can write it, or what they write computes something else.
     """
     onnx = onnx_package('onnx')
     onnx_package('onnxruntime')
     if len(shape) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
         raise MmsharpError(f'shape={tuple(shape)!r} is not (channels, height, width) in positive whole numbers')
+    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int) or opset not in OPSETS):
+        raise MmsharpError(
+            f'opset={opset!r} is no version of the ONNX operators from {OPSETS[0]} to {OPSETS[-1]}; leave it out for '
+            f'{DEFAULT_OPSET}, or {DEFORMABLE_OPSET} with deformable convolutions'
+        )
     raw = RawOutputs(model)
-    images = noise_images(shape, ANY_BATCH[0])
+    scale = image_scale(model)
+    images = _noise(shape, ANY_BATCH[0], scale)
     try:
         with noticed_deformations() as deformable:
             names = raw.names(images)
@@ -102,8 +112,9 @@ def export_onnx(
         for name, (write, batches) in EXPORTERS.items():
             try:
                 with _quiet(), _traceable(raw, opset), torch.no_grad():
-                    write(raw, noise_images(shape, batches[0]), str(part), names, opset)
-                difference, allowed, outputs = _check(raw, part, shape, names, batches)
+                    write(raw, _noise(shape, batches[0], scale), str(part), names, opset)
+                _check_opset(part, opset)
+                difference, allowed, outputs = _check(raw, part, contrasting_images(shape, batches, *scale), names)
             except Exception as error:  # exporters fail in every way
                 failures.append(f'{name}: {one_line(error)[:300]}')
                 print_log(f'exporter {failures[-1]}', 'current', logging.INFO)
@@ -173,8 +184,37 @@ def _reads(raw: nn.Module, images: Tensor) -> list[str] | None:
         return None
 
 
+def image_scale(model: nn.Module) -> tuple[float, float]:
+    """Mean and spread that the check's images shall have: 0 and 1, and those of pixels where nothing is normalised.
+
+    Example:
+        >>> image_scale(nn.Identity())
+        (0.0, 1.0)
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    normalises = getattr(preprocessor, '_enable_normalize', None)
+    return PIXELS if normalises is False else (0.0, 1.0)
+
+
+def _noise(shape: Sequence[int], batch: int, scale: tuple[float, float]) -> Tensor:
+    mean, spread = scale
+    return mean + spread * noise_images(shape, batch)
+
+
+def _check_opset(path: Path, opset: int) -> None:
+    """An exporter that cannot write a version writes another.
+
+    Raises:
+        MmsharpError: It did.
+    """
+    onnx = onnx_package('onnx')
+    versions = {entry.domain: entry.version for entry in onnx.load(path).opset_import}
+    if versions.get('') != opset:
+        raise MmsharpError(f'the file is of operator set {versions.get("")}, not {opset}; give another --opset')
+
+
 def _check(
-    raw: nn.Module, path: Path, shape: Sequence[int], names: list[str], batches: Sequence[int]
+    raw: nn.Module, path: Path, inputs: Iterable[tuple[str, Tensor]], names: list[str]
 ) -> tuple[float, bool, dict[str, tuple[int, ...]]]:
     """Largest relative difference to PyTorch, whether rounding excuses it, and the outputs' shapes for one image.
 
@@ -188,7 +228,7 @@ def _check(
     session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     largest, allowed = 0.0, False
     outputs: dict[str, tuple[int, ...]] = {}
-    for kind, images in contrasting_images(shape, batches):
+    for kind, images in inputs:
         with torch.no_grad():
             expected = [tensor.numpy() for tensor in raw(images)]
         found = session.run(names, {INPUT: images.numpy()})
@@ -197,15 +237,25 @@ def _check(
         for name, one, other in zip(names, expected, found, strict=True):
             if one.shape != other.shape:
                 raise MmsharpError(f'output {name!r} has shape {other.shape} {where}, not {one.shape}')
-            difference = np.abs(one - other).max() / max(np.abs(one).max(), 1e-12) if one.size else 0.0
+            difference = _difference(one, other)
             if not difference <= TOLERANCE:
                 rounding = rounding or _rounding(raw, images, len(names))
                 if not difference <= rounding[names.index(name)]:
                     raise MmsharpError(f'output {name!r} differs from PyTorch by {difference:.2g} {where}')
                 allowed = True
-            largest = max(largest, float(difference))
+            largest = max(largest, difference)
             outputs[name] = one.shape if len(images) == 1 else outputs.get(name, ())
     return largest, allowed, outputs
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest difference relative to the scale of the first; of truths, the share that differs."""
+    if not one.size:
+        return 0.0
+    if one.dtype == bool:
+        return float((one != other).mean())
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    return float(np.abs(one - other).max() / max(np.abs(one).max(), 1e-12))
 
 
 def _rounding(raw: nn.Module, images: Tensor, outputs: int) -> list[float]:

@@ -43,6 +43,7 @@ def own_rounding(model: nn.Module, images: Tensor, draws: int = DRAWS) -> list[f
         noise = torch.randn(images.shape, generator=generator) if draw else torch.zeros_like(images)
         for position, (one, other) in enumerate(zip(model(images * (1 + unit * noise)), exact, strict=True)):
             if other.numel():
-                moved = (one - other).abs().amax() / other.abs().amax().clamp(min=1e-12)
+                exactly = other.double()
+                moved = (one.double() - exactly).abs().amax() / exactly.abs().amax().clamp(min=1e-12)
                 largest[position] = max(largest[position], float(moved))
     return largest

@@ -57,7 +57,58 @@ def given_to_numpy(model, images):
     return images * np.abs(images.numpy()).max()
 
 
-READING = [through_a_view, in_place, compared, selected, listed, given_to_numpy]
+def size_of_a_selection(model, images):
+    """By truths."""
+    return images if len(images[images > 0.5]) > 3 else -images
+
+
+def places_found(model, images):
+    """As detectors ask whether there is a box."""
+    found = (images > 30).nonzero()
+    return images if found.numel() == 0 else -images
+
+
+def size_of_what_was_computed_from_it(model, images):
+    """It is as large."""
+    return images * (2 * images[images > 0.5]).shape[0]
+
+
+def number_of_values(model, images):
+    """Different ones."""
+    return images * torch.unique(images.round()).numel()
+
+
+def one_by_one(model, images):
+    """As often as something was found."""
+    return images + sum(place[0] for place in (images > 0.5).nonzero())
+
+
+def nearly_equal(model, images):
+    """By an operation that is a comparison of its own."""
+    return images if torch.allclose(images, images.abs()) else -images
+
+
+def made_anew(model, images):
+    """A list of numbers that are tensors."""
+    return images * torch.tensor([images.max()])
+
+
+def handed_over(model, images):
+    """By the protocol of other libraries."""
+    return images * float(np.from_dlpack(images.max()))
+
+
+SIZES = [
+    size_of_a_selection,
+    places_found,
+    size_of_what_was_computed_from_it,
+    number_of_values,
+    one_by_one,
+    nearly_equal,
+    made_anew,
+    handed_over,
+]
+READING = [*SIZES, through_a_view, in_place, compared, selected, listed, given_to_numpy]
 
 
 @pytest.mark.parametrize('function', READING, ids=lambda function: function.__name__)
@@ -78,6 +129,9 @@ NOT_READING = {
     'something of its size': lambda model, images: images * float(torch.ones_like(images).sum()),
     'normalisation': lambda model, images: model.norm(images),
     'selection by truths': lambda model, images: images[images > 0],
+    'selection by numbers': lambda model, images: images * images[:, torch.tensor([0, 1])].shape[1],
+    'the order of values': lambda model, images: images * images.flatten().topk(3).indices.shape[0],
+    'a tensor as a tensor': lambda model, images: torch.as_tensor(images) * len(images),
 }
 
 

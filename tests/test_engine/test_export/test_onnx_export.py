@@ -135,6 +135,70 @@ def test_a_branch_that_no_image_of_the_check_takes_is_named(tmp_path):
     assert (report['exporter'], report['failures']) == ('tracing', [])
 
 
+class Finds(nn.Module):
+    """Says where something is, beside how much of it, with a rounding of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        found = self.conv(images)
+        return {'mask': found > 0, 'count': (found > 0).sum(dim=(1, 2, 3)), 'sum': (found + 4096.0) - 4096.0}
+
+
+def test_outputs_that_are_no_floats_are_compared_too(tmp_path):
+    """Truths and counts, beside an output whose rounding has to be known."""
+    report = export_onnx(Finds(), tmp_path / 'a.onnx', (3, 8, 8))
+    assert list(report['outputs']) == ['mask', 'count', 'sum']
+    assert report['difference'] <= onnx_export.LARGEST_TOLERANCE
+
+
+@pytest.mark.parametrize('opset', [99, 3, True, '18', 18.0])
+def test_an_operator_set_that_is_none_is_refused(opset, tmp_path):
+    """By its value, with those that are accepted, before anything is written."""
+    with pytest.raises(MmsharpError, match=rf'opset={opset!r} is no version .* from 11 to 23'):
+        export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8), opset=opset)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('opset', [13, 17, 20])
+def test_the_file_is_of_the_operator_set_that_was_asked_for(opset, tmp_path):
+    """Or it is not written."""
+    export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8), opset=opset)
+    assert onnx.load(tmp_path / 'a.onnx').opset_import[0].version == opset
+
+
+def test_an_operator_set_that_an_exporter_exchanges_is_noticed(tmp_path, monkeypatch):
+    """It writes what it can."""
+
+    def exchanging(raw, images, path, names, opset):
+        onnx_export._by_tracing(raw, images, path, names, 17)
+
+    monkeypatch.setattr(onnx_export, 'EXPORTERS', {'exchanging': (exchanging, onnx_export.ANY_BATCH)})
+    with pytest.raises(MmsharpError, match='operator set 17, not 18'):
+        export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8))
+
+
+class TakesPixels(nn.Module):
+    """Has a preprocessor that does not normalise, and looks at what only pixels reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.data_preprocessor = nn.Identity()
+        self.data_preprocessor._enable_normalize = False
+
+    def forward(self, images, mode='tensor'):
+        return images * 2 if images.mean() > 100 else images * 3
+
+
+def test_images_are_on_the_scale_that_the_model_takes(tmp_path):
+    """Pixels, where nothing is normalised: a branch at 100 is found."""
+    with pytest.raises(MmsharpError, match=r"differs from PyTorch .* of the kind 'dark'"):
+        export_onnx(TakesPixels(), tmp_path / 'a.onnx', (3, 8, 8))
+    assert onnx_export.image_scale(nn.ReLU()) == (0.0, 1.0)
+
+
 class NeedsSamples(nn.Module):
     """Does not run on images alone."""
 
