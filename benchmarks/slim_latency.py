@@ -5,8 +5,9 @@
 
 Each model is pruned to half of its multiply-accumulates, every group by the same share, once with channel counts that
 are multiples of 1, 8 (our default) and 16; beside them stands what Torch-Pruning makes of the same model at the same
-budget, where it can. All of them take one image in turn, so that a change of the machine's mood meets all alike;
-figures are medians. What counts is the share of the removed work that was gained as time,
+budget, or as near to it as it comes. In each engine all of them take one image in turn, so that a change of the
+machine's mood meets all alike; figures are medians. What counts is the share of the removed work that was gained as
+time,
 
     (1 - seconds / dense seconds) / (1 - MACs / dense MACs),
 
@@ -22,11 +23,9 @@ import copy
 import importlib.util
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -42,6 +41,7 @@ from mmsharp.engine.machine import machine, versions
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, count_macs, count_parameters, tensor_forward
+from mmsharp.pruning.complexity import time_in_turns
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / 'docs' / 'prune.md'
@@ -113,23 +113,24 @@ def prune_by_rival(model: nn.Module, image: Tensor, ignored: tuple[str, ...]) ->
     return pruned(high)
 
 
-def session(model: nn.Module, shape: tuple[int, ...], threads: int, folder: str) -> Callable[[Any], Any]:
+def session(model: nn.Module, image: Tensor, threads: int, folder: str) -> Callable[[], Any]:
     """One pass in onnxruntime, from a file that was checked against PyTorch."""
     import onnxruntime
 
     path = os.path.join(folder, 'model.onnx')
-    export_onnx(model, path, shape)
+    export_onnx(model, path, tuple(image.shape[1:]))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # many sessions take turns
     opened = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    return lambda image: opened.run(None, {'images': image.numpy()})
+    return lambda: opened.run(None, {'images': image.numpy()})
 
 
-def eager(model: nn.Module) -> Callable[[Any], Any]:
+def eager(model: nn.Module, image: Tensor) -> Callable[[], Any]:
     """One pass in PyTorch."""
     raw = RawOutputs(model)
 
-    def call(image: Tensor) -> Any:
+    def call() -> Any:
         with torch.no_grad():
             return raw(image)
 
@@ -155,21 +156,21 @@ def measure(name: str, rounds: int, threads: int) -> dict[str, Any]:
         key: dict(macs=count_macs(network, forward), parameters=count_parameters(network))
         for key, network in networks.items()
     }
+    # One engine after the other: threads of one that wait in a loop would take the cores from the other.
+    take_turns(variants, 'pytorch_ms', {key: eager(network, image) for key, network in networks.items()}, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        calls = {}
-        for key, network in networks.items():
-            calls[key, 'pytorch_ms'] = eager(network)
-            calls[key, 'onnxruntime_ms'] = session(network, (3, side, side), threads, folder)
-        taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-        for number in tqdm(range(rounds + 3), desc=title, unit='round', leave=False):
-            for key, call in calls.items():
-                began = time.perf_counter()
-                call(image)
-                if number >= 3:
-                    taken[key].append(time.perf_counter() - began)
-    for (key, engine), seconds in taken.items():
-        variants[key][engine] = 1000 * median(seconds)
+        sessions = {key: session(network, image, threads, folder) for key, network in networks.items()}
+        take_turns(variants, 'onnxruntime_ms', sessions, rounds)
     return dict(title=title, side=side, variants=variants, notes=notes)
+
+
+def take_turns(
+    variants: dict[str, dict[str, Any]], engine: str, calls: dict[str, Callable[[], Any]], rounds: int
+) -> None:
+    """Add the median milliseconds of each call to its variant."""
+    taken = time_in_turns(list(calls.values()), rounds)
+    for key, seconds in zip(calls, taken, strict=True):
+        variants[key][engine] = 1000 * seconds
 
 
 def gained(variant: dict[str, Any], dense: dict[str, Any], engine: str) -> float | None:
@@ -226,7 +227,7 @@ def main() -> None:
     for package in ('onnxruntime', 'torch_pruning'):
         if importlib.util.find_spec(package) is None:
             raise MmsharpError(f'{package} is not installed; make setup, or pip install it')
-    models = {name: measure(name, args.rounds, args.threads) for name in args.models}
+    models = {name: measure(name, args.rounds, args.threads) for name in tqdm(args.models, unit='model')}
     record = dict(
         machine=machine(),
         versions=versions(('torch', 'onnxruntime', 'onedl-mmdetection', 'onedl-mmpretrain', 'torch-pruning')),
