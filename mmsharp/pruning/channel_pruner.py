@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.finding import find_groups
@@ -20,6 +20,7 @@ from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.latency import LatencyTable
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import Recipe
+from mmsharp.pruning.schedules.checks import is_number
 from mmsharp.pruning.slim_difference import slim_difference
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
 
@@ -155,7 +156,7 @@ class ChannelPruner:
             progress: Of the pruning phase, 0 to 1.
 
         Raises:
-            MmsharpError: Progress outside [0, 1], or scores that are no numbers of the right shape.
+            MmsharpError: Progress is no number from 0 to 1, or scores that are no numbers of the right shape.
         """
         self.adopt(self.decide(progress))
         self.apply_()
@@ -186,7 +187,14 @@ class ChannelPruner:
         Raises:
             MmsharpError: As :meth:`update`.
         """
+        if not is_number(progress) or not 0 <= progress <= 1:
+            raise MmsharpError(f'ChannelPruner: progress is {shown(progress)}, expected a number from 0 to 1')
         target = self.schedule(progress, self.target)
+        if not is_number(target):
+            raise MmsharpError(
+                f'{type(self.schedule).__name__}: the kept fraction at progress {progress} is {shown(target)}, '
+                'expected a number'
+            )
         keep = self.masks.keep
         if self.cost.fraction(self.resource, keep) <= target:
             return keep

@@ -10,7 +10,6 @@ import itertools
 import logging
 import math
 import os
-import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.files import read_json, write_json
 from mmsharp.pruning.axis_sizes import AxisName
 from mmsharp.pruning.forwards import Forward
@@ -267,7 +266,7 @@ def _layer(path: Any, data: Any) -> LayerTable:
             or any(one >= two for one, two in itertools.pairwise(sizes))
         ):
             raise MmsharpError(
-                f'{what}: sizes of {name!r} are {_shown(sizes)}, expected rising positive integers up to {MAX_SIZE}'
+                f'{what}: sizes of {name!r} are {shown(sizes)}, expected rising positive integers up to {MAX_SIZE}'
             )
         axes[name] = tuple(sizes)
     shape = tuple(len(sizes) for sizes in axes.values())
@@ -281,7 +280,7 @@ def _layer(path: Any, data: Any) -> LayerTable:
         raise MmsharpError(f'{what}: seconds fall where the layer grows')
     elements = data['elements']
     if not _is_integer(elements, 0, MAX_ELEMENTS):
-        raise MmsharpError(f'{what}: elements is {_shown(elements)}, expected an integer from 0 to {MAX_ELEMENTS}')
+        raise MmsharpError(f'{what}: elements is {shown(elements)}, expected an integer from 0 to {MAX_ELEMENTS}')
     return LayerTable(kind.name, axes, seconds.tolist(), elements)
 
 
@@ -299,14 +298,7 @@ def _is_numbers(value: Any, depth: int) -> bool:
 def _number(value: Any, name: str) -> float:
     if _is_numbers(value, 0) and 0 <= value <= sys.float_info.max:
         return float(value)
-    raise MmsharpError(f'latency table: {name} is {_shown(value)}, expected a finite number from 0')
-
-
-def _shown(value: Any) -> str:
-    """A stranger's value in a message, cut where it is long; Python refuses to print very large integers."""
-    if isinstance(value, int) and abs(value) > sys.float_info.max:
-        return f'an integer of {value.bit_length()} bits'
-    return reprlib.repr(value)
+    raise MmsharpError(f'latency table: {name} is {shown(value)}, expected a finite number from 0')
 
 
 def _check_keys(data: Any, what: str, required: set[str]) -> None:
