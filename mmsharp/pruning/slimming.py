@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.kinds import Axis
 from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors, set_axis_size
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
@@ -66,12 +66,12 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         kind = None if module is None else layer_kind(module)
         if module is None or kind is None or kind.name != layer.kind:
             found = 'no such module' if module is None else f'a {type(module).__name__}'
-            raise MmsharpError(f'recipe module {path!r}: expected a {layer.kind}, found {found}')
+            raise MmsharpError(f'recipe module {shown(path)}: expected a {layer.kind}, found {found}')
         for axis_name, wanted in layer.axes.items():
             axis = kind.axis(axis_name)
             if axis is None:
                 raise MmsharpError(
-                    f'recipe module {path!r}: expected an axis {axis_name!r}, found {", ".join(kind.axes)}'
+                    f'recipe module {shown(path)}: expected an axis {shown(axis_name)}, found {", ".join(kind.axes)}'
                 )
             for what, size in [
                 *((name, axis_size(module, axis)) for name in axis.sizes[:1]),
@@ -80,13 +80,13 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                 if size != wanted.size:
                     already = ' (the model is slim already)' if size == len(wanted.kept) else ''
                     raise MmsharpError(
-                        f'recipe module {path!r}: expected {what} of {wanted.size}, found {size}{already}'
+                        f'recipe module {shown(path)}: expected {what} of {wanted.size}, found {size}{already}'
                     )
             for name, (tensor, dim) in layer_tensors(module, axis).items():
                 earlier = cuts.setdefault(tensor, [])
                 if selections.setdefault(tensor, {}).setdefault(dim, wanted) != wanted:
                     raise MmsharpError(
-                        f'recipe module {path!r}: its {name!r} is also {earlier[0].name!r} of module '
+                        f'recipe module {shown(path)}: its {name!r} is also {earlier[0].name!r} of module '
                         f'{earlier[0].path!r}, which keeps other channels of it; let both keep the same'
                     )
                 earlier.append(_Cut(path, module, name, dim))
