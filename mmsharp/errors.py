@@ -4,6 +4,12 @@ Every deliberate refusal of mmsharp is a :class:`MmsharpError`. Its message name
 accepted and what to do; the command-line tools print it as one line and exit with status 2, without a traceback.
 """
 
+from __future__ import annotations
+
+import reprlib
+import sys
+from typing import Any
+
 
 class MmsharpError(ValueError):
     """Base of all deliberate refusals; a ``ValueError``, so that library users need not import it."""
@@ -18,6 +24,33 @@ def one_line(error: BaseException) -> str:
     """
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """A stranger's value in a message, cut where it is long; Python refuses to print very large integers.
+
+    Example:
+        >>> shown('backbone.conv1'), shown(10**5000), len(shown('x' * 10**6))
+        ("'backbone.conv1'", 'an integer of 16610 bits', 200)
+    """
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return f'an integer of {value.bit_length()} bits'
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """Long enough for module paths and for the names of types."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Also inside of lists and mappings."""
+        return super().repr_int(x, level) if abs(x) <= sys.float_info.max else f'an integer of {x.bit_length()} bits'
+
+
+_SHORT = _Short()
 
 
 def deliberate_refusal(error: BaseException) -> str | None:

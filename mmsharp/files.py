@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmsharp.errors import MmsharpError, one_line
+from mmsharp.errors import MmsharpError, one_line, shown
+
+NAMED = 6
+"""Unknown keys that a message names."""
 
 
 @contextmanager
@@ -61,7 +65,8 @@ def read_json(path: str | os.PathLike[str], advice: str, keys: Iterable[str] = (
         keys: What has to be in the object.
 
     Raises:
-        MmsharpError: The file is missing, unreadable, no JSON, no object, or lacks a key; the message names it.
+        MmsharpError: The file is missing, unreadable, no JSON, no object, lacks a key, or has a key twice in one
+            object, at any depth, where Python would go by the last; the message names it.
 
     Example:
         >>> read_json('missing.json', 'run the tool again')
@@ -69,7 +74,7 @@ def read_json(path: str | os.PathLike[str], advice: str, keys: Iterable[str] = (
         mmsharp.errors.MmsharpError: 'missing.json' cannot be read (FileNotFoundError: ...); run the tool again
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=_without_repetition)
     except (OSError, ValueError, RecursionError) as error:
         raise MmsharpError(f'{os.fspath(path)!r} cannot be read ({one_line(error)}); {advice}') from error
     if not isinstance(content, dict):
@@ -79,6 +84,34 @@ def read_json(path: str | os.PathLike[str], advice: str, keys: Iterable[str] = (
     if missing:
         raise MmsharpError(f'{os.fspath(path)!r} lacks {", ".join(map(repr, missing))}; {advice}')
     return content
+
+
+def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        [(key, count)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f'the key {shown(key)} is {count} times in one object')
+    return content
+
+
+def check_keys(data: Any, what: str, required: Collection[str]) -> None:
+    """Whether a stranger's data is a mapping with exactly these keys.
+
+    Raises:
+        MmsharpError: It is not; the message begins with ``what`` and stays short whatever the keys are.
+
+    Example:
+        >>> check_keys(dict(size=1, hook=2), 'axis', {'size', 'kept'})
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: axis: unknown keys ['hook'], missing keys ['kept']
+    """
+    if not isinstance(data, Mapping):
+        raise MmsharpError(f'{what}: expected a mapping, found {type(data).__name__}')
+    unknown, missing = data.keys() - set(required), set(required) - data.keys()
+    if unknown or missing:
+        names = sorted(map(shown, unknown))
+        listed = ', '.join(names[:NAMED]) + (f', ... ({len(names)} in all)' if len(names) > NAMED else '')
+        raise MmsharpError(f'{what}: unknown keys [{listed}], missing keys {sorted(missing)}')
 
 
 def replace_marked(path: str | os.PathLike[str], name: str, text: str) -> None:

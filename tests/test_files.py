@@ -3,7 +3,7 @@
 import pytest
 
 from mmsharp.errors import MmsharpError
-from mmsharp.files import read_json, write_json, write_text
+from mmsharp.files import check_keys, read_json, write_json, write_text
 
 
 def test_what_is_written_comes_back(tmp_path):
@@ -39,6 +39,8 @@ def test_a_write_that_fails_changes_nothing(tmp_path):
         (b'[' * 100_000, 'RecursionError'),
         (b'[1]', 'a list'),
         (b'{"b": 1}', "lacks 'a'"),
+        (b'{"a": 1, "b": 2, "a": 1}', "key 'a' is 2 times in one object"),
+        (b'{"a": [{"c": 1, "c": 2, "c": 3}]}', "key 'c' is 3 times in one object"),
     ],
 )
 def test_damaged_json_is_one_line(tmp_path, content, words):
@@ -51,3 +53,22 @@ def test_damaged_json_is_one_line(tmp_path, content, words):
     assert 'a.json' in message
     assert message.endswith('; write it again')
     assert '\n' not in message
+
+
+@pytest.mark.parametrize(
+    ('data', 'words'),
+    [
+        ([], 'thing: expected a mapping, found list'),
+        ({}, r"thing: unknown keys \[\], missing keys \['a'\]"),
+        ({'a': 1, 'b': 2}, r"thing: unknown keys \['b'\], missing keys \[\]"),
+        ({'a': 1, 10**5000: 2, None: 3}, r'unknown keys \[None, an integer of 16610 bits\]'),
+        ({'a': 1, **{f'{number:06}': 0 for number in range(100_000)}}, r"'000005', \.\.\. \(100000 in all\)\]"),
+        ({'a': 1, 'x' * 2**20: 2}, r'xxx\.\.\.xxx'),
+    ],
+)
+def test_other_keys_are_named_in_few_words(data, words):
+    """Whatever and however many they are."""
+    with pytest.raises(MmsharpError, match=words) as refusal:
+        check_keys(data, 'thing', {'a'})
+    assert len(str(refusal.value)) < 300
+    check_keys({'a': 1}, 'thing', {'a'})

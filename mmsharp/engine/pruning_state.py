@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning import Recipe
 
 MAX_PIXELS = 2**28
@@ -91,16 +91,18 @@ class PruningState:
             raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is a {type(payload).__name__}; expected a dict')
         if payload.get('version') != cls.VERSION:
             raise MmsharpError(
-                f'the checkpoint entry {cls.KEY!r} has version {payload.get("version")!r}; this mmsharp reads version '
-                f'{cls.VERSION}; use the mmsharp that wrote it, or a newer one'
+                f'the checkpoint entry {cls.KEY!r} has version {shown(payload.get("version"))}; this mmsharp reads '
+                f'version {cls.VERSION}; use the mmsharp that wrote it, or a newer one'
             )
         kind, recipe, shape = payload.get('state'), payload.get('recipe'), payload.get('input_shape')
         if kind not in cls.KINDS or (kind != 'dense' and recipe is None):
-            raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is malformed: state {kind!r}, accepted {cls.KINDS}')
+            raise MmsharpError(
+                f'the checkpoint entry {cls.KEY!r} is malformed: state {shown(kind)}, accepted {cls.KINDS}'
+            )
         if shape is not None and not _is_image_shape(shape):
             raise MmsharpError(
-                f'the checkpoint entry {cls.KEY!r} is malformed: input_shape {shape!r}, expected [channels, height, '
-                f'width] as positive whole numbers, at most {MAX_PIXELS} together'
+                f'the checkpoint entry {cls.KEY!r} is malformed: input_shape {shown(shape)}, expected [channels, '
+                f'height, width] as positive whole numbers, at most {MAX_PIXELS} together'
             )
         return cls(kind, None if recipe is None else Recipe.from_dict(recipe), None if shape is None else tuple(shape))
 

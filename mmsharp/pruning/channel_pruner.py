@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.finding import find_groups
@@ -20,8 +23,12 @@ from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.latency import LatencyTable
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.recipe import Recipe
+from mmsharp.pruning.schedules.checks import is_number
 from mmsharp.pruning.slim_difference import slim_difference
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
+
+NAMED = 12
+"""Groups left whole that a message names for each reason."""
 
 
 @PRUNERS.register_module()
@@ -31,9 +38,12 @@ class ChannelPruner:
     Args:
         budget: Kept fraction of the dense model's ``params``, ``macs``, ``channels`` or ``latency``:
             ``dict(params=0.4)``.
-        criterion: ``(model, group) -> scores``, an object or its config.
+        criterion: ``(model, group) -> scores``, an object or its config. One that may have no score of a group, as
+            :class:`~mmsharp.pruning.Taylor` of a frozen one, has a method ``unscored(model, group)``, which gives the
+            reason or ``None``: such a group is left whole, which the log names, and the others meet the budget.
         allocation: Spreads the budget over groups, an object or its config. One that needs more than scores has a
-            method ``prepare(model, groups, keep)``, which is called before each allocation.
+            method ``prepare(model, groups, keep)``, which is called before each allocation. Each group keeps at least
+            ``limits.allowed_in(group, 0, alive)`` channels.
         schedule: ``(progress, target) -> kept fraction``, an object or its config.
         min_channels: Each group keeps at least this many channels.
         round_to: Each group keeps a multiple of this in the layers that make it (a head of 64 channels is a multiple of
@@ -92,6 +102,7 @@ class ChannelPruner:
         self._model: nn.Module | None = None
         self._masks: ChannelMasks | None = None
         self._cost: CostModel | None = None
+        self._last_named: dict[str, str] = {}
 
     def attach(self, model: nn.Module, forward: Forward, groups: GroupSet | None = None) -> None:
         """Find the groups of a dense model and check that the budget can be reached.
@@ -103,7 +114,8 @@ class ChannelPruner:
 
         Raises:
             MmsharpError: No group can be pruned (with the reasons), the budget is below the smallest reachable fraction
-                (which the message says), or the latency table cannot be read or does not fit the model.
+                (which the message says, with the groups that the criterion has no score of), or the latency table
+                cannot be read or does not fit the model.
         """
         table = self.latency_table
         if isinstance(table, (str, os.PathLike)):
@@ -113,13 +125,12 @@ class ChannelPruner:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
         cost, masks = CostModel(model, forward, groups, table), ChannelMasks(groups)
         self.limits = replace(self.limits, widths=tuple(group.width for group in groups.groups))
-        smallest = cost.fraction(self.resource, floor_masks(masks.keep, self.limits))
-        if smallest > self.target:
-            raise MmsharpError(
-                f'budget {self.resource}={self.target:.4g} cannot be reached on {type(model).__name__}: with '
-                f'min_channels={self.limits.min_channels}, round_to={self.limits.round_to} and {len(groups.dense)} '
-                f'layers left dense the smallest kept fraction is {smallest:.4f}; dense: {_reasons(groups)}'
-            )
+        criterion = self.criterion
+        if hasattr(criterion, 'unscored') and self.observes:
+            # what it has seen, from a checkpoint for example, is of a few steps, and the budget is that of the end
+            criterion = copy.deepcopy(criterion)
+            criterion.reset()
+        self._check_reachable(model, masks, cost, self.target, _unscored(criterion, model, groups.groups))
         self._model, self._cost, self._masks = model, cost, masks
 
     @property
@@ -155,7 +166,8 @@ class ChannelPruner:
             progress: Of the pruning phase, 0 to 1.
 
         Raises:
-            MmsharpError: Progress outside [0, 1], or scores that are no numbers of the right shape.
+            MmsharpError: Progress is no number from 0 to 1, scores are no numbers of the right shape, or the budget is
+                out of reach, because the criterion has no score of some groups.
         """
         self.adopt(self.decide(progress))
         self.apply_()
@@ -186,23 +198,77 @@ class ChannelPruner:
         Raises:
             MmsharpError: As :meth:`update`.
         """
+        if not is_number(progress) or not 0 <= progress <= 1:
+            raise MmsharpError(f'ChannelPruner: progress is {shown(progress)}, expected a number from 0 to 1')
         target = self.schedule(progress, self.target)
+        if not is_number(target):
+            raise MmsharpError(
+                f'{type(self.schedule).__name__}: the kept fraction at progress {progress} is {shown(target)}, '
+                'expected a number'
+            )
         keep = self.masks.keep
         if self.cost.fraction(self.resource, keep) <= target:
             return keep
+        whole = self.unscored()
+        limits = self._check_reachable(self.model, self.masks, self.cost, target, whole)
         scores = self.scores() if adjust is None else adjust(self.scores())
         if hasattr(self.allocation, 'prepare'):
             self.allocation.prepare(self.model, self.groups.groups, keep)
         cost, resource = self.cost, self.resource
-        return list(self.allocation(scores, keep, target, lambda masks: cost.fraction(resource, masks), self.limits))
+        chosen = list(self.allocation(scores, keep, target, lambda masks: cost.fraction(resource, masks), limits))
+        for number in sorted(limits.whole):
+            if not torch.equal(chosen[number], keep[number]):
+                raise MmsharpError(
+                    f'{type(self.allocation).__name__} prunes group {self.groups.groups[number].name!r}, of which '
+                    f'{type(self.criterion).__name__} has no score; an allocation leaves each group at least '
+                    'limits.allowed_in(group, 0, alive) channels'
+                )
+        return chosen
+
+    def unscored(self) -> dict[str, str]:
+        """The groups that the criterion has no score of now, by name, each with the reason; they are left whole."""
+        return _unscored(self.criterion, self.model, self.groups.groups)
 
     def scores(self) -> list[Tensor]:
         """The criterion's scores of now, float32 on the CPU, shape ``(channels,)`` per group.
 
+        They are zeros, and say nothing, for the groups of :meth:`unscored`.
+
         Raises:
             MmsharpError: They are no finite numbers of that shape.
         """
-        return [self._scores(group) for group in self.groups.groups]
+        whole = self.unscored()
+        return [
+            torch.zeros(group.channels) if group.name in whole else self._scores(group) for group in self.groups.groups
+        ]
+
+    def _check_reachable(
+        self, model: nn.Module, masks: ChannelMasks, cost: CostModel, target: float, whole: Mapping[str, str]
+    ) -> Limits:
+        """The limits with the groups that are left whole, which the log names when they change."""
+        groups = masks.groups
+        limits = replace(
+            self.limits, whole=frozenset(n for n, group in enumerate(groups.groups) if group.name in whole)
+        )
+        smallest = cost.fraction(self.resource, floor_masks(masks.keep, limits))
+        if smallest > target:
+            criterion = type(self.criterion).__name__
+            unscored = (
+                f'; {criterion} has no score of {_named(whole)}; ask for at least that, let these train, or choose a '
+                'criterion that needs no gradients, such as mmsharp.Magnitude'
+            )
+            raise MmsharpError(
+                f'budget {self.resource}={target:.4g} cannot be reached on {type(model).__name__}: with '
+                f'min_channels={limits.min_channels}, round_to={limits.round_to}, '
+                f'{f"{len(whole)} of {len(groups.groups)} groups left whole and " if whole else ""}{len(groups.dense)} '
+                f'layers left dense the smallest kept fraction is {smallest:.4f}; dense: {_reasons(groups)}'
+                f'{unscored if whole else ""}'
+            )
+        if whole != self._last_named:
+            self._last_named = dict(whole)
+            text = f'has no score of {_named(whole)}; they are left whole' if whole else 'now has a score of each group'
+            print_log(f'mmsharp: {type(self.criterion).__name__} {text}', 'current', logging.WARNING)
+        return limits
 
     def _scores(self, group: ChannelGroup) -> Tensor:
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float().cpu()
@@ -250,6 +316,25 @@ class ChannelPruner:
         if part is None:
             raise MmsharpError('ChannelPruner: attach it to a model first')
         return part
+
+
+def _unscored(criterion: Any, model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+    if not hasattr(criterion, 'unscored'):
+        return {}
+    reasons = {group.name: criterion.unscored(model, group) for group in groups}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _named(whole: Mapping[str, str]) -> str:
+    """Groups by their reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in whole.items():
+        by_reason.setdefault(reason, []).append(repr(name))
+    parts = []
+    for reason, names in by_reason.items():
+        shown_names = ', '.join(names[:NAMED] + ['...'] * (len(names) > NAMED))
+        parts.append(f'{len(names)} group{"s" if len(names) > 1 else ""} ({shown_names}), because {reason}')
+    return '; '.join(parts)
 
 
 def _reasons(groups: GroupSet) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.layers import KEPT_STATISTICS, axis_size, layer_tensors, prunable_layers
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
@@ -161,8 +161,8 @@ class ChannelMasks:
                 removed = sorted(set(range(axis.size)) - set(axis.kept))
                 if removed != dead.get((path, name), []):
                     raise MmsharpError(
-                        f'recipe module {path!r}, axis {name!r}: removes {len(removed)} channels that are not these '
-                        "groups' to remove; it was written for another model or with other `ignore` patterns"
+                        f'recipe module {shown(path)}, axis {shown(name)}: removes {len(removed)} channels that are '
+                        "not these groups' to remove; it was written for another model or with other `ignore` patterns"
                     )
         return masks
 

@@ -7,15 +7,14 @@ is checked in full on the way in, and nothing in it is ever executed.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmsharp.errors import MmsharpError
-from mmsharp.files import write_json
+from mmsharp.errors import MmsharpError, shown
+from mmsharp.files import check_keys, read_json, write_json
 from mmsharp.pruning.layers import KIND_BY_NAME, PARAMETER_AXIS
 
 FORMAT = 'mmsharp.recipe'
@@ -72,9 +71,9 @@ class Recipe:
         Raises:
             MmsharpError: Anything is not as :meth:`to_dict` writes it, or the version is newer than this one.
         """
-        _check_keys(data, 'recipe', {'format', 'version', 'modules'})
+        check_keys(data, 'recipe', {'format', 'version', 'modules'})
         if data['format'] != FORMAT:
-            raise MmsharpError(f'recipe: format is {data["format"]!r}, expected {FORMAT!r}')
+            raise MmsharpError(f'recipe: format is {shown(data["format"])}, expected {FORMAT!r}')
         version = _integer(data['version'], 'recipe version', 1, 2**31)
         if version > VERSION:
             raise MmsharpError(
@@ -100,13 +99,14 @@ class Recipe:
         for path, layer in later.modules.items():
             before = modules.get(path, LayerRecipe(layer.kind, {}))
             if before.kind != layer.kind:
-                raise MmsharpError(f'recipe module {path!r}: a {layer.kind} cannot follow a {before.kind}')
+                raise MmsharpError(f'recipe module {shown(path)}: a {layer.kind} cannot follow a {before.kind}')
             axes = dict(before.axes)
             for name, axis in layer.axes.items():
                 left = axes.get(name, AxisRecipe(axis.size, tuple(range(axis.size))))
                 if axis.size != len(left.kept):
                     raise MmsharpError(
-                        f'recipe module {path!r}, axis {name!r}: expected size {len(left.kept)}, found {axis.size}'
+                        f'recipe module {shown(path)}, axis {shown(name)}: expected size {len(left.kept)}, '
+                        f'found {axis.size}'
                     )
                 axes[name] = AxisRecipe(left.size, tuple(left.kept[index] for index in axis.kept))
             modules[path] = LayerRecipe(layer.kind, axes)
@@ -121,7 +121,8 @@ class Recipe:
         """Read and check a recipe file.
 
         Raises:
-            MmsharpError: There is no such file, it is larger than 64 MiB, no JSON, or no valid recipe.
+            MmsharpError: There is no such file, it is larger than 64 MiB, no JSON, has a key twice, or holds no
+                valid recipe.
         """
         source = Path(path)
         if not source.is_file():
@@ -130,10 +131,7 @@ class Recipe:
             )
         if source.stat().st_size > MAX_BYTES:
             raise MmsharpError(f'recipe {str(source)!r}: larger than {MAX_BYTES} bytes, which no recipe is')
-        try:
-            data = json.loads(source.read_text(encoding='utf-8'))
-        except (ValueError, RecursionError) as error:
-            raise MmsharpError(f'recipe {str(source)!r}: not JSON ({error})') from None
+        data = read_json(source, 'take the file that `tools/slim.py` writes beside the slim model')
         try:
             return cls.from_dict(data)
         except MmsharpError as error:
@@ -142,11 +140,12 @@ class Recipe:
 
 def _layer(path: str, data: Any) -> LayerRecipe:
     if not isinstance(data, Mapping) or 'type' not in data:
-        _check_keys(data, f'recipe module {path!r}', {'type'})
+        check_keys(data, f'recipe module {shown(path)}', {'type'})
     kind = KIND_BY_NAME.get(data['type']) if isinstance(data['type'], str) else None
     if kind is None:
         raise MmsharpError(
-            f'recipe module {path!r}: type {data["type"]!r} is unknown; accepted: {", ".join(sorted(KIND_BY_NAME))}'
+            f'recipe module {shown(path)}: type {shown(data["type"])} is unknown; accepted: '
+            f'{", ".join(sorted(KIND_BY_NAME))}'
         )
     names = [name for name in data if name != 'type']
     described = {tensor for axis in kind.axes.values() for tensor in axis.tensors}
@@ -154,16 +153,18 @@ def _layer(path: str, data: Any) -> LayerRecipe:
         parameter = PARAMETER_AXIS.fullmatch(name) if isinstance(name, str) else None
         if name not in kind.axes and (parameter is None or parameter[1] in described):
             raise MmsharpError(
-                f'recipe module {path!r}: a {kind.name} has no axis {name!r}; accepted: '
+                f'recipe module {shown(path)}: a {kind.name} has no axis {shown(name)}; accepted: '
                 f'{", ".join([*kind.axes, "<parameter>.<dimension>"])}'
             )
     if not names:
-        raise MmsharpError(f'recipe module {path!r}: no axis of this {kind.name} is given')
-    return LayerRecipe(kind.name, {name: _axis(f'recipe module {path!r}, axis {name!r}', data[name]) for name in names})
+        raise MmsharpError(f'recipe module {shown(path)}: no axis of this {kind.name} is given')
+    return LayerRecipe(
+        kind.name, {name: _axis(f'recipe module {shown(path)}, axis {shown(name)}', data[name]) for name in names}
+    )
 
 
 def _axis(what: str, data: Any) -> AxisRecipe:
-    _check_keys(data, what, {'size', 'kept'})
+    check_keys(data, what, {'size', 'kept'})
     size = _integer(data['size'], f'{what}: size', 1, MAX_SIZE)
     kept = data['kept']
     if not isinstance(kept, (list, tuple)) or not 1 <= len(kept) <= size:
@@ -176,19 +177,11 @@ def _axis(what: str, data: Any) -> AxisRecipe:
 
 def _integer(value: Any, what: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise MmsharpError(f'{what} is {value!r}, expected an integer from {low} to {high}')
+        raise MmsharpError(f'{what} is {shown(value)}, expected an integer from {low} to {high}')
     return value
 
 
 def _path(path: Any) -> str:
     if not isinstance(path, str):
-        raise MmsharpError(f'recipe: module path {path!r} is no string')
+        raise MmsharpError(f'recipe: module path {shown(path)} is no string')
     return path
-
-
-def _check_keys(data: Any, what: str, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    if not isinstance(data, Mapping):
-        raise MmsharpError(f'{what}: expected a mapping, found {type(data).__name__}')
-    unknown, missing = data.keys() - required - optional, required - data.keys()
-    if unknown or missing:
-        raise MmsharpError(f'{what}: unknown keys {sorted(map(str, unknown))}, missing keys {sorted(missing)}')

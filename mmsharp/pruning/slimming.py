@@ -6,14 +6,14 @@ layers and anything else that points at a parameter stay valid, and only the opt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.kinds import Axis
 from mmsharp.pruning.layers import axis_size, layer_kind, layer_tensors, set_axis_size
 from mmsharp.pruning.recipe import AxisRecipe, Recipe
@@ -36,9 +36,9 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
 
     Raises:
         MmsharpError: A layer is missing or of another kind, a size is another (also: the model is slim already),
-            axes of a layer that depend on each other do not fit (see :mod:`mmsharp.pruning.relations`), or state of
-            the optimizer has neither its parameter's shape nor a single element. Model and optimizer are as
-            before.
+            axes of a layer that depend on each other do not fit (see :mod:`mmsharp.pruning.relations`), a tensor that
+            shrinks is also that of a module which the recipe does not cut alike, or state of the optimizer has neither
+            its parameter's shape nor a single element. Model and optimizer are as before.
 
     Example:
         >>> from mmsharp.pruning import AxisRecipe, LayerRecipe, Recipe
@@ -58,6 +58,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         torch.Size([2, 2])
     """
     selections: dict[Tensor, dict[int, AxisRecipe]] = {}
+    cuts: dict[Tensor, list[_Cut]] = {}
     sizes: list[tuple[nn.Module, Axis, int]] = []
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, layer in recipe.modules.items():
@@ -65,12 +66,12 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         kind = None if module is None else layer_kind(module)
         if module is None or kind is None or kind.name != layer.kind:
             found = 'no such module' if module is None else f'a {type(module).__name__}'
-            raise MmsharpError(f'recipe module {path!r}: expected a {layer.kind}, found {found}')
+            raise MmsharpError(f'recipe module {shown(path)}: expected a {layer.kind}, found {found}')
         for axis_name, wanted in layer.axes.items():
             axis = kind.axis(axis_name)
             if axis is None:
                 raise MmsharpError(
-                    f'recipe module {path!r}: expected an axis {axis_name!r}, found {", ".join(kind.axes)}'
+                    f'recipe module {shown(path)}: expected an axis {shown(axis_name)}, found {", ".join(kind.axes)}'
                 )
             for what, size in [
                 *((name, axis_size(module, axis)) for name in axis.sizes[:1]),
@@ -79,16 +80,19 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
                 if size != wanted.size:
                     already = ' (the model is slim already)' if size == len(wanted.kept) else ''
                     raise MmsharpError(
-                        f'recipe module {path!r}: expected {what} of {wanted.size}, found {size}{already}'
+                        f'recipe module {shown(path)}: expected {what} of {wanted.size}, found {size}{already}'
                     )
-            for tensor, dim in layer_tensors(module, axis).values():
-                other = selections.setdefault(tensor, {}).setdefault(dim, wanted)
-                if other != wanted:
+            for name, (tensor, dim) in layer_tensors(module, axis).items():
+                earlier = cuts.setdefault(tensor, [])
+                if selections.setdefault(tensor, {}).setdefault(dim, wanted) != wanted:
                     raise MmsharpError(
-                        f'recipe module {path!r}: shares a parameter that another module keeps otherwise'
+                        f'recipe module {shown(path)}: its {name!r} is also {earlier[0].name!r} of module '
+                        f'{earlier[0].path!r}, which keeps other channels of it; let both keep the same'
                     )
+                earlier.append(_Cut(path, module, name, dim))
             sizes.append((module, axis, len(wanted.kept)))
     check_relations(model, recipe)
+    _check_shared(modules, cuts)
     forwards = _slim_forwards(modules, recipe)
     kept = {
         tensor: [(dim, torch.tensor(axis.kept, dtype=torch.int64)) for dim, axis in sorted(dims.items())]
@@ -103,6 +107,32 @@ def apply_recipe(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimi
         module.forward = forward
     for state, name, indices in followers:
         state[name] = select(state[name], indices)
+
+
+class _Cut(NamedTuple):
+    """A tensor shrinks along a dimension, by the axis of a module that has it under this name."""
+
+    path: str
+    module: nn.Module
+    name: str
+    dim: int
+
+
+def _check_shared(modules: dict[str, nn.Module], cuts: Mapping[Tensor, Sequence[_Cut]]) -> None:
+    """Whether each module that has a shrinking tensor is cut along all of the tensor's shrinking dimensions."""
+    for path, module in modules.items():
+        for place in (module._parameters, module._buffers, module.__dict__):
+            for name, tensor in place.items():
+                if not isinstance(tensor, Tensor) or tensor not in cuts:
+                    continue
+                own = {cut.dim for cut in cuts[tensor] if cut.module is module and cut.name == name}
+                for cut in cuts[tensor]:
+                    if cut.dim not in own:
+                        raise MmsharpError(
+                            f'recipe module {cut.path!r}: its {cut.name!r} is also {name!r} of module {path!r}, a '
+                            f'{type(module).__name__}, which the recipe does not cut alike; have both in the recipe, '
+                            'as tools/slim.py writes it, or give them parameters of their own'
+                        )
 
 
 def _slim_forwards(modules: dict[str, nn.Module], recipe: Recipe) -> list[tuple[nn.Module, Callable[..., Any]]]:

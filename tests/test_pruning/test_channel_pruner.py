@@ -1,6 +1,7 @@
 import copy
 import importlib
 import itertools
+import math
 
 import pytest
 import torch
@@ -273,3 +274,21 @@ def test_use_before_attach_is_refused():
     """There is nothing to prune yet."""
     with pytest.raises(MmsharpError, match='attach it to a model first'):
         ChannelPruner({'params': 0.5}).update(0.5)
+
+
+@pytest.mark.parametrize('progress', ['x', None, True, [0.5], pytest.param(10**5000, id='huge'), math.nan, -0.1])
+def test_progress_that_is_no_share_is_refused(residual, progress):
+    """By its value, and nothing changes."""
+    pruner = ChannelPruner({'params': 0.5})
+    pruner.attach(residual, FORWARD)
+    with pytest.raises(MmsharpError, match=r"progress is ('x'|None|True|\[0\.5\]|an integer of|nan|-0\.1).* 0 to 1"):
+        pruner.update(progress)
+    assert all(mask.all() for mask in pruner.masks.keep)
+
+
+def test_a_schedule_that_gives_no_share_is_refused(residual):
+    """By name, with what it gave."""
+    pruner = ChannelPruner({'params': 0.5}, schedule=lambda progress, target: 'half')
+    pruner.attach(residual, FORWARD)
+    with pytest.raises(MmsharpError, match=r"function: .* is 'half'"):
+        pruner.update(1.0)

@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from torch import nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import AxisRecipe, LayerRecipe, Recipe
+from mmsharp.pruning import AxisRecipe, LayerRecipe, Recipe, apply_recipe
 
 RECIPE = Recipe(
     {
@@ -88,6 +89,60 @@ def test_strangers_data_is_checked(name):
     data, message = BAD[name]
     with pytest.raises(MmsharpError, match=message):
         Recipe.from_dict(data)
+
+
+HUGE = 10**5000
+LONG = 'x' * 2**20
+ENDLESS = {
+    'version': (changed(['version'], HUGE), 'recipe version is an integer of 16610 bits'),
+    'negative version': (changed(['version'], -HUGE), 'recipe version is an integer of 16610 bits'),
+    'size': (changed([*AXIS, 'size'], HUGE), 'size is an integer of 16610 bits'),
+    'index': (changed([*AXIS, 'kept'], [HUGE]), 'kept index is an integer of 16610 bits'),
+    'index in a list': (changed([*AXIS, 'kept'], [[HUGE]]), r'kept index is \[an integer of 16610 bits\]'),
+    'format': (changed(['format'], HUGE), 'format is an integer of'),
+    'path': (changed(['modules', LONG], {'type': 'Conv'}), "xx: no axis|xx': no axis"),
+    'path that is no string': (changed(['modules', 'a'], {}) | {'modules': {HUGE: {}}}, 'path an integer of'),
+    'type': (changed(['modules', 'a', 'type'], LONG), "type 'xxx"),
+    'type that is a number': (changed(['modules', 'a', 'type'], HUGE), 'type an integer of'),
+    'axis': (changed(['modules', 'a', LONG], {}), "no axis 'xxx"),
+    'key': (changed([LONG], 1), r"unknown keys \['xxx"),
+    'keys': (changed(['version'], 2) | {str(number): 0 for number in range(100_000)}, r'\(100000 in all\)'),
+    'keys of an axis': (changed([*AXIS], {str(number): 0 for number in range(100_000)}), r'\(100000 in all\)'),
+}
+
+
+@pytest.mark.parametrize('name', ENDLESS)
+def test_what_is_endless_is_refused_in_few_words(name):
+    """Integers that Python does not print, long texts, many keys."""
+    data, message = ENDLESS[name]
+    with pytest.raises(MmsharpError, match=message) as refusal:
+        Recipe.from_dict(data)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_long_path_that_the_model_lacks_is_refused_in_few_words():
+    """Valid in a recipe, and in no model."""
+    recipe = Recipe.from_dict(changed(['modules', LONG], {'type': 'Conv', 'out': {'size': 4, 'kept': [0]}}))
+    model = nn.Sequential()
+    for refused in (lambda: apply_recipe(model, recipe), lambda: recipe.followed_by(recipe)):
+        with pytest.raises(MmsharpError, match='recipe module') as refusal:
+            refused()
+        assert len(str(refusal.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ('text', 'key'),
+    [
+        ('{"format": "mmsharp.recipe", "version": 99, "version": 2, "modules": {}}', 'version'),
+        ('{"format": "mmsharp.recipe", "version": 2, "modules": {"a": {}, "b": {}, "a": {}}}', 'a'),
+        ('{"format": "mmsharp.recipe", "version": 2, "modules": {"a": {"out": {"kept": [0], "kept": [1]}}}}', 'kept'),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, key):
+    """By its name and the file's: readers differ in which of them counts."""
+    (tmp_path / 'recipe.json').write_text(text)
+    with pytest.raises(MmsharpError, match=rf"recipe\.json.* the key '{key}' is 2 times in one object"):
+        Recipe.load(tmp_path / 'recipe.json')
 
 
 @pytest.mark.parametrize('text', ['', '{"format":', '[' * 100_000, '\x00'])

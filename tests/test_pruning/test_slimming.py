@@ -259,3 +259,57 @@ def test_a_block_follows_the_layer_inside_of_it():
     data['modules']['0'] = {'type': 'PatchMerging', 'width': kept}
     apply_recipe(model, Recipe.from_dict(data))
     assert model[0].out_channels == model[0].reduction.out_features == 2
+
+
+def _tied():
+    """Two layers of one matrix, and one of the same shift as the second."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight, model[2].bias = model[0].weight, model[1].bias
+    return model
+
+
+KEPT, OTHER = {'size': 4, 'kept': [0, 2]}, {'size': 4, 'kept': [0, 3]}
+
+
+@pytest.mark.parametrize(
+    ('modules', 'words'),
+    [
+        ({'0': {'out': KEPT}}, r"module '0': its 'weight' is also 'weight' of module '1', a Linear, .* not cut alike"),
+        ({'0': {'out': KEPT}, '1': {'in': KEPT}}, r"module '1': its 'weight' is also 'weight' of module '0'"),
+        ({'0': {'out': KEPT}, '1': {'out': KEPT}}, r"module '1': its 'bias' is also 'bias' of module '2'"),
+        (
+            {'0': {'out': KEPT}, '1': {'out': OTHER}},
+            r"module '1': its 'weight' is also 'weight' of module '0', .* other",
+        ),
+        ({'2': {'out': KEPT}}, r"module '2': its 'bias' is also 'bias' of module '1'"),
+    ],
+)
+def test_a_tensor_of_a_module_that_is_not_cut_alike_is_refused(modules, words):
+    """Both modules are named, and nothing changes."""
+    model = _tied()
+    before = copy.deepcopy(model)
+    layers = {path: {'type': 'Linear', **axes} for path, axes in modules.items()}
+    with pytest.raises(MmsharpError, match=words):
+        apply_recipe(model, Recipe.from_dict({'format': 'mmsharp.recipe', 'version': 2, 'modules': layers}))
+    assert str(model) == str(before)
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_tensor_that_all_its_modules_cut_alike_shrinks_once():
+    """In place, so that the tie holds."""
+    model = _tied()
+    expected = model[0].weight[[0, 2]][:, [0, 2]].clone()
+    layers = {path: {'type': 'Linear', 'in': KEPT, 'out': KEPT} for path in '012'}
+    apply_recipe(model, Recipe.from_dict({'format': 'mmsharp.recipe', 'version': 2, 'modules': layers}))
+    assert model[0].weight is model[1].weight
+    assert torch.equal(model[1].weight, expected)
+    assert model(torch.ones(1, 2)).shape == (1, 2)
+
+
+def test_one_module_under_two_paths_is_named_once():
+    """It is the same module, so that there is nothing that would not be cut alike."""
+    shared = nn.Linear(4, 4)
+    model = nn.ModuleDict({'a': shared, 'b': shared})
+    layers = {'b': {'type': 'Linear', 'out': KEPT}}
+    apply_recipe(model, Recipe.from_dict({'format': 'mmsharp.recipe', 'version': 2, 'modules': layers}))
+    assert model['a'].out_features == len(model['a'].weight) == 2

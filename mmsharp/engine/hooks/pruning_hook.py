@@ -177,7 +177,10 @@ class PruningHook(Hook):
         elif loaded.kind == 'masked' and runner._resume:
             self._state = loaded
         if runner._resume and self.pruner.observes and CRITERION_KEY in checkpoint:
-            self.pruner.criterion.load_state_dict(checkpoint[CRITERION_KEY])
+            try:
+                self.pruner.criterion.load_state_dict(checkpoint[CRITERION_KEY])
+            except MmsharpError as error:
+                raise MmsharpError(f'the checkpoint entry {CRITERION_KEY!r}: {error}') from None
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         model = inner_model(runner.model)

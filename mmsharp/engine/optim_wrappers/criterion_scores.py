@@ -62,13 +62,15 @@ class CriterionScores:
         """Scores of shape ``(channels,)`` on the parameter's device, or ``None`` where there are none.
 
         There are none for a parameter of a layer that criteria do not know, such as an attention's joint projection,
-        and none of a criterion that has yet to see a gradient.
+        none of a criterion that has yet to see a gradient, and none where it says itself that it has none.
 
         Raises:
             MmsharpError: The criterion gives something else than one finite score per channel.
         """
         group = self._group(parameter)
         if group is None or (self._looks and not self._seen):
+            return None
+        if hasattr(self.criterion, 'unscored') and self.criterion.unscored(self.model, group) is not None:
             return None
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float()
         if scores.shape != (group.channels,) or not self._is_finite(group.name, scores):

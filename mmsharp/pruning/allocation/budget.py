@@ -32,6 +32,7 @@ class Limits:
         round_to: Each group keeps a multiple of this in the layers that make it, or all it has. Rounding is upwards.
         widths: Per group, how many channels of a layer one channel of the group is (64 for a head of that width); 1 for
             all if empty.
+        whole: Numbers of groups that keep all they have: their scores are not known.
 
     Raises:
         MmsharpError: One of the first two is no positive integer.
@@ -46,6 +47,7 @@ class Limits:
     min_channels: int = 1
     round_to: int = 1
     widths: tuple[int, ...] = ()
+    whole: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ('min_channels', 'round_to'):
@@ -59,7 +61,14 @@ class Limits:
         return min(alive, math.ceil(max(wanted, self.min_channels) / step) * step)
 
     def allowed_in(self, group: int, wanted: int, alive: int) -> int:
-        """:meth:`allowed` for a group by its number, with the group's own width."""
+        """:meth:`allowed` for a group by its number, with the group's own width; ``alive`` for one left whole.
+
+        Example:
+            >>> Limits(whole=frozenset({1})).allowed_in(0, 3, alive=8), Limits(whole=frozenset({1})).allowed_in(1, 3, 8)
+            (3, 8)
+        """
+        if group in self.whole:
+            return alive
         return self.allowed(wanted, alive, self.widths[group] if self.widths else 1)
 
 

@@ -10,7 +10,6 @@ import itertools
 import logging
 import math
 import os
-import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,8 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
-from mmsharp.files import read_json, write_json
+from mmsharp.errors import MmsharpError, shown
+from mmsharp.files import check_keys, read_json, write_json
 from mmsharp.pruning.axis_sizes import AxisName
 from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.latency.layer_calls import layer_calls
@@ -200,15 +199,15 @@ class LatencyTable:
     @classmethod
     def from_dict(cls, data: Any) -> LatencyTable:
         """Read and check a table in JSON types."""
-        _check_keys(data, 'latency table', {'format', 'version', 'about', 'scale', 'per_element', 'constant', 'layers'})
+        check_keys(data, 'latency table', {'format', 'version', 'about', 'scale', 'per_element', 'constant', 'layers'})
         if data['format'] != FORMAT:
-            raise MmsharpError(f'latency table: format is {data["format"]!r}, expected {FORMAT!r}')
+            raise MmsharpError(f'latency table: format is {shown(data["format"])}, expected {FORMAT!r}')
         version = data['version']
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            raise MmsharpError(f'latency table: version is {version!r}, expected {VERSION}')
+            raise MmsharpError(f'latency table: version is {shown(version)}, expected {VERSION}')
         if version > VERSION:
             raise MmsharpError(
-                f'latency table: version {version} is newer than {VERSION}, which this mmsharp reads; upgrade it'
+                f'latency table: version {shown(version)} is newer than {VERSION}, which this mmsharp reads; upgrade it'
             )
         for name in ('about', 'layers'):
             if not isinstance(data[name], Mapping):
@@ -250,16 +249,16 @@ def _interpolate(grid: Sequence[Sequence[int]], seconds: Any, at: Sequence[int])
 
 def _layer(path: Any, data: Any) -> LayerTable:
     if not isinstance(path, str):
-        raise MmsharpError(f'latency table: layer path {path!r} is no string')
-    what = f'latency table, layer {path!r}'
-    _check_keys(data, what, {'type', 'axes', 'seconds', 'elements'})
+        raise MmsharpError(f'latency table: layer path {shown(path)} is no string')
+    what = f'latency table, layer {shown(path)}'
+    check_keys(data, what, {'type', 'axes', 'seconds', 'elements'})
     kind = KIND_BY_NAME.get(data['type']) if isinstance(data['type'], str) else None
     if kind is None or not isinstance(data['axes'], Mapping) or not data['axes']:
-        raise MmsharpError(f'{what}: type {data["type"]!r} with axes {data["axes"]!r} is unknown')
+        raise MmsharpError(f'{what}: type {shown(data["type"])} with axes {shown(data["axes"])} is unknown')
     axes = {}
     for name, sizes in data['axes'].items():
         if name not in kind.axes:
-            raise MmsharpError(f'{what}: a {kind.name} has no axis {name!r}; accepted: {", ".join(kind.axes)}')
+            raise MmsharpError(f'{what}: a {kind.name} has no axis {shown(name)}; accepted: {", ".join(kind.axes)}')
         if (
             not isinstance(sizes, (list, tuple))
             or not sizes
@@ -267,7 +266,7 @@ def _layer(path: Any, data: Any) -> LayerTable:
             or any(one >= two for one, two in itertools.pairwise(sizes))
         ):
             raise MmsharpError(
-                f'{what}: sizes of {name!r} are {_shown(sizes)}, expected rising positive integers up to {MAX_SIZE}'
+                f'{what}: sizes of {name!r} are {shown(sizes)}, expected rising positive integers up to {MAX_SIZE}'
             )
         axes[name] = tuple(sizes)
     shape = tuple(len(sizes) for sizes in axes.values())
@@ -281,7 +280,7 @@ def _layer(path: Any, data: Any) -> LayerTable:
         raise MmsharpError(f'{what}: seconds fall where the layer grows')
     elements = data['elements']
     if not _is_integer(elements, 0, MAX_ELEMENTS):
-        raise MmsharpError(f'{what}: elements is {_shown(elements)}, expected an integer from 0 to {MAX_ELEMENTS}')
+        raise MmsharpError(f'{what}: elements is {shown(elements)}, expected an integer from 0 to {MAX_ELEMENTS}')
     return LayerTable(kind.name, axes, seconds.tolist(), elements)
 
 
@@ -299,19 +298,4 @@ def _is_numbers(value: Any, depth: int) -> bool:
 def _number(value: Any, name: str) -> float:
     if _is_numbers(value, 0) and 0 <= value <= sys.float_info.max:
         return float(value)
-    raise MmsharpError(f'latency table: {name} is {_shown(value)}, expected a finite number from 0')
-
-
-def _shown(value: Any) -> str:
-    """A stranger's value in a message, cut where it is long; Python refuses to print very large integers."""
-    if isinstance(value, int) and abs(value) > sys.float_info.max:
-        return f'an integer of {value.bit_length()} bits'
-    return reprlib.repr(value)
-
-
-def _check_keys(data: Any, what: str, required: set[str]) -> None:
-    if not isinstance(data, Mapping):
-        raise MmsharpError(f'{what}: expected a mapping, found {type(data).__name__}')
-    unknown, missing = data.keys() - required, required - data.keys()
-    if unknown or missing:
-        raise MmsharpError(f'{what}: unknown keys {sorted(map(str, unknown))}, missing keys {sorted(missing)}')
+    raise MmsharpError(f'latency table: {name} is {shown(value)}, expected a finite number from 0')

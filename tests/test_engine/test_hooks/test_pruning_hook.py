@@ -240,6 +240,46 @@ def test_an_unreachable_budget_names_the_reachable_minimum(make_runner):
         make_runner(dict(HOOK, budget=dict(params=0.001))).train()
 
 
+class Freeze(Hook):
+    """Freezes the residual block's first layers, in some iterations of each eight or in all."""
+
+    def __init__(self, share=8) -> None:
+        self.share = share
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        runner.model.inner.requires_grad_(runner.iter % 8 >= self.share)
+
+    def before_train(self, runner) -> None:
+        self.before_train_iter(runner, 0)
+
+
+@pytest.mark.parametrize('share', [3, 8])
+def test_layers_that_are_frozen_are_judged_by_their_own_steps_or_left_whole(make_runner, share):
+    """By Taylor scores; resuming is bitwise the uninterrupted run, whatever was frozen when the checkpoint was made."""
+    hook = dict(TAYLOR, budget=dict(params=0.7), interval=4)
+    whole = make_runner(hook, 'whole')
+    whole.register_hook(Freeze(share))
+    whole.train()
+    width = whole.model.inner[0].out_channels
+    assert width == 12 if share == 8 else width < 12
+    for epoch in (1, 2):
+        resumed = make_runner(hook, f'resumed_{epoch}', resume=f'{whole.work_dir}/epoch_{epoch}.pth')
+        resumed.register_hook(Freeze(share))
+        resumed.train()
+        expected = whole.model.state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in resumed.model.state_dict().items())
+
+
+def test_scores_of_a_checkpoint_that_are_not_ours_are_refused(make_runner, tmp_path):
+    """By the name of the checkpoint's entry, not by a KeyError."""
+    make_runner(TAYLOR, max_epochs=3).train()
+    checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
+    checkpoint['mmsharp_criterion'] = dict(sums=dict())
+    torch.save(checkpoint, tmp_path / 'broken.pth')
+    with pytest.raises(MmsharpError, match=r"entry 'mmsharp_criterion': the state of Taylor: .* found 'sums'"):
+        make_runner(TAYLOR, 'resumed', resume=tmp_path / 'broken.pth', max_epochs=3).train()
+
+
 def test_phases_that_do_not_fit_the_run_are_refused(make_runner):
     """Before the first iteration."""
     with pytest.raises(MmsharpError, match='iterations'):

@@ -119,3 +119,20 @@ def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise():
             assert torch.equal(other.layers[0].weight, ends['taylor', 3])
     assert torch.equal(ends['taylor', 0], ends['l2', 0])
     assert not torch.equal(ends['taylor', 3], ends['l2', 3])
+
+
+def test_a_layer_that_the_steps_have_not_used_has_no_score():
+    """No gradient is not a score of 0: such a layer is scored by l2, until it has one."""
+    model = Network()
+    parameters = {parameter.name: parameter for parameter in select_parameters(model, 'weights')}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scores = CriterionScores(model, build_part(CRITERIA, dict(type='Taylor')), optimizer)
+    used, unused = parameters['layers.0.weight'], parameters['layers.4.weight']
+    assert scores(used) is scores(unused) is None
+    model.layers[:3](torch.ones(1, 2, 4, 4)).square().mean().backward()
+    optimizer.step()
+    assert scores(used).any()
+    assert scores(unused) is None
+    model.layers(torch.ones(1, 2, 4, 4)).square().mean().backward()
+    optimizer.step()
+    assert scores(unused).any()
