@@ -29,6 +29,7 @@ from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM, slim_difference
 from mmsharp.type_names import type_name
 from mmsharp.version import __version__
@@ -98,7 +99,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     assert state.recipe is not None
     recipe = earlier if state.recipe == earlier else _together(earlier, state.recipe, checkpoint_path)
     dense = build_model(ordinary)
-    slim = copy.deepcopy(dense)
+    slim = model_copy(dense)
     _cut(slim, earlier if state.kind == 'masked' else recipe, checkpoint_path)
     check_fit(slim, weights, checkpoint_path)
     slim.load_state_dict(weights, strict=False)

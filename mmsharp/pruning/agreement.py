@@ -36,6 +36,7 @@ from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors, run_losses
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.slimming import apply_recipe
 
@@ -187,7 +188,7 @@ class _Trial:
     def __init__(self, model: nn.Module, found: GroupSet, forward: Forward) -> None:
         self.found, self.forward = found, forward
         self.generator = torch.Generator().manual_seed(0)
-        self.single = copy.deepcopy(model)
+        self.single = model_copy(model)
         self._vary_()
         self.has_double = True
         self.numbers_read: list[str] | None = []  # None where it is not known
@@ -279,7 +280,7 @@ class _Trial:
         if (tuple(chosen), parity) not in self._slim and (reason := self.crashes(chosen, parity)) is not None:
             return reason
         outputs, decisions = self._slim.pop((tuple(chosen), parity))
-        masked = copy.deepcopy(self.single)
+        masked = model_copy(self.single)
         self._masks(chosen, parity).apply_(masked)
         with decisions.taken():
             expected = self._outputs(masked, double=False)
@@ -293,7 +294,7 @@ class _Trial:
     def differs(self, chosen: Sequence[int], parity: int) -> str | None:
         """What goes wrong in float64, or in float32 where the model has no other; ``None`` if nothing does."""
         masks, decisions = self._masks(chosen, parity), Decisions()
-        trial = double_copy(self.single) if self.has_double else copy.deepcopy(self.single)
+        trial = double_copy(self.single) if self.has_double else model_copy(self.single)
         masks.apply_(trial)
         try:
             with decisions.recorded():
@@ -316,11 +317,11 @@ class _Trial:
     def fails_to_train(self, chosen: Sequence[int], parity: int) -> str | None:
         """How the losses of a slim copy fail where those of the masked model run; ``None`` if they do not."""
         masks = self._masks(chosen, parity)
-        slim = copy.deepcopy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
+        slim = model_copy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
         apply_recipe(slim, masks.recipe(slim))
         if (reason := self._losses(slim)) is None:
             return None
-        masked = copy.deepcopy(self.single)
+        masked = model_copy(self.single)
         masks.apply_(masked)
         return f'fails in its losses: {reason}' if self._losses(masked) is None else None
 
