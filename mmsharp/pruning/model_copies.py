@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from mmsharp.errors import MmsharpError, one_line
 
@@ -59,7 +59,7 @@ def _check_numbers(model: nn.Module) -> None:
                 'give the module that it was made of, and script the slim one'
             )
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if isinstance(tensor, UninitializedTensorMixin):
+            if is_lazy(tensor):
                 raise MmsharpError(
                     f'{_named(model, path, module)} is lazy, and its {name!r} has no shape yet; run the model once on '
                     'an example first'
