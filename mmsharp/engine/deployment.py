@@ -29,6 +29,7 @@ from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM, slim_difference
 from mmsharp.type_names import type_name
 from mmsharp.version import __version__
@@ -81,8 +82,9 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
         ``latency_ms`` (measured in turns), and what the user should know.
 
     Raises:
-        MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config, the slim model would not
-            compute what the masked one does, or the config holds something that no config file can say.
+        MmsharpError: The checkpoint is unsafe, broken, not pruned, or does not fit the config, the slim model does not
+            run or would not compute what the masked one does, or the config holds something that no config file can
+            say.
     """
     checkpoint = check_checkpoint(checkpoint_path)
     weights = weights_of(checkpoint, checkpoint_path)
@@ -98,7 +100,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     assert state.recipe is not None
     recipe = earlier if state.recipe == earlier else _together(earlier, state.recipe, checkpoint_path)
     dense = build_model(ordinary)
-    slim = copy.deepcopy(dense)
+    slim = model_copy(dense)
     _cut(slim, earlier if state.kind == 'masked' else recipe, checkpoint_path)
     check_fit(slim, weights, checkpoint_path)
     slim.load_state_dict(weights, strict=False)
@@ -106,6 +108,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     if state.kind == 'masked':
         notes = _check_equal(slim, state.recipe, state.input_shape, checkpoint_path)
         _cut(slim, state.recipe, checkpoint_path)
+    _check_runs(dense, slim, recipe, state.input_shape, checkpoint_path)
     text = config_text(slim_config(ordinary))
     report = _compare(dense, slim, state.input_shape, repeats)
     report['notes'] = notes + _budget_notes(ordinary, report)
@@ -211,14 +214,10 @@ def _check_equal(masked: nn.Module, recipe: Recipe, shape: tuple[int, ...] | Non
     """Refuse to remove channels that a masked model still needs; notes where it could not be run to see."""
     if shape is None:
         return ['masked and slim outputs were not compared: the checkpoint does not say what the input is like']
-    forward = _image_forward(shape)
+    if (failure := _failure(masked, shape)) is not None:
+        return [f'masked and slim outputs were not compared: {failure}']
     try:
-        with looked_at(masked):
-            forward(masked)
-    except Exception as error:  # models are free in what they do in tensor mode
-        return [f'masked and slim outputs were not compared: {one_line(error)}']
-    try:
-        difference = slim_difference(masked, recipe, forward)
+        difference = slim_difference(masked, recipe, _image_forward(shape))
     except Exception as error:  # whatever the model's own code raises for a width that it does not expect
         reason = f'makes the model fail: {one_line(error)}'
     else:
@@ -230,6 +229,32 @@ def _check_equal(masked: nn.Module, recipe: Recipe, shape: tuple[int, ...] | Non
         'channels are coupled in a way that was not found, or these are not the weights that were masked; nothing is '
         'written. Prune again with the layers concerned in `pruner=dict(ignore=[...])`, or use the masked model'
     )
+
+
+def _check_runs(
+    dense: nn.Module, slim: nn.Module, recipe: Recipe, shape: tuple[int, ...] | None, checkpoint_path: str
+) -> None:
+    """Refuse a recipe whose layers do not fit each other, which one forward pass tells where the shape is known."""
+    if shape is None or (reason := _failure(slim, shape)) is None:
+        return
+    twin = model_copy(dense)  # has the dense one's weights: what trained ones lead to is not the recipe's fault
+    apply_recipe(twin, recipe)
+    if _failure(twin, shape) is not None and _failure(dense, shape) is None:
+        raise MmsharpError(
+            f'the recipe in checkpoint {checkpoint_path!r} does not fit {type(dense).__name__} from one layer to the '
+            f'next: the slim model does not run on images of shape {shape} ({reason}), and the dense one does; '
+            'nothing is written. Give the checkpoint with the recipe that the model was pruned with'
+        )
+
+
+def _failure(model: nn.Module, shape: tuple[int, ...]) -> str | None:
+    """Why a model does not run on an image of this shape; ``None`` if it does."""
+    try:
+        with looked_at(model):
+            _image_forward(shape)(model)
+    except Exception as error:  # models are free in what they do in tensor mode
+        return one_line(error)
+    return None
 
 
 def _image_forward(shape: tuple[int, ...]) -> Forward:

@@ -8,29 +8,35 @@ groups to blame.
 What is handed back as right has been shown to be: all groups at once in float64, where the model runs in it, and every
 second of them, and the others, in float32, where float64 decides what is not obvious. The latter and all at once run on
 other inputs too: a model whose structure depends on the content of its input would agree on one and fail on the next.
-It is refused, as no trial can say what it does on a third. Losses have to run in the slim copy if they do in the masked
-one; their values are random in part, and not compared. The order is that of the cost: a
-slim copy that fails shows it in part of a forward in float32, so most groups that are wrong are found by such.
+It is refused, as no trial can say what it does on a third. Python code can branch only on numbers that it reads: where
+lines are seen to read some out of the images, they are named, and images unlike each other are tried as well.
+
+Losses have to run in the slim copy if they do in the masked one; their values are random in part, and not compared.
+The order is that of the cost: a slim copy that fails shows it in part of a forward in float32, so most groups that are
+wrong are found by such.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning.copies import double_copy, slim_copy
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_tensors, run_losses
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.slimming import apply_recipe
 
@@ -49,7 +55,8 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
     """Groups without some of whose channels a slim copy fails, or gives other outputs than the masked model.
 
     Parameters that are constant, as after initialisation (a scale of zero hides whatever it multiplies), are replaced
-    by random numbers in the copies, single ones (a gate that is closed) by numbers that are not near zero.
+    by random numbers in the copies, single ones (a gate that is closed) by numbers that are not near zero. Lines of
+    code that read Python numbers out of the images are named in the log.
 
     Args:
         model: Left bitwise as it is.
@@ -70,6 +77,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         {}
     """
     trial = _Trial(model, found, forward)
+    trial.look_for_numbers()
     remaining, wrong = list(range(len(found.groups))), dict[str, str]()
     while (failure := _first_failure(trial, remaining)) is not None:
         probe, failing_set, parity, reason = failure
@@ -81,7 +89,33 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         kin, reason = _culprits(found, probe, failing_set, parity, reason)
         wrong.update((group.name, f'a slim copy {reason}') for group in found.groups if _kin(group) == kin)
         remaining = [number for number in remaining if found.groups[number].name not in wrong]
+    if trial.numbers_read != []:
+        _try_contrasting_images(trial, remaining)
     return wrong
+
+
+def _try_contrasting_images(trial: _Trial, numbers: list[int]) -> None:
+    """Groups that are right on the given input have to be so on images unlike it and each other.
+
+    Raises:
+        MmsharpError: On one of them a slim copy fails or differs.
+    """
+    for kind, other in trial.contrasting() if numbers else ():
+        try:
+            reason = other.obviously_differs(numbers, 1)
+        except Exception as error:  # the masked model's own code, which may not take such an input
+            reason = _failure(error)
+        if reason is not None and other.runs():
+            raise _depends_on_content(trial, f'one of the kind {kind!r}', reason)
+
+
+def _depends_on_content(trial: _Trial, where: str, reason: str) -> MmsharpError:
+    lines = f' (it reads numbers at {", ".join(trial.numbers_read)})' if trial.numbers_read else ''
+    return MmsharpError(
+        f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of its input: '
+        f'a slim copy is right on the given one, and on {where} it {reason}. Name the layers concerned in '
+        f'ignore=[...], or do without the branch in its code{lines}'
+    )
 
 
 def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int], int, str] | None:
@@ -117,11 +151,7 @@ def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int],
             if (here := probe(again, which)) is not None:
                 return probe, again, which, here
         if getattr(tried, name)([], 1) is None:
-            raise MmsharpError(
-                f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of its '
-                f'input: a slim copy is right on the given one, and on another one it {reason}. Name the layers '
-                'concerned in ignore=[...], or do without the branch in its code'
-            )
+            raise _depends_on_content(trial, 'another one', reason)
         trial.elsewhere = trial, trial  # the model itself does not take such an input
         return _first_failure(trial, numbers)
     return None
@@ -158,9 +188,10 @@ class _Trial:
     def __init__(self, model: nn.Module, found: GroupSet, forward: Forward) -> None:
         self.found, self.forward = found, forward
         self.generator = torch.Generator().manual_seed(0)
-        self.single = copy.deepcopy(model)
+        self.single = model_copy(model)
         self._vary_()
         self.has_double = True
+        self.numbers_read: list[str] | None = []  # None where it is not known
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
         self._slim: dict[tuple[tuple[int, ...], int], tuple[list[Tensor], Decisions]] = {}
         others = forward.elsewhere() if isinstance(forward, TensorForward) else None
@@ -199,6 +230,39 @@ class _Trial:
         other.forward, other._slim = forward, {}
         return other
 
+    def contrasting(self) -> Iterator[tuple[str, _Trial]]:
+        """Trials on images unlike each other."""
+        for kind, forward in self.forward.contrasting() if isinstance(self.forward, TensorForward) else ():
+            yield kind, self._on(forward)
+
+    def runs(self) -> bool:
+        """Whether the model itself takes the input, and computes the same on it twice."""
+        try:
+            return self.differs([], 1) is None
+        except Exception:  # whatever the model's own code raises for an input that it does not expect
+            return False
+
+    def look_for_numbers(self) -> None:
+        """Find the lines that read Python numbers out of the images, and log what is found."""
+        if not isinstance(self.forward, TensorForward):
+            return
+        name = type(self.single).__name__
+        try:
+            with looked_at(self.single), few_proposals(self.single):
+                self.numbers_read = self.forward.numbers_read(self.single)
+        except Exception as error:  # an operation that cannot be followed, such as one on a sparse tensor
+            self.numbers_read = None
+            found = f'which numbers {name} reads out of its images is not known ({one_line(error)})'
+        else:
+            found = f'{name} reads numbers out of its images at {", ".join(self.numbers_read)}'
+        if self.numbers_read != []:
+            print_log(
+                f'finding channel groups: {found}. Such code may treat other images in another way: images unlike each '
+                'other are tried; see that there is no further way which couples channels otherwise',
+                'current',
+                logging.WARNING,
+            )
+
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""
         decisions = Decisions()
@@ -216,7 +280,7 @@ class _Trial:
         if (tuple(chosen), parity) not in self._slim and (reason := self.crashes(chosen, parity)) is not None:
             return reason
         outputs, decisions = self._slim.pop((tuple(chosen), parity))
-        masked = copy.deepcopy(self.single)
+        masked = model_copy(self.single)
         self._masks(chosen, parity).apply_(masked)
         with decisions.taken():
             expected = self._outputs(masked, double=False)
@@ -230,7 +294,7 @@ class _Trial:
     def differs(self, chosen: Sequence[int], parity: int) -> str | None:
         """What goes wrong in float64, or in float32 where the model has no other; ``None`` if nothing does."""
         masks, decisions = self._masks(chosen, parity), Decisions()
-        trial = double_copy(self.single) if self.has_double else copy.deepcopy(self.single)
+        trial = double_copy(self.single) if self.has_double else model_copy(self.single)
         masks.apply_(trial)
         try:
             with decisions.recorded():
@@ -253,11 +317,11 @@ class _Trial:
     def fails_to_train(self, chosen: Sequence[int], parity: int) -> str | None:
         """How the losses of a slim copy fail where those of the masked model run; ``None`` if they do not."""
         masks = self._masks(chosen, parity)
-        slim = copy.deepcopy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
+        slim = model_copy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
         apply_recipe(slim, masks.recipe(slim))
         if (reason := self._losses(slim)) is None:
             return None
-        masked = copy.deepcopy(self.single)
+        masked = model_copy(self.single)
         masks.apply_(masked)
         return f'fails in its losses: {reason}' if self._losses(masked) is None else None
 

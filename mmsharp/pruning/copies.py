@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
 
@@ -42,4 +42,4 @@ def _copy_with(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Modul
         for parameter in model.parameters()
         if type(parameter) is nn.Parameter
     }
-    return copy.deepcopy(model, memo)
+    return model_copy(model, memo)

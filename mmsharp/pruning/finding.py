@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -14,6 +13,7 @@ from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.groups import GroupSet, assemble
 from mmsharp.pruning.layers import prunable_layers
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.tracing import ChannelTrace
 
 
@@ -31,7 +31,8 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
         ignore: Patterns (``fnmatch``) of module paths whose output channels stay whole, with all modules inside.
 
     Raises:
-        MmsharpError: A pattern matches no layer, or the forward fails.
+        MmsharpError: A pattern matches no layer, the forward fails, the model cannot be copied
+            (:func:`~mmsharp.pruning.model_copies.model_copy`), or what it computes depends on the content of its input.
 
     Example:
         >>> import torch
@@ -44,7 +45,7 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
         >>> found.dense
         (DenseLayer(module='3', reason="reaches the model's outputs"),)
     """
-    traced = copy.deepcopy(model)  # losses may leave marks of their own, such as a history of overlaps
+    traced = model_copy(model)  # losses may leave marks of their own, such as a history of overlaps
     with looked_at(traced), few_proposals(traced):
         trace = ChannelTrace(traced)
         for path, reason in _ignored(model, ignore).items():

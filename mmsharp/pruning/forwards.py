@@ -7,6 +7,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,19 @@ from torch import Tensor, nn
 
 from mmsharp.errors import one_line
 from mmsharp.pruning.cached_biases import cached_biases
+from mmsharp.pruning.contrasting_images import KINDS, noise_images
+from mmsharp.pruning.numbers_read import numbers_read
 
 Forward = Callable[[nn.Module], Any]
 """Runs a model on fixed inputs and hands back whatever it gives."""
+
+FURTHER_KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    'somewhat bright': lambda noise: 0.5 + 0.5 * noise,
+    'somewhat dark': lambda noise: -0.5 + 0.5 * noise,
+    'very strong': lambda noise: 32 * noise,
+}
+"""Beside the contrasting images that a written file is checked on: there an answer has to be right, here a branch that
+only training meets has to be found."""
 
 
 def tensor_forward(inputs: Any, data_samples: Any = None, annotated: bool = True) -> TensorForward:
@@ -54,9 +65,12 @@ class TensorForward:
 
     def __call__(self, model: nn.Module) -> Any:
         """Run the model without post-processing."""
+        return self._run(model, self._placed(model, self.inputs))
+
+    def _run(self, model: nn.Module, placed: Any) -> Any:
         if 'mode' not in inspect.signature(model.forward).parameters:
-            return model(self._placed(model, self.inputs))
-        return model(self._placed(model, self.inputs), self._placed(model, self.data_samples), mode='tensor')
+            return model(placed)
+        return model(placed, self._placed(model, self.data_samples), mode='tensor')
 
     def losses(self, model: nn.Module) -> Any:
         """Run the model as training does.
@@ -79,13 +93,49 @@ class TensorForward:
             >>> low.inputs, high.inputs
             (tensor([[ -3., -12.]]), tensor([[ 3., 12.]]))
         """
-        images = self.inputs if isinstance(self.inputs, (list, tuple)) else [self.inputs]
-        if not all(isinstance(image, Tensor) and image.is_floating_point() and image.numel() for image in images):
+        if not self._has_images():
             return None
         low, high = copy.copy(self), copy.copy(self)
         low.inputs = _each(self.inputs, lambda image: -3 * image - 3 * _scale(image))
         high.inputs = _each(self.inputs, lambda image: 3 * image + 3 * _scale(image))
         return low, high
+
+    def contrasting(self) -> list[tuple[str, TensorForward]]:
+        """The same on images unlike each other, with what they are; none where the inputs are no images.
+
+        Noise, changed as :data:`~mmsharp.pruning.contrasting_images.KINDS` says and in some ways more, that takes the
+        given image's mean and deviation for 0 and 1: preprocessed or raw, a bright image is bright beside the given.
+
+        Example:
+            >>> import torch
+            >>> contrasts = dict(tensor_forward(torch.randn(1, 3, 32, 32) + 5).contrasting())
+            >>> round(contrasts['bright'].inputs.mean().item()), round(contrasts['dark'].inputs.mean().item())
+            (7, 3)
+        """
+        if not self._has_images():
+            return []
+        found = []
+        for number, (kind, change) in enumerate({**KINDS, **FURTHER_KINDS}.items()):
+            other = copy.copy(self)
+            other.inputs = _each(self.inputs, partial(_contrast, change=change, seed=number))
+            found.append((kind, other))
+        return found
+
+    def numbers_read(self, model: nn.Module) -> list[str]:
+        """Lines of the model's code that read Python numbers out of the images; none where the inputs are no images.
+
+        See :func:`mmsharp.pruning.numbers_read.numbers_read`.
+
+        Raises:
+            Exception: What the model's own code raises, or an operation that cannot be followed.
+        """
+        if not self._has_images():
+            return []
+        return numbers_read(_OfImages(self, model), self._placed(model, self.inputs))
+
+    def _has_images(self) -> bool:
+        images = self.inputs if isinstance(self.inputs, (list, tuple)) else [self.inputs]
+        return all(isinstance(image, Tensor) and image.is_floating_point() and image.numel() for image in images)
 
     def _placed(self, model: nn.Module, value: Any) -> Any:
         """A copy on the model's device; models write into data samples."""
@@ -93,8 +143,27 @@ class TensorForward:
         return value if parameter is None else _follow(copy.deepcopy(value), parameter)
 
 
+class _OfImages(nn.Module):
+    """A model as a function of images alone, which are not copied: a copy would not be known to depend on them."""
+
+    def __init__(self, forward: TensorForward, model: nn.Module) -> None:
+        super().__init__()
+        self._forward, self.model = forward, model
+
+    def forward(self, images: Any) -> Any:
+        return self._forward._run(self.model, images)
+
+
 def _each(images: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return type(images)(map(change, images)) if isinstance(images, (list, tuple)) else change(images)
+
+
+def _contrast(image: Tensor, change: Callable[[Tensor], Tensor], seed: int) -> Tensor:
+    """Noise of an image's shape, changed, on the image's scale."""
+    noise = noise_images(image.shape[1:] if image.dim() else (), len(image) if image.dim() else 1, seed)
+    content = change(noise.reshape(1, -1) if noise.dim() < 2 else noise).reshape(image.shape).to(image)
+    spread = float(image.std(correction=0)) or _scale(image)
+    return image.mean() + spread * content
 
 
 def _scale(image: Tensor) -> float:

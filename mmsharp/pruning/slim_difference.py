@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.decisions import Decisions
 from mmsharp.pruning.few_proposals import few_proposals
 from mmsharp.pruning.forwards import Forward, looked_at, output_tensors
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.slimming import apply_recipe
@@ -35,7 +35,7 @@ def slim_difference(masked: nn.Module, recipe: Recipe, forward: Forward) -> floa
         forward: Runs it, from :func:`~mmsharp.pruning.tensor_forward`.
 
     Raises:
-        MmsharpError: The outputs have no finite numbers or differ in shape.
+        MmsharpError: The outputs have no finite numbers or differ in shape, or the model cannot be copied.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -52,7 +52,7 @@ def slim_difference(masked: nn.Module, recipe: Recipe, forward: Forward) -> floa
 def _difference(masked: nn.Module, recipe: Recipe, forward: Forward, dtype: torch.dtype) -> float:
     outputs, decisions = [], Decisions()
     for is_slim in (False, True):
-        model = copy.deepcopy(masked)
+        model = model_copy(masked)
         if is_slim:
             apply_recipe(model, recipe)
         if dtype == torch.float64:

@@ -1,7 +1,9 @@
 """Laws of agreement: what is handed back was shown to agree in float64, and a failure takes only its own kind along."""
 
+import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.pruning.agreement import OBVIOUS
+from mmsharp.pruning.contrasting_images import KINDS
+from mmsharp.pruning.forwards import TensorForward
 
 
 class TwoLayers(nn.Module):
@@ -107,6 +111,113 @@ def test_structure_that_depends_on_the_content_is_refused(other, start, limit) -
     with pytest.raises(MmsharpError, match='depends on the content of its input'):
         find_groups(model, tensor_forward(images))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class TwoConvolutions(nn.Module):
+    """Between which channels are reversed for some images."""
+
+    def __init__(self, is_other: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.is_other = is_other
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        return self.b(y.flip(1) if self.is_other(x) else y)
+
+
+BRANCHES = {
+    'faint': lambda x: x.std() < 0.1,
+    'strong': lambda x: x.std().item() > 20,
+    'one bright corner': lambda x: x[..., :4, :4].mean() > x.mean() + 1,
+    'somewhat bright': lambda x: 0.2 < x.mean() < 0.9,
+    'somewhat dark': lambda x: -0.9 < float(x.mean()) < -0.2,
+    'dark': lambda x: x.mean() < -1,
+    'by way of NumPy': lambda x: np.abs(x.numpy()).max() > 50,
+}
+
+
+@pytest.mark.parametrize(('spread', 'mean'), [(1, 0), (60, 120)], ids=['preprocessed', 'raw'])
+@pytest.mark.parametrize('kind', BRANCHES)
+def test_branches_on_images_unlike_the_given_one_are_refused(kind: str, spread: int, mean: int) -> None:
+    """Whatever scale its images have, and with the line that decides; the model stays as it was."""
+    model = TwoConvolutions(lambda x: BRANCHES[kind]((x - mean) / spread))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert not model.is_other(spread * image + mean)
+    with pytest.raises(MmsharpError, match=r'depends on the content of its input.* reads numbers at .*test_agreement'):
+        find_groups(model, tensor_forward(spread * image + mean))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_lines_that_read_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that no trial meets is the reader's to look at; without one nothing is said, and nothing more tried."""
+    said: list[str] = []
+    monkeypatch.setattr('mmsharp.pruning.agreement.print_log', lambda text, *_: said.append(text))
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    rare = TwoConvolutions(lambda x: 0.111 < x.std() < 0.112)
+    assert [group.name for group in find_groups(rare, tensor_forward(image)).groups] == ['a']
+    assert len(said) == 1
+    assert re.search(r'TwoConvolutions reads numbers out of its images at .*test_agreement\.py:\d+\. ', said[0])
+
+    said.clear()
+    plain = TwoConvolutions(lambda x: x.shape[2] > 20)
+    monkeypatch.setattr(TensorForward, 'contrasting', lambda self: pytest.fail('tried'))
+    assert [group.name for group in find_groups(plain, tensor_forward(image)).groups] == ['a']
+    assert said == []
+
+
+def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody knows which numbers are read, that is said, and branches are looked for."""
+    said: list[str] = []
+    monkeypatch.setattr('mmsharp.pruning.agreement.print_log', lambda text, *_: said.append(text))
+
+    def refuse(*_: object) -> list[str]:
+        raise NotImplementedError('sparse')
+
+    monkeypatch.setattr('mmsharp.pruning.forwards.numbers_read', refuse)
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(MmsharpError, match="of the kind 'faint'"):
+        find_groups(TwoConvolutions(BRANCHES['faint']), tensor_forward(image))
+    assert 'is not known (NotImplementedError: sparse)' in said[0]
+
+
+def test_a_model_that_refuses_unlike_images_is_taken() -> None:
+    """An assertion about the content is no branch."""
+
+    def check(x: Tensor) -> bool:
+        assert 0.5 < x.std() < 1.5
+        return False
+
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = find_groups(TwoConvolutions(check), tensor_forward(image))
+    assert [group.name for group in found.groups] == ['a']
+
+
+@pytest.mark.parametrize('shape', [(), (5,), (2, 5), (1, 3, 8, 8)])
+@pytest.mark.parametrize('listed', [False, True])
+def test_contrasting_images_are_on_the_scale_of_the_given(shape: tuple[int, ...], listed: bool) -> None:
+    """Of its shape, precision and number, around its mean in its deviation; the same ones each time."""
+    image = 7 + 3 * torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    forward = tensor_forward([image, image.repeat(2)] if listed and len(shape) == 1 else image)
+    found = forward.contrasting()
+    assert {*KINDS} < {kind for kind, _ in found}
+    for (_, one), (_, again) in zip(found, forward.contrasting(), strict=True):
+        first, second = (each.inputs[0] if isinstance(each.inputs, list) else each.inputs for each in (one, again))
+        assert first.shape == image.shape
+        assert first.dtype == image.dtype
+        assert torch.equal(first, second)
+    if image.dim() == 4:
+        scaled = {kind: (other.inputs - image.mean()) / image.std() for kind, other in found}
+        assert scaled['bright'].mean() > 1.5 > -1.5 > scaled['dark'].mean()
+        assert scaled['faint'].std() < 0.1 < 3 < scaled['strong'].std() < 20 < scaled['very strong'].std()
+
+
+def test_inputs_that_are_no_images_have_no_contrasts() -> None:
+    """Numbers of words, or nothing at all."""
+    assert tensor_forward(torch.arange(4)).contrasting() == []
+    assert tensor_forward({'image': torch.ones(1)}).contrasting() == []
 
 
 def test_what_is_wrong_by_little_on_the_given_input_is_no_branch() -> None:

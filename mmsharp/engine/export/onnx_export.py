@@ -17,10 +17,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.engine.export.contrasting_images import contrasting_images, noise_images
 from mmsharp.engine.export.deformable_convolutions import OPSET as DEFORMABLE_OPSET
 from mmsharp.engine.export.deformable_convolutions import noticed_deformations, standard_deformations
-from mmsharp.engine.export.numbers_read import numbers_read
 from mmsharp.engine.export.own_rounding import own_rounding
 from mmsharp.engine.export.raw_outputs import RawOutputs
 from mmsharp.engine.export.traceable_corners import traceable_corners
@@ -28,6 +26,8 @@ from mmsharp.engine.export.traceable_pooling import traceable_pooling
 from mmsharp.engine.export.traceable_windows import traceable_windows
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import appearing_whole
+from mmsharp.pruning.contrasting_images import contrasting_images, noise_images
+from mmsharp.pruning.numbers_read import numbers_read
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and PyTorch, relative to each output's scale: both round float32."""

@@ -40,6 +40,7 @@ from mmsharp.pruning import (
     tensor_forward,
 )
 from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.precision import full_float32
 from mmsharp.pruning.slim_difference import largest_difference
 
@@ -133,7 +134,7 @@ def measure(trial: Trial, folder: Path) -> None:
     row.add(difference=float(f'{difference:.2e}'))
     if not difference <= TOLERANCE:
         raise MmsharpError(f'masked and slim outputs differ by {difference:.1e} of their scale')
-    slim = copy.deepcopy(model)
+    slim = model_copy(model)
     recipe = pruner.recipe()
     apply_recipe(slim, recipe)
     macs = count_macs(model, forward)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mmsharp.pruning.complexity import count_macs
 from mmsharp.pruning.forwards import Forward, looked_at
 from mmsharp.pruning.layers import axis_size, prunable_layers
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.slimming import apply_recipe
 
@@ -65,7 +65,7 @@ class LayerCalls:
 
     def cut(self, sizes: Mapping[str, int]) -> nn.Module:
         """A copy of the layer with the timed axes cut to these sizes."""
-        layer = copy.deepcopy(self.module)
+        layer = model_copy(self.module)
         layer._forward_hooks.clear()
         layer._forward_pre_hooks.clear()
         kept = self._kept(sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from mmsharp.pruning.latency.engines import Engine
 from mmsharp.pruning.latency.layer_calls import LayerCalls, layer_calls, timed_share
 from mmsharp.pruning.latency.table import LatencyTable, LayerTable
 from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.slimming import apply_recipe
 
 STEP = 8
@@ -179,7 +179,7 @@ def _keep(groups: GroupSet, shares: Sequence[float]) -> list[Tensor]:
 
 
 def _slim(model: nn.Module, groups: GroupSet, keep: Sequence[Tensor]) -> nn.Module:
-    slim = copy.deepcopy(model)
+    slim = model_copy(model)
     masks = ChannelMasks(groups, keep)
     try:
         apply_recipe(slim, masks.recipe(slim))

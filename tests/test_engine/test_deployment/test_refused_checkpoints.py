@@ -47,6 +47,46 @@ def test_another_model_s_config_is_refused(trained, tmp_path, epoch):
     assert not (tmp_path / 'slim').exists()
 
 
+def misfit(checkpoint: dict) -> None:
+    """Cut a convolution further, in the recipe and the weights, but neither the BatchNorm nor the layer behind it."""
+    axis = checkpoint['mmsharp']['recipe']['modules']['features.3']['out']
+    kept = len(axis['kept'])
+    axis['kept'] = axis['kept'][:-1]
+    for name in ('weight', 'bias'):
+        stored = checkpoint['state_dict'][f'features.3.{name}']
+        if len(stored) == kept:  # slim already
+            checkpoint['state_dict'][f'features.3.{name}'] = stored[:-1].clone()
+
+
+@pytest.mark.parametrize(
+    ('epoch', 'words'), [(2, 'makes the model fail'), (4, 'from one layer to the next.*RuntimeError')]
+)
+def test_layers_that_do_not_fit_each_other_are_refused(trained, tmp_path, epoch, words):
+    """Of a masked and of a slim checkpoint, each layer for itself as its recipe says; nothing is written."""
+    torch.save(changed(trained.path(epoch), misfit), tmp_path / 'bad.pth')
+    with pytest.raises(MmsharpError, match=rf'bad\.pth.*{words}'):
+        deploy(trained.config, str(tmp_path / 'bad.pth'), tmp_path / 'slim', repeats=1)
+    assert not (tmp_path / 'slim').exists()
+
+
+@MODELS.register_module(force=True)
+class Particular(ThreeConvolutions):
+    """Does not run with weights that training has changed."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if not self.training and self.features[1].num_batches_tracked > 0:
+            raise RuntimeError('nothing was found')
+        return super().forward(inputs, data_samples, mode)
+
+
+def test_a_failure_that_is_not_the_recipe_s_is_no_refusal(trained, tmp_path):
+    """A slim model that fails for its weights is written as ever, with the reason why it was not measured."""
+    config = copy.deepcopy(trained.config)
+    config.model.type = 'Particular'
+    report = deploy(config, trained.path(4), tmp_path / 'slim', repeats=1)
+    assert 'nothing was found' in report['slim']['notes']
+
+
 def test_a_checkpoint_of_another_config_is_named(tmp_path):
     """The recipe's first layer alone would not tell the user what to change."""
     Runner.from_cfg(training_config(tmp_path / 'run')).train()

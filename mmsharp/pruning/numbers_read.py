@@ -25,7 +25,7 @@ SHAPES_ALONE = frozenset(
 """Their results know the size of what they are given, not its content."""
 INDEX = torch.ops.aten.index.Tensor
 """Whose result has a size of its own where truths select."""
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[1]
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmsharp.engine.export.contrasting_images import KINDS, contrasting_images
+from mmsharp.pruning.contrasting_images import KINDS, contrasting_images
 
 
 def test_sizes_and_kinds():

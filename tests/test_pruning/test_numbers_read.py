@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmsharp.engine.export.numbers_read import numbers_read
+from mmsharp.pruning.numbers_read import numbers_read
 
 
 class Model(nn.Module):
