@@ -6,6 +6,7 @@ accepted and what to do; the command-line tools print it as one line and exit wi
 
 from __future__ import annotations
 
+import re
 import reprlib
 import sys
 from typing import Any
@@ -15,14 +16,17 @@ class MmsharpError(ValueError):
     """Base of all deliberate refusals; a ``ValueError``, so that library users need not import it."""
 
 
+_COLOURS = re.compile(r'\x1b\[[0-9;]*m')
+
+
 def one_line(error: BaseException) -> str:
-    r"""What another library's error says, on one line that starts with its type.
+    r"""What another library's error says, on one line that starts with its type, without colours of a terminal.
 
     Example:
-        >>> one_line(KeyError('scale')), one_line(ValueError()), one_line(OSError('a\n   b'))
+        >>> one_line(KeyError('scale')), one_line(ValueError()), one_line(OSError('a\n   \x1b[96mb\x1b[0m'))
         ("KeyError: 'scale'", 'ValueError', 'OSError: a b')
     """
-    text = ' '.join(str(error).split())
+    text = ' '.join(_COLOURS.sub('', str(error)).split())
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
