@@ -103,7 +103,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='families, or paths of configs (default: all)')
     parser.add_argument('--toolbox', choices=TOOLBOXES, help='of the configs (default: both)')
     parser.add_argument('--json', type=Path, default=ROOT / 'benchmarks' / 'results' / 'onnx_export_cpu.json')
-    parser.add_argument('--timeout', type=float, default=600.0, help='seconds per config (default: 600)')
+    parser.add_argument('--timeout', type=float, default=1800.0, help='seconds per config (default: 1800)')
     parser.add_argument('--render', action='store_true', help='only write the table from the record')
     args = parser.parse_args()
     if args.configs and args.toolbox is None:

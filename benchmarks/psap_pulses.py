@@ -7,7 +7,8 @@ The loss of the dense network is measured on held-out images, and with each of i
 the filters of lowest norm are zeroed in every group, as a soft pruning step does, and what is known of them is ranked
 against what their removal costs (Spearman, within a group, mean over the groups): their norm; their pulse, the first
 gradient after they were zeroed; their gate gradient before, of one step and averaged over steps; and the Taylor score
-of their weights. A quantity that is the same for all filters of a group says nothing there, and counts as 0.
+of their BatchNorm (that of weights before a BatchNorm in training is 0, as their length does not matter). A quantity
+that is the same for all filters of a group says nothing there, and counts as 0.
 ``--record`` writes benchmarks/results/psap_pulses_NAME.json and the table of docs/results.md; ``--render`` only writes
 the table.
 """
@@ -133,7 +134,7 @@ def pulses(model: nn.Module, groups: Sequence[ChannelGroup], keep: Sequence[Tens
 
 def before(model: nn.Module, groups: Sequence[ChannelGroup], steps: Sequence[Batch]) -> dict[str, list[Tensor]]:
     """What steps of training say of filters that are there: gate gradients and Taylor scores, averaged over them."""
-    trained, gates, taylor = copy.deepcopy(model).train(), GateMeans(), Taylor(on='weight')
+    trained, gates, taylor = copy.deepcopy(model).train(), GateMeans(), Taylor()
     for images, labels in steps:
         trained.zero_grad()
         cross_entropy(logits(trained, images), labels).backward()
