@@ -79,7 +79,7 @@ def export_onnx(
         scale), ``allowed_for_rounding`` (whether that needed more than 1e-4), ``exporter``, ``failures`` (of the
         exporters before it), ``bytes``, ``partial`` (whether the model computes more than was written), ``batches``
         (the sizes that were compared: all 1 where no other is taken) and ``reads`` (lines of code, see above; empty
-            where the exporter follows the code, which refuses them, and ``None`` where they cannot be told).
+        where the exporter follows the code, which refuses them, and ``None`` where they cannot be told).
 
     Raises:
         MmsharpError: A package is missing, the shape or the operator set is none, the operator set lacks what the model
