@@ -100,7 +100,10 @@ def _try_contrasting_images(trial: _Trial, numbers: list[int]) -> None:
     Raises:
         MmsharpError: On one of them a slim copy fails or differs.
     """
-    for kind, other in trial.contrasting() if numbers else ():
+    if not numbers:
+        return
+    trial.keep_copies(numbers, 1)
+    for kind, other in trial.contrasting():
         try:
             reason = other.obviously_differs(numbers, 1)
         except Exception as error:  # the masked model's own code, which may not take such an input
@@ -194,6 +197,7 @@ class _Trial:
         self.numbers_read: list[str] | None = []  # None where it is not known
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
         self._slim: dict[tuple[tuple[int, ...], int], tuple[list[Tensor], Decisions]] = {}
+        self._kept: dict[tuple[tuple[int, ...], int], tuple[nn.Module, nn.Module]] = {}
         others = forward.elsewhere() if isinstance(forward, TensorForward) else None
         self.elsewhere: tuple[_Trial, _Trial] = (
             (self, self) if others is None else (self._on(others[0]), self._on(others[1]))
@@ -229,6 +233,10 @@ class _Trial:
         other = copy.copy(self)
         other.forward, other._slim = forward, {}
         return other
+
+    def keep_copies(self, chosen: Sequence[int], parity: int) -> None:
+        """From now on, use the same masked and slim copy for every trial of these groups in the model's precision."""
+        self._kept[tuple(chosen), parity] = self._masked_copy(chosen, parity), self._slim_copy(chosen, parity)
 
     def contrasting(self) -> Iterator[tuple[str, _Trial]]:
         """Trials on images unlike each other."""
@@ -267,7 +275,7 @@ class _Trial:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""
         decisions = Decisions()
         try:
-            slim = slim_copy(self.single, self._masks(chosen, parity).recipe(self.single))
+            slim = self._slim_copy(chosen, parity)
             with decisions.recorded():
                 outputs = self._outputs(slim, double=False)
         except Exception as error:  # whatever the model's own code raises for a width that it does not expect
@@ -280,8 +288,7 @@ class _Trial:
         if (tuple(chosen), parity) not in self._slim and (reason := self.crashes(chosen, parity)) is not None:
             return reason
         outputs, decisions = self._slim.pop((tuple(chosen), parity))
-        masked = model_copy(self.single)
-        self._masks(chosen, parity).apply_(masked)
+        masked = self._masked_copy(chosen, parity)
         with decisions.taken():
             expected = self._outputs(masked, double=False)
         if (
@@ -316,18 +323,27 @@ class _Trial:
 
     def fails_to_train(self, chosen: Sequence[int], parity: int) -> str | None:
         """How the losses of a slim copy fail where those of the masked model run; ``None`` if they do not."""
-        masks = self._masks(chosen, parity)
         slim = model_copy(self.single)  # losses may leave marks in parameters too, as momentum encoders do
-        apply_recipe(slim, masks.recipe(slim))
+        apply_recipe(slim, self._masks(chosen, parity).recipe(slim))
         if (reason := self._losses(slim)) is None:
             return None
-        masked = model_copy(self.single)
-        masks.apply_(masked)
-        return f'fails in its losses: {reason}' if self._losses(masked) is None else None
+        return f'fails in its losses: {reason}' if self._losses(self._masked_copy(chosen, parity)) is None else None
 
     def _losses(self, model: nn.Module) -> str | None:
         with looked_at(model), few_proposals(model), full_float32():
             return run_losses(self.forward, model)
+
+    def _masked_copy(self, chosen: Sequence[int], parity: int) -> nn.Module:
+        if (kept := self._kept.get((tuple(chosen), parity))) is not None:
+            return kept[0]
+        masked = model_copy(self.single)
+        self._masks(chosen, parity).apply_(masked)
+        return masked
+
+    def _slim_copy(self, chosen: Sequence[int], parity: int) -> nn.Module:
+        if (kept := self._kept.get((tuple(chosen), parity))) is not None:
+            return kept[1]
+        return slim_copy(self.single, self._masks(chosen, parity).recipe(self.single))
 
     def _masks(self, chosen: Sequence[int], parity: int) -> ChannelMasks:
         part = set(chosen)
