@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning import ChannelGroup, Member
 from mmsharp.pruning.layers import axis_size, layer_kind
 from mmsharp.sharpness import AdaSAP, Ascent, AscentParameter, MomentumSAM
@@ -25,29 +25,38 @@ class CriterionScores:
     AdaSAP compares the channels of a layer with each other (its ``score_scope``), so each layer is judged by itself,
     not with the layers that its channels are coupled to. ``BatchNormScale`` sees no BatchNorm there and scores by
     magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of the
-    optimizer; until the first, it scores nothing.
+    optimizer; until the first of a layer, it scores nothing.
 
     Args:
         model: Holds the parameters, by the names that they were selected with.
         criterion: Any of ``CRITERIA``, built.
         optimizer: Whose gradients the criterion is shown, if it looks at them.
+        parameters: Gives those that may be asked for. The gradients of all are shown, whatever part a step perturbs.
 
     Example:
         >>> from mmsharp.pruning import Magnitude
         >>> from mmsharp.sharpness import select_parameters
         >>> model = nn.Sequential(nn.Linear(1, 2))
         >>> _ = model[0].weight.data.copy_(torch.tensor([[3.0], [-4.0]]))
-        >>> scores = CriterionScores(model, Magnitude(), torch.optim.SGD(model.parameters(), lr=0.1))
-        >>> scores(select_parameters(model, 'weights')[0])
+        >>> parameters = select_parameters(model, 'weights')
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> scores = CriterionScores(model, Magnitude(), optimizer, lambda: parameters)
+        >>> scores(parameters[0])
         tensor([3., 4.])
     """
 
-    def __init__(self, model: nn.Module, criterion: Criterion, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        parameters: Callable[[], Sequence[AscentParameter]],
+    ) -> None:
         self.model = model
         self.criterion = criterion
-        self._groups: dict[str, ChannelGroup] = {}
+        self.parameters = parameters
         self._looks = hasattr(criterion, 'observe')
-        self._seen = False
+        self._observed: set[str] = set()
         self._looked_at: set[str] = set()
         if 'BatchNormScale' in class_names(criterion):
             print_log(
@@ -68,7 +77,7 @@ class CriterionScores:
             MmsharpError: The criterion gives something else than one finite score per channel.
         """
         group = self._group(parameter)
-        if group is None or (self._looks and not self._seen):
+        if group is None or (self._looks and group.name not in self._observed):
             return None
         if hasattr(self.criterion, 'unscored') and self.criterion.unscored(self.model, group) is not None:
             return None
@@ -95,48 +104,66 @@ class CriterionScores:
             self.criterion.reset()  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the criterion has seen; empty for one that does not look."""
-        return self.criterion.state_dict() if self._looks and self._seen else {}  # type: ignore[attr-defined]
+        """What the criterion has seen, and of which layers; empty for one that does not look."""
+        if not self._observed:
+            return {}
+        return dict(criterion=self.criterion.state_dict(), layers=sorted(self._observed))  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
-        if self._looks and state:
-            self.criterion.load_state_dict(state)  # type: ignore[attr-defined]
-            self._seen = True
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            MmsharpError: It is something else.
+        """
+        if not self._looks or not state:
+            return
+        if state.keys() != {'criterion', 'layers'}:
+            found = ', '.join(sorted(map(shown, state))[:5])
+            raise MmsharpError(
+                f'the state of the scores of {type(self.criterion).__name__}: expected criterion, layers, found '
+                f'{found}; resume from a checkpoint written by this version of mmsharp'
+            )
+        self.criterion.load_state_dict(state['criterion'])  # type: ignore[attr-defined]
+        self._observed = set(state['layers'])
 
     def _observe(self, *_: Any) -> None:
-        self.criterion.observe(self.model, tuple(self._groups.values()))  # type: ignore[attr-defined]
-        self._seen = bool(self._groups)
+        found = (self._group(parameter) for parameter in self.parameters())
+        groups = {group.name: group for group in found if group is not None}
+        self.criterion.observe(self.model, tuple(groups.values()))  # type: ignore[attr-defined]
+        self._observed.update(groups)
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
         path, _, name = parameter.name.rpartition('.')
-        if path not in self._groups:
-            module = self.model.get_submodule(path)
-            kind = layer_kind(module)
-            out = None if kind is None else kind.axis('out')
-            if out is None or out.tensors.get(name) != parameter.channel_axis:
-                return None
-            everything = torch.arange(axis_size(module, out))
-            members = (Member(path, 'out', everything, everything),)
-            self._groups[path] = ChannelGroup(path, len(everything), members)
-        return self._groups[path]
+        module = self.model.get_submodule(path)
+        kind = layer_kind(module)
+        out = None if kind is None else kind.axis('out')
+        if out is None or out.tensors.get(name) != parameter.channel_axis:
+            return None
+        everything = torch.arange(axis_size(module, out))
+        return ChannelGroup(path, len(everything), (Member(path, 'out', everything, everything),))
 
 
-def connect_criterion(ascent: Ascent, model: nn.Module, optimizer: torch.optim.Optimizer) -> CriterionScores | None:
+def connect_criterion(
+    ascent: Ascent,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: Callable[[], Sequence[AscentParameter]],
+) -> CriterionScores | None:
     """Let the criterion of an ascent that scores by one see the model and the optimizer's steps.
 
     Example:
+        >>> from mmsharp.sharpness import select_parameters
         >>> model = nn.Linear(1, 2)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> ascent = AdaSAP(score=dict(type='Magnitude'))
-        >>> connect_criterion(ascent, model, optimizer) is ascent.score_by
+        >>> connect_criterion(ascent, model, optimizer, lambda: select_parameters(model)) is ascent.score_by
         True
-        >>> connect_criterion(AdaSAP(), model, optimizer) is None
+        >>> connect_criterion(AdaSAP(), model, optimizer, lambda: select_parameters(model)) is None
         True
     """
     scoring = ascent.ascent if isinstance(ascent, MomentumSAM) else ascent
     if not isinstance(scoring, AdaSAP) or scoring.criterion is None:
         return None
-    scores = CriterionScores(model, scoring.criterion, optimizer)
+    scores = CriterionScores(model, scoring.criterion, optimizer, parameters)
     scoring.score_by = scores
     return scores

@@ -352,7 +352,12 @@ class SharpnessAware:
         owned = {id(tensor) for group in self.optimizer.param_groups for tensor in group['params']}  # type: ignore[attr-defined]
         parameters = [p for p in self._moved.of(inner, self._ascent.default_parameters) if id(p.tensor) in owned]
         if is_new:
-            self._scores = connect_criterion(self._ascent, inner, self.optimizer)  # type: ignore[attr-defined]
+            self._scores = connect_criterion(
+                self._ascent,
+                inner,
+                self.optimizer,  # type: ignore[attr-defined]
+                lambda: self._moved.selected or (),
+            )
             if self._scores is not None:
                 self._scores.load_state_dict(self._loaded_scores)
                 self._loaded_scores = {}

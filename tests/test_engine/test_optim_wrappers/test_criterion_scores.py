@@ -10,7 +10,7 @@ from torch import nn
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores
 from mmsharp.errors import MmsharpError
-from mmsharp.registry import CRITERIA, build_part
+from mmsharp.registry import CRITERIA, POLICIES, build_part
 from mmsharp.sharpness import AdaSAP, select_parameters
 
 
@@ -61,8 +61,8 @@ def test_every_registered_criterion_gives_one_score_per_channel(name):
     """For each layer of the table, on the parameter's device."""
     model = Network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    score = CriterionScores(model, build_part(CRITERIA, dict(type=name)), optimizer)
     parameters = select_parameters(model, 'weights')
+    score = CriterionScores(model, build_part(CRITERIA, dict(type=name)), optimizer, lambda: parameters)
     for parameter in parameters:
         score(parameter)
     model(torch.randn(3, 2, 4, 4))['loss'].backward()
@@ -75,11 +75,12 @@ def test_every_registered_criterion_gives_one_score_per_channel(name):
 def test_a_criterion_that_gives_no_number_per_channel_is_named():
     """Before anything is perturbed."""
     model = Network()
+    parameters = select_parameters(model, 'weights')
     for scores in (torch.ones(3), torch.tensor([1.0, torch.nan, 1.0, 1.0])):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        score = CriterionScores(model, lambda model, group, scores=scores: scores, optimizer)
+        score = CriterionScores(model, lambda model, group, scores=scores: scores, optimizer, lambda: parameters)
         with pytest.raises(MmsharpError, match=r'4 channels of .layers\.0'):
-            score(select_parameters(model, 'weights')[0])
+            score(parameters[0])
 
 
 def test_without_a_model_the_criterion_is_refused():
@@ -91,21 +92,28 @@ def test_without_a_model_the_criterion_is_refused():
         AdaSAP(score='taylor')
 
 
-def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise():
-    """Taylor scores by l2 in the first step, by what it has seen after; that rides in the wrapper's state."""
-    inputs = [torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+@pytest.mark.parametrize('policy', sorted(POLICIES.module_dict))
+def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise(policy):
+    """Taylor scores by l2 in the first step, by what it has seen after; that rides in the wrapper's state.
+
+    Whatever layers the steps perturb: the gradients of all are seen.
+    """
+    steps = 12
+    inputs = [torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(steps)]
 
     def make(model, score):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-        return SAMOptimWrapper(optimizer, ascent=dict(type='AdaSAP', score=score, rho_max=0.3))
+        ascent = dict(type='AdaSAP', score=score, rho_max=0.3)
+        return SAMOptimWrapper(optimizer, ascent=ascent, policy=dict(type=policy))
 
     ends = {}
     for name, score in (('taylor', dict(type='Taylor')), ('l2', 'l2')):
         model = Network()
         wrapper = make(model, score)
-        for step in range(4):
+        wrapper.initialize_count_status(model, 0, steps)
+        for step in range(steps):
             model.train_step(dict(inputs=inputs[step]), wrapper)
-            ends[name, step] = model.layers[0].weight.detach().clone()
+            ends[name, step] = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
             if step == 1:
                 saved = copy.deepcopy((model.state_dict(), wrapper.state_dict()))
         if name == 'taylor':
@@ -113,12 +121,14 @@ def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise():
             other.load_state_dict(saved[0])
             resumed = make(other, score)
             resumed.load_state_dict(saved[1])
-            for step in (2, 3):
+            resumed.initialize_count_status(other, 2, steps)
+            for step in range(2, steps):
                 other.train_step(dict(inputs=inputs[step]), resumed)
-            assert ends['taylor', 3].isfinite().all()
-            assert torch.equal(other.layers[0].weight, ends['taylor', 3])
+            end = torch.cat([parameter.detach().flatten() for parameter in other.parameters()])
+            assert ends['taylor', steps - 1].isfinite().all()
+            assert torch.equal(end, ends['taylor', steps - 1])
     assert torch.equal(ends['taylor', 0], ends['l2', 0])
-    assert not torch.equal(ends['taylor', 3], ends['l2', 3])
+    assert not torch.equal(ends['taylor', steps - 1], ends['l2', steps - 1])
 
 
 def test_a_layer_that_the_steps_have_not_used_has_no_score():
@@ -126,7 +136,9 @@ def test_a_layer_that_the_steps_have_not_used_has_no_score():
     model = Network()
     parameters = {parameter.name: parameter for parameter in select_parameters(model, 'weights')}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scores = CriterionScores(model, build_part(CRITERIA, dict(type='Taylor')), optimizer)
+    scores = CriterionScores(
+        model, build_part(CRITERIA, dict(type='Taylor')), optimizer, lambda: list(parameters.values())
+    )
     used, unused = parameters['layers.0.weight'], parameters['layers.4.weight']
     assert scores(used) is scores(unused) is None
     model.layers[:3](torch.ones(1, 2, 4, 4)).square().mean().backward()
