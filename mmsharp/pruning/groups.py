@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.pruning.labels import ChannelLabels, Labels
-from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
+from mmsharp.pruning.layers import axis_size, foreign_layers, layer_tensors, prunable_layers
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str
                 names.setdefault(group, _unused(path, set(names.values())))
             elif not any(layer.module.startswith(f'{path}.') for layer in dense):
                 dense.append(DenseLayer(path, reasons[group]))
+    dense += [DenseLayer(path, reason) for path, reason in foreign_layers(model).items()]
 
     members: dict[int, list[Member]] = {group: [] for group in names}
     channel_of: dict[int, dict[int, int]] = {group: {} for group in names}

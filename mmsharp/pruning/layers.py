@@ -35,6 +35,8 @@ FEW = 8
 """A convolution in fewer groups than this keeps them all, and loses channels inside of each (ResNeSt has two); one in
 more groups loses whole groups (ResNeXt has 32)."""
 
+_PARAMETRIZATION = re.compile(r'(^|\.)parametrizations\..*$')
+
 LAYER_KINDS: tuple[LayerKind, ...] = (
     LayerKind(
         'DepthwiseConv',
@@ -226,3 +228,29 @@ def prunable_layers(model: nn.Module) -> dict[str, tuple[nn.Module, LayerKind]]:
     """
     kinds = ((path, module, layer_kind(module)) for path, module in model.named_modules())
     return {path: (module, kind) for path, module, kind in kinds if kind is not None}
+
+
+def foreign_layers(model: nn.Module) -> dict[str, str]:
+    """Module path to reason, for every layer with parameters of more than one number that the table does not describe.
+
+    Example:
+        >>> from torch import nn
+        >>> foreign_layers(nn.Sequential(nn.Linear(2, 2), nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))))
+        {'1': 'its weight is computed from others'}
+    """
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        if layer_kind(module) is None and any(parameter.numel() > 1 for parameter in module.parameters(recurse=False)):
+            if isinstance(module, ParametrizationList):
+                found[_PARAMETRIZATION.sub('', path)] = why_foreign(module)
+            else:
+                found.setdefault(path, why_foreign(module))
+    return found
+
+
+def why_foreign(module: nn.Module) -> str:
+    """Why the parameters of a module that the table does not describe stay as they are."""
+    for kind, reason in WITHOUT_SLIM_FORM.items():
+        if isinstance(module, kind):
+            return reason
+    return f'a {type(module).__name__} whose weight is computed is not in the table of prunable layers'

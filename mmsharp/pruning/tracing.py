@@ -33,6 +33,7 @@ from mmsharp.pruning.layers import (
     layer_kind,
     layer_tensors,
     prunable_layers,
+    why_foreign,
 )
 from mmsharp.pruning.mmcv_operators import CUSTOM_RULES
 from mmsharp.pruning.opaque_modules import module_rule
@@ -110,7 +111,7 @@ class ChannelTrace(TorchDispatchMode):
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter in self._axes or parameter.dim() == 0:
                     continue
-                reason = f'`{path}.{name}`: {_why_foreign(module)}'
+                reason = f'`{path}.{name}`: {why_foreign(module)}'
                 axes = [self.labels.fresh(size) if size > 1 else None for size in parameter.shape]
                 for labels in axes:
                     self.labels.pin(labels, reason)
@@ -306,14 +307,6 @@ class ChannelTrace(TorchDispatchMode):
         if any(tensor in self._axes for tensor in inputs):
             apply_rule(self, func, args, kwargs or {}, inputs, result)
         return result
-
-
-def _why_foreign(module: nn.Module) -> str:
-    """Why the parameters of a module have no axes."""
-    for kind, reason in WITHOUT_SLIM_FORM.items():
-        if isinstance(module, kind):
-            return reason
-    return f'a {type(module).__name__} whose weight is computed is not in the table of prunable layers'
 
 
 @contextmanager

@@ -396,6 +396,25 @@ def test_unreached_and_single_channels_are_listed():
     assert reasons['one'] == 'has a single output channel'
 
 
+@pytest.mark.parametrize(
+    ('layer', 'reason'),
+    [
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1)), 'computed'),
+        (nn.utils.parametrizations.spectral_norm(nn.Conv2d(8, 8, 1)), 'computed'),
+        (nn.ConvTranspose2d(8, 8, 1, groups=2), 'transposed convolution in groups'),
+    ],
+    ids=['weight_norm', 'spectral_norm', 'grouped transposed convolution'],
+)
+def test_layers_that_no_row_describes_are_listed_once(layer, reason):
+    """What is not understood is left dense and listed, and so is what feeds it."""
+    model = Net(lambda n, a, b: n.foreign(a) + b, foreign=layer)
+    found = find_groups(model, tensor_forward(IMAGE))
+    reasons = [listed.reason for listed in found.dense if listed.module == 'foreign']
+    assert len(reasons) == 1
+    assert reason in reasons[0]
+    assert not any(path.startswith('foreign') for group in found.groups for path in [m.module for m in group.members])
+
+
 def test_frozen_parameters_are_followed(residual):
     """Frozen stages and code under no_grad give the same groups."""
     expected = members(find_groups(residual, tensor_forward(IMAGE)))

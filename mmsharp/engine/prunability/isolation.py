@@ -16,7 +16,9 @@ from mmsharp.errors import one_line
 LOG, ERROR = 'log.txt', 'error.txt'
 
 
-def run_isolated(call: Callable[..., None], arguments: Sequence[Any], folder: Path, timeout: float) -> str | None:
+def run_isolated(
+    call: Callable[..., None], arguments: Sequence[Any], folder: Path, timeout: float, began: float | None = None
+) -> str | None:
     """Run ``call(*arguments)`` in a new process and wait for its end, however it ends.
 
     The process is forked from a server that has imported what :func:`preload` named and has built nothing. What it
@@ -27,12 +29,13 @@ def run_isolated(call: Callable[..., None], arguments: Sequence[Any], folder: Pa
         arguments: Picklable.
         folder: Exists; of this call alone.
         timeout: Seconds until the process is killed.
+        began: Since when they count, by ``time.monotonic()``; now without it.
 
     Returns:
         ``None`` after a return, else the reason on one line.
     """
     process = _CONTEXT.Process(target=_call, args=(call, tuple(arguments), folder))
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     process.start()
     try:
         process.join(max(timeout - (time.monotonic() - began), 0))

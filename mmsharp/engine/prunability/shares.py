@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from mmsharp.pruning import GroupSet
 from mmsharp.pruning.layers import axis_size, layer_tensors, prunable_layers
@@ -68,7 +69,9 @@ def dense_reasons(model: nn.Module, groups: GroupSet) -> list[dict[str, Any]]:
         reason = without_path(layer.reason)
         entry = counted.setdefault(reason, dict(reason=reason, layers=0, parameters=0))
         entry['layers'] += 1
-        entry['parameters'] += _own_parameters([model.get_submodule(layer.module)])
+        module = model.get_submodule(layer.module)
+        computed_from = module.get_submodule('parametrizations').modules() if is_parametrized(module) else ()
+        entry['parameters'] += _own_parameters([module, *computed_from])
     return sorted(counted.values(), key=lambda entry: (-entry['parameters'], entry['reason']))
 
 

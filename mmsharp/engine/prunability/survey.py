@@ -148,8 +148,7 @@ def measured_row(subject: Subject, settings: Settings) -> dict[str, Any]:
         reason = None
         for call in (measure, rebuild):
             if reason is None:
-                left = settings.timeout - (time.monotonic() - began)
-                reason = run_isolated(call, (trial, folder), folder, left)
+                reason = run_isolated(call, (trial, folder), folder, settings.timeout, began)
         found = json.loads((folder / ROW).read_text()) if (folder / ROW).is_file() else dict(stage='start')
     finally:
         shutil.rmtree(folder, ignore_errors=True)
