@@ -12,7 +12,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-BASELINE = 'SGD'
+from .gains import BASELINE, gains
+
 FULL = 'SAM'
 SIZE = (6.4, 4.0)
 MARKERS = 'osD^vP*X'
@@ -22,12 +23,13 @@ def draw_over_parameters(found: Sequence[Mapping[str, Any]], path: Path, unit: s
     """The mPC of every method over the share of parameters that is left, mean and standard deviation of the seeds."""
     figure = Figure(SIZE, layout='constrained')
     axes = figure.add_subplot()
-    for number, method in enumerate(_methods(found)):
+    for number, (label, method, criterion) in enumerate(_series(found)):
         points = []
-        for budget in sorted({line['budget'] for line in found if line['method'] == method}):
-            values = _values(found, method, budget, 'mpc')
-            points.append((budget, mean(values), stdev(values) if len(values) > 1 else 0.0))
-        axes.errorbar(*zip(*points), fmt=f'{_marker(number)}-', capsize=3, label=method)
+        for budget in sorted({line['budget'] for line in found}):
+            values = [line['mpc'] for line in _runs(found, method, criterion, budget)]
+            if values:
+                points.append((budget, mean(values), _deviation(values)))
+        axes.errorbar(*zip(*points), fmt=f'{_marker(number)}-', capsize=3, label=label)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel('parameters kept')
     axes.set_ylabel(f'mPC ({unit})')
@@ -39,10 +41,10 @@ def draw_over_parameters(found: Sequence[Mapping[str, Any]], path: Path, unit: s
 def draw_gain_over_cost(
     found: Sequence[Mapping[str, Any]], path: Path, unit: str, cost: Callable[[Mapping[str, Any]], float]
 ) -> None:
-    """What each method adds to the mPC of plain training, over what its training costs, for every budget.
+    """What each method adds to the mPC of plain training with the same seeds, over what its training costs.
 
-    A dashed line marks 80 % of what SAM adds, a dotted one 1.2 times the cost: a cheap mode should lie above the one
-    and left of the other.
+    Drawn for the largest budget. A dotted line marks 1.2 times the cost, a dashed one 80 % of what SAM adds, if it adds
+    anything: a cheap mode should lie left of the one and above the other.
 
     Args:
         found: Lines of a record.
@@ -53,18 +55,15 @@ def draw_gain_over_cost(
     figure = Figure(SIZE, layout='constrained')
     axes = figure.add_subplot()
     budget = max(line['budget'] for line in found)
-    plain = _values(found, BASELINE, budget, 'mpc')
-    seconds = mean(cost(line) for line in found if (line['method'], line['budget']) == (BASELINE, budget))
-    for number, method in enumerate(_methods(found)):
-        lines = [line for line in found if (line['method'], line['budget']) == (method, budget)]
-        if not lines:
+    for number, (label, method, criterion) in enumerate(_series(found)):
+        added = gains(found, method, criterion, budget)
+        plain = [cost(line) for line in _runs(found, BASELINE, criterion, budget)]
+        if not added:
             continue
-        gains = [line['mpc'] - mean(plain) for line in lines]
-        spread = stdev(gains) if len(gains) > 1 else 0.0
-        at = mean(cost(line) for line in lines) / seconds
-        axes.errorbar([at], [mean(gains)], [spread], fmt=_marker(number), capsize=3, label=method)
-        if method == FULL:
-            axes.axhline(0.8 * mean(gains), color='gray', linestyle='--', linewidth=1)
+        at = mean(cost(line) for line in _runs(found, method, criterion, budget)) / mean(plain)
+        axes.errorbar([at], [mean(added)], [_deviation(added)], fmt=_marker(number), capsize=3, label=label)
+        if method == FULL and mean(added) > 0:
+            axes.axhline(0.8 * mean(added), color='gray', linestyle='--', linewidth=1)
     axes.axvline(1.2, color='gray', linestyle=':', linewidth=1)
     axes.set_xlabel('cost of training, times plain')
     axes.set_ylabel(f'gain in mPC ({unit})')
@@ -74,16 +73,24 @@ def draw_gain_over_cost(
     _save(figure, path)
 
 
-def _methods(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(line['method'] for line in found))
+def _series(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Label, method and criterion of each curve; the label names the criterion where there are several."""
+    pairs = dict.fromkeys((line['method'], line['criterion']) for line in found)
+    several = len({criterion for _, criterion in pairs}) > 1
+    return [(f'{method}, {criterion}' if several else method, method, criterion) for method, criterion in pairs]
+
+
+def _runs(found: Sequence[Mapping[str, Any]], method: str, criterion: str, budget: float) -> list[Mapping[str, Any]]:
+    wanted = (method, criterion, budget)
+    return [line for line in found if (line['method'], line['criterion'], line['budget']) == wanted]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def _marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
-
-
-def _values(found: Sequence[Mapping[str, Any]], method: str, budget: float, key: str) -> list[float]:
-    return [line[key] for line in found if (line['method'], line['budget']) == (method, budget)]
 
 
 def _save(figure: Figure, path: Path) -> None:

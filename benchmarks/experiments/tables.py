@@ -8,31 +8,52 @@ from statistics import mean, stdev
 from typing import Any
 
 from .figures import draw_gain_over_cost, draw_over_parameters
+from .gains import BASELINE, gains
 from .methods import METHODS
 from .performing import BALL, SHARPNESS_BATCHES
 
 
 def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)) -> str:
-    """Mean and standard deviation over the seeds, per budget, criterion and method, as Markdown."""
+    """Mean and standard deviation over the seeds, per budget, criterion and method, as Markdown.
+
+    The gain is that in mPC over plain training with the same seeds, so far as both have run with them.
+    """
     lines = [
-        '| parameters kept | criterion | method | seeds | clean | mPC | rPC | sharpness | cost of training |',
-        '|---|---|---|---:|---:|---:|---:|---|---:|',
+        '| parameters kept | criterion | method | seeds | clean | mPC | gain | rPC | sharpness | cost of training |',
+        '|---|---|---|---:|---:|---:|---:|---:|---|---:|',
     ]
     keys = sorted({(line['budget'], line['criterion']) for line in found}, reverse=True)
     for budget, criterion in keys:
         here = [line for line in found if (line['budget'], line['criterion']) == (budget, criterion)]
-        plain = [training_cost(line) for line in here if line['method'] == 'SGD']
+        plain = [training_cost(line) for line in here if line['method'] == BASELINE]
         for method in methods:
             lots = [line for line in here if line['method'] == method]
             if not lots:
                 continue
             cost = mean(training_cost(line) for line in lots) / mean(plain) if plain else None
-            lines.append(
-                f'| {budget:.0%} | {criterion} | {method} | {len(lots)} | {spread(lots, "clean")} | '
-                f'{spread(lots, "mpc")} | {100 * mean(line["rpc"] for line in lots):.1f} % | '
-                f'{_mean_sharpness(lots)} | {"" if cost is None else f"{cost:.2f}x"} |'
-            )
+            cells = [
+                f'{budget:.0%}',
+                criterion,
+                method,
+                str(len(lots)),
+                spread(lots, 'clean'),
+                spread(lots, 'mpc'),
+                _gain(found, method, criterion, budget),
+                f'{100 * mean(line["rpc"] for line in lots):.1f} %',
+                _mean_sharpness(lots),
+                '' if cost is None else f'{cost:.2f}x',
+            ]
+            lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def _gain(found: Sequence[Mapping[str, Any]], method: str, criterion: str, budget: float) -> str:
+    added = [] if method == BASELINE else gains(found, method, criterion, budget)
+    if not added:
+        return ''
+    digits = 3 if max(line['mpc'] for line in found) <= 1 else 2
+    text = f'{mean(added):+.{digits}f}'
+    return f'{text} ± {stdev(added):.{digits}f}' if len(added) > 1 else text
 
 
 def _mean_sharpness(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 def experiments(benchmark):
     """The names of the package that stands beside the benchmarks."""
     names = {}
-    for part in ('methods', 'runs', 'performing', 'record', 'tables'):
+    for part in ('methods', 'runs', 'performing', 'record', 'gains', 'figures', 'tables'):
         names.update(vars(benchmark(f'experiments.{part}')))
     return SimpleNamespace(**names)
 
@@ -92,15 +92,54 @@ def test_finished_runs_are_not_repeated_and_each_is_kept_at_once(experiments, tm
 
 
 def test_the_table_has_means_spreads_and_the_cost(experiments):
-    """Longhand: 60 and 62 are 61 +- 1.41; 210 seconds are 2.10 times 100."""
+    """Longhand: 60 and 62 are 61 +- 1.41; 61 and 65 gain 1 and 3, 2 +- 1.41; 210 seconds are 2.10 times 100."""
     runs = experiments.grid(['SGD', 'AdaSAP'], ['Magnitude'], [0.4], [0, 1])
     seconds = {'SGD': 100.0, 'AdaSAP': 210.0}
-    found = [_line(run, mpc=60.0 + 2 * run.seed, train_cpu_seconds=seconds[run.method]) for run in runs]
+    gain = {('AdaSAP', 0): 1.0, ('AdaSAP', 1): 3.0}
+    found = [
+        _line(
+            run,
+            mpc=60.0 + 2 * run.seed + gain.get((run.method, run.seed), 0.0),
+            train_cpu_seconds=seconds[run.method],
+        )
+        for run in runs
+    ]
     for line in found[1::2]:
         line['sharpness'] = {'before pruning': 0.1, 'at the end': 0.2 + 0.2 * line['seed']}
     rows = experiments.table(found).splitlines()
-    assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % |  | 1.00x |'
-    assert rows[3] == '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 | 75.0 % | 0.100, 0.300 | 2.10x |'
+    assert rows[2] == '| 40% | Magnitude | SGD | 2 | 80.00 ± 0.00 | 61.00 ± 1.41 |  | 75.0 % |  | 1.00x |'
+    assert rows[3] == (
+        '| 40% | Magnitude | AdaSAP | 2 | 80.00 ± 0.00 | 63.00 ± 2.83 | +2.00 ± 1.41 | 75.0 % | 0.100, 0.300 | 2.10x |'
+    )
+
+
+def test_gains_are_of_the_seeds_that_both_have(experiments):
+    """A seed without its plain run says nothing; criteria and budgets are not mixed."""
+    runs = [
+        *experiments.grid(['SGD'], ['Magnitude', 'Taylor'], [0.4, 0.2], [0, 1]),
+        *experiments.grid(['AdaSAP'], ['Magnitude'], [0.4], [1, 2]),
+    ]
+    found = [_line(run, mpc=60.0 + 5 * (run.method == 'AdaSAP') + 2 * (run.criterion == 'Taylor')) for run in runs]
+    assert experiments.gains(found, 'AdaSAP', 'Magnitude', 0.4) == [5.0]
+    assert experiments.gains(found, 'AdaSAP', 'Taylor', 0.4) == []
+    assert '| +5.00 |' in experiments.table(found)
+
+
+@pytest.mark.parametrize('draw', ['draw_gain_over_cost', 'draw_over_parameters'])
+def test_figures_name_every_method_and_criterion(experiments, draw, tmp_path):
+    """Each series has its entry in the legend, also of a record that is not finished; the file is the same again."""
+    runs = [
+        *experiments.grid(['SGD', 'SAM'], ['Magnitude'], [0.4, 0.2], [0, 1]),
+        *experiments.grid(['SGD'], ['Taylor'], [0.4], [0]),
+    ]
+    found = [_line(run, mpc=60.0 + (run.method == 'SAM')) for run in runs]
+    extra = [experiments.training_cost] if draw == 'draw_gain_over_cost' else []
+    texts = set()
+    for name in ('a', 'a'):
+        getattr(experiments, draw)(found, tmp_path / f'{name}.svg', 'points', *extra)
+        texts.add((tmp_path / f'{name}.svg').read_text())
+    (text,) = texts
+    assert all(f'>{label}<' in text for label in ('SGD, Magnitude', 'SAM, Magnitude', 'SGD, Taylor'))
 
 
 def test_the_cost_is_the_clocks_on_a_gpu_and_the_processors_without(experiments):
