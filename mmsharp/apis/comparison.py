@@ -17,6 +17,7 @@ from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.engine.safe_checkpoint import plain_checkpoints
 from mmsharp.errors import MmsharpError, one_line
+from mmsharp.pruning.image_scale import images_like
 from mmsharp.robustness import compare_certifications, compare_runs
 
 
@@ -70,5 +71,5 @@ def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[
         raise MmsharpError(f'{source["checkpoint"]!r} is another checkpoint by now')
     device = torch.device(run['model'].get('device') or 'cpu')
     model = init_model(source['config'], source['checkpoint'], device, ast.literal_eval(source['cfg_options']))
-    image = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
+    image = images_like(model, shape[1:], shape[0]).to(device)
     return model, image, [image_sample(tuple(shape[1:]))]

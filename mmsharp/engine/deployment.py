@@ -29,6 +29,7 @@ from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.image_scale import images_like
 from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM, slim_difference
 from mmsharp.type_names import type_name
@@ -217,7 +218,7 @@ def _check_equal(masked: nn.Module, recipe: Recipe, shape: tuple[int, ...] | Non
     if (failure := _failure(masked, shape)) is not None:
         return [f'masked and slim outputs were not compared: {failure}']
     try:
-        difference = slim_difference(masked, recipe, _image_forward(shape))
+        difference = slim_difference(masked, recipe, _image_forward(masked, shape))
     except Exception as error:  # whatever the model's own code raises for a width that it does not expect
         reason = f'makes the model fail: {one_line(error)}'
     else:
@@ -251,15 +252,14 @@ def _failure(model: nn.Module, shape: tuple[int, ...]) -> str | None:
     """Why a model does not run on an image of this shape; ``None`` if it does."""
     try:
         with looked_at(model):
-            _image_forward(shape)(model)
+            _image_forward(model, shape)(model)
     except Exception as error:  # models are free in what they do in tensor mode
         return one_line(error)
     return None
 
 
-def _image_forward(shape: tuple[int, ...]) -> Forward:
-    image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
-    return tensor_forward(image, [image_sample(shape)], annotated=False)
+def _image_forward(model: nn.Module, shape: tuple[int, ...]) -> Forward:
+    return tensor_forward(images_like(model, shape), [image_sample(shape)], annotated=False)
 
 
 def _compare(dense: nn.Module, slim: nn.Module, shape: tuple[int, ...] | None, repeats: int) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _compare(dense: nn.Module, slim: nn.Module, shape: tuple[int, ...] | None, r
         unknown = dict(macs=None, latency_ms=None)
         costs = [dict(unknown, parameters=count_parameters(model)) for model in models.values()]
     else:
-        image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
+        image = images_like(dense, shape)
         costs = measure_costs([(model, image, [image_sample(shape)]) for model in models.values()], repeats)
     return dict(input_shape=None if shape is None else list(shape), **dict(zip(models, costs)))
 

@@ -14,6 +14,7 @@ from mmsharp.engine.machine import machine, versions
 from mmsharp.engine.model_cost import image_sample
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning import find_groups, tensor_forward
+from mmsharp.pruning.image_scale import images_like
 from mmsharp.pruning.latency import Engine, LatencyTable, PyTorchEngine, measure_latency_table
 
 ENGINES = ('pytorch', 'onnxruntime')
@@ -66,8 +67,7 @@ def measure_config(
     with _threads(threads):
         used = torch.get_num_threads()
         runner: Engine = OnnxRuntimeEngine(shape, used) if engine == 'onnxruntime' else PyTorchEngine()
-        image = torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))
-        forward = tensor_forward(image, [image_sample(shape)] * batch, annotated=False)
+        forward = tensor_forward(images_like(model, shape, batch), [image_sample(shape)] * batch, annotated=False)
         progress(0, 1, 'channel groups')
         groups = find_groups(model, forward)
         if not groups.groups:

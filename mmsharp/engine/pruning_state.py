@@ -84,18 +84,21 @@ class PruningState:
             raise MmsharpError(
                 f"the checkpoint entry 'meta' is a {type(meta).__name__}; expected a dict, as MMEngine writes it"
             )
-        payload = checkpoint.get(cls.KEY) or (meta or {}).get(cls.KEY)
+        payload = checkpoint.get(cls.KEY)
+        if payload is None:
+            payload = (meta or {}).get(cls.KEY)
         if payload is None:
             return cls()
         if not isinstance(payload, Mapping):
             raise MmsharpError(f'the checkpoint entry {cls.KEY!r} is a {type(payload).__name__}; expected a dict')
-        if payload.get('version') != cls.VERSION:
+        version = payload.get('version')
+        if not isinstance(version, int) or isinstance(version, bool) or version != cls.VERSION:
             raise MmsharpError(
-                f'the checkpoint entry {cls.KEY!r} has version {shown(payload.get("version"))}; this mmsharp reads '
+                f'the checkpoint entry {cls.KEY!r} has version {shown(version)}; this mmsharp reads '
                 f'version {cls.VERSION}; use the mmsharp that wrote it, or a newer one'
             )
         kind, recipe, shape = payload.get('state'), payload.get('recipe'), payload.get('input_shape')
-        if kind not in cls.KINDS or (kind != 'dense' and recipe is None):
+        if not isinstance(kind, str) or kind not in cls.KINDS or (kind != 'dense' and recipe is None):
             raise MmsharpError(
                 f'the checkpoint entry {cls.KEY!r} is malformed: state {shown(kind)}, accepted {cls.KINDS}'
             )

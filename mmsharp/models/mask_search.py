@@ -19,6 +19,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 from mmsharp.models.network_outputs import captured, head_of, outputs_of
 from mmsharp.pruning import find_groups, tensor_forward
+from mmsharp.pruning.image_scale import images_like
 from mmsharp.pruning.mask_search import (
     ChannelUnits,
     MaskUnits,
@@ -79,8 +80,7 @@ def _units(model: nn.Module, settings: MaskSearchSettings) -> MaskUnits:
         assert settings.ratio is not None
         return WeightUnits(model, settings.ratio, settings.ignore)
     shape = tuple(settings.input_shape or ())
-    image = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
-    forward = tensor_forward(image, [image_sample(shape)], annotated=False)
+    forward = tensor_forward(images_like(model, shape), [image_sample(shape)], annotated=False)
     groups = find_groups(model, forward, settings.ignore)
     return ChannelUnits(groups, model, settings.ratio, settings.budget_of, forward, settings.round_to)
 

@@ -47,6 +47,9 @@ by little is wrong all the same: attention that divides by the root of a width t
 OBVIOUS = 1e-4
 """What agrees as well as this in float32 is not tried in float64, as long as all groups at once are."""
 
+TOOLBOXES = ('mmengine/', 'mmcv/', 'mmdet/', 'mmpretrain/')
+"""Lines of these that read numbers are no news to users: the survey of prunability runs the models that have them."""
+
 Probe = Callable[[Sequence[int], int], str | None]
 """``probe(chosen groups, parity)``: what goes wrong when these keep odd (even) numbers of channels, if anything."""
 
@@ -264,11 +267,12 @@ class _Trial:
         else:
             found = f'{name} reads numbers out of its images at {", ".join(self.numbers_read)}'
         if self.numbers_read != []:
+            known = self.numbers_read is not None and all(place.startswith(TOOLBOXES) for place in self.numbers_read)
             print_log(
                 f'finding channel groups: {found}. Such code may treat other images in another way: images unlike each '
                 'other are tried; see that there is no further way which couples channels otherwise',
                 'current',
-                logging.WARNING,
+                logging.INFO if known else logging.WARNING,
             )
 
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:

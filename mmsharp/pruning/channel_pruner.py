@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
+from mmsharp.pruning.allocation.budget import reachable
 from mmsharp.pruning.cost import CostModel
 from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward
@@ -258,10 +259,11 @@ class ChannelPruner:
                 'criterion that needs no gradients, such as mmsharp.Magnitude'
             )
             raise MmsharpError(
-                f'budget {self.resource}={target:.4g} cannot be reached on {type(model).__name__}: with '
+                f'budget {self.resource}={self.target:.4g} cannot be reached on {type(model).__name__}'
+                f'{"" if target == self.target else f" ({target:.4g} is due now)"}: with '
                 f'min_channels={limits.min_channels}, round_to={limits.round_to}, '
                 f'{f"{len(whole)} of {len(groups.groups)} groups left whole and " if whole else ""}{len(groups.dense)} '
-                f'layers left dense the smallest kept fraction is {smallest:.4f}; dense: {_reasons(groups)}'
+                f'layers left dense the smallest kept fraction is {reachable(smallest)}; dense: {_reasons(groups)}'
                 f'{unscored if whole else ""}'
             )
         if whole != self._last_named:
@@ -339,4 +341,7 @@ def _named(whole: Mapping[str, str]) -> str:
 
 def _reasons(groups: GroupSet) -> str:
     counted = Counter(layer.reason for layer in groups.dense).most_common(5)
-    return '; '.join(f'{count} layers: {reason}' for reason, count in counted) or 'it has no layers with channels'
+    return (
+        '; '.join(f'{count} layers: {reason}' for reason, count in counted)
+        or 'it has no layers with channels that are known'
+    )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsharp.pruning.labels import ChannelLabels, Labels
-from mmsharp.pruning.layers import axis_size, foreign_layers, layer_tensors, prunable_layers
+from mmsharp.pruning.layers import PARAMETERS, axis_size, foreign_layers, layer_tensors, prunable_layers
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ def assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str
                 names.setdefault(group, _unused(path, set(names.values())))
             elif not any(layer.module.startswith(f'{path}.') for layer in dense):
                 dense.append(DenseLayer(path, reasons[group]))
+    unmade = (where for where, group in numbers.items() if group not in names and group not in reasons)
+    for where in unmade:  # the sizes of kernels and tables are alone, channels are not
+        paths = [axes[number][0] for number in where if layers[axes[number][0]][1].name == PARAMETERS.name]
+        if len(where) > 1 and paths and not any(layer.module == paths[0] for layer in dense):
+            dense.append(DenseLayer(paths[0], 'its channels are made by parameters of its own, not by a layer'))
     dense += [DenseLayer(path, reason) for path, reason in foreign_layers(model).items()]
 
     members: dict[int, list[Member]] = {group: [] for group in names}

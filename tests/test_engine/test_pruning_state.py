@@ -1,6 +1,8 @@
 """What a checkpoint says about pruning is checked before anything relies on it."""
 
+import numpy as np
 import pytest
+import torch
 
 from mmsharp.engine.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
@@ -23,6 +25,19 @@ def test_it_comes_back_from_either_place():
         (dict(meta=[1]), "'meta' is a list"),
         (dict(meta='text'), "'meta' is a str"),
         (dict(mmsharp=[1]), "'mmsharp' is a list"),
+        (dict(mmsharp=False), "'mmsharp' is a bool"),
+        (dict(mmsharp=torch.ones(2)), "'mmsharp' is a Tensor"),
+        (dict(meta=dict(mmsharp=np.ones(2))), "'mmsharp' is a ndarray"),
+        (dict(mmsharp={}), 'version None'),
+        *[
+            (dict(mmsharp={**DENSE, 'version': version}), 'has version')
+            for version in (torch.ones(2), np.ones(2), True, 1.0, '1')
+        ],
+        *[(dict(mmsharp={**DENSE, 'state': state}), 'malformed: state') for state in (torch.ones(2), ['slim'], 'fat')],
+        *[
+            (dict(mmsharp={**DENSE, 'state': 'slim', 'recipe': recipe}), 'recipe')
+            for recipe in (torch.ones(2), np.ones(2), [1])
+        ],
         *[
             (dict(mmsharp={**DENSE, 'input_shape': shape}), 'input_shape')
             for shape in (

@@ -1,5 +1,6 @@
 """Laws of agreement: what is handed back was shown to agree in float64, and a failure takes only its own kind along."""
 
+import logging
 import re
 from collections.abc import Callable
 
@@ -154,12 +155,20 @@ def test_branches_on_images_unlike_the_given_one_are_refused(kind: str, spread: 
 def test_lines_that_read_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that no trial meets is the reader's to look at; without one nothing is said, and nothing more tried."""
     said: list[str] = []
-    monkeypatch.setattr('mmsharp.pruning.agreement.print_log', lambda text, *_: said.append(text))
+    levels: list[int] = []
+    monkeypatch.setattr(
+        'mmsharp.pruning.agreement.print_log', lambda text, _, level: (said.append(text), levels.append(level))
+    )
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     rare = TwoConvolutions(lambda x: 0.111 < x.std() < 0.112)
     assert [group.name for group in find_groups(rare, tensor_forward(image)).groups] == ['a']
     assert len(said) == 1
     assert re.search(r'TwoConvolutions reads numbers out of its images at .*test_agreement\.py:\d+\. ', said[0])
+
+    said.clear()
+    monkeypatch.setattr('mmsharp.pruning.agreement.TOOLBOXES', '/')
+    find_groups(rare, tensor_forward(image))
+    assert levels == [logging.WARNING, logging.INFO]
 
     said.clear()
     plain = TwoConvolutions(lambda x: x.shape[2] > 20)

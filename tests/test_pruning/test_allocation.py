@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from mmsharp.pruning import (
     parse_budget,
 )
 from mmsharp.pruning.allocation import floor_masks
+from mmsharp.pruning.allocation.budget import reachable
 from mmsharp.registry import ALLOCATIONS, build_part
 
 ALLOCATIONS.import_from_location()
@@ -97,8 +99,19 @@ def test_unreachable_budget_says_what_can_be_reached(name):
     """The smallest reachable fraction is the one with every group at its limit."""
     scores, alive = start()
     smallest = fraction([torch.arange(size) < 4 for size in SIZES])
-    with pytest.raises(MmsharpError, match=f'smallest kept fraction is {smallest:.4f}'):
-        allocate(build_part(ALLOCATIONS, {'type': name}), scores, alive, 0.1, fraction, Limits(4))
+    allocation = build_part(ALLOCATIONS, {'type': name})
+    with pytest.raises(MmsharpError, match=r'smallest kept fraction is 0\.\d+') as no:
+        allocate(allocation, scores, alive, 0.1, fraction, Limits(4))
+    named = float(str(no.value).split('fraction is ')[1][:6])
+    assert smallest <= named < smallest + 1e-4
+    assert fraction(allocate(allocation, scores, alive, named, fraction, Limits(4))) <= named
+
+
+def test_the_fraction_that_is_named_is_never_too_small():
+    """Rounding goes up, also where a product of floats is rounded down."""
+    for number in range(1, 2001):
+        for smallest in (number / 1e4, math.nextafter(number / 1e4, 1), number / 2001):
+            assert smallest <= float(reachable(smallest)) < smallest + 1.001e-4
 
 
 def test_uniform_keeps_the_same_share():

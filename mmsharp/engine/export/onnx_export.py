@@ -26,7 +26,8 @@ from mmsharp.engine.export.traceable_pooling import traceable_pooling
 from mmsharp.engine.export.traceable_windows import traceable_windows
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import appearing_whole
-from mmsharp.pruning.contrasting_images import contrasting_images, noise_images
+from mmsharp.pruning.contrasting_images import contrasting_images
+from mmsharp.pruning.image_scale import image_scale, images_like
 from mmsharp.pruning.numbers_read import numbers_read
 
 TOLERANCE = 1e-4
@@ -40,7 +41,6 @@ ANY_BATCH = (2, 1, 3)
 ONE_IMAGE = (1, 1, 1)
 """As many checks where a file takes one image: a network that rounding upsets does not pass by one lucky image."""
 INPUT = 'images'
-PIXELS = (127.5, 60.0)
 """Mean and spread of images on the scale 0 to 255, for models whose preprocessor does not normalise."""
 DEFAULT_OPSET = 18
 OPSETS = range(11, 24)
@@ -96,7 +96,7 @@ def export_onnx(
         )
     raw = RawOutputs(model)
     scale = image_scale(model)
-    images = _noise(shape, ANY_BATCH[0], scale)
+    images = images_like(model, shape, ANY_BATCH[0])
     try:
         with noticed_deformations() as deformable:
             names = raw.names(images)
@@ -112,7 +112,7 @@ def export_onnx(
         for name, (write, batches) in EXPORTERS.items():
             try:
                 with _quiet(), _traceable(raw, opset), torch.no_grad():
-                    write(raw, _noise(shape, batches[0], scale), str(part), names, opset)
+                    write(raw, images_like(model, shape, batches[0]), str(part), names, opset)
                 _check_opset(part, opset)
                 difference, allowed, outputs = _check(raw, part, contrasting_images(shape, batches, *scale), names)
             except Exception as error:  # exporters fail in every way
@@ -182,23 +182,6 @@ def _reads(raw: nn.Module, images: Tensor) -> list[str] | None:
     except Exception as error:  # an operation that cannot be followed, such as one on a sparse tensor
         print_log(f'what {type(raw).__name__} reads is not known: {one_line(error)}', 'current', logging.WARNING)
         return None
-
-
-def image_scale(model: nn.Module) -> tuple[float, float]:
-    """Mean and spread that the check's images shall have: 0 and 1, and those of pixels where nothing is normalised.
-
-    Example:
-        >>> image_scale(nn.Identity())
-        (0.0, 1.0)
-    """
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    normalises = getattr(preprocessor, '_enable_normalize', None)
-    return PIXELS if normalises is False else (0.0, 1.0)
-
-
-def _noise(shape: Sequence[int], batch: int, scale: tuple[float, float]) -> Tensor:
-    mean, spread = scale
-    return mean + spread * noise_images(shape, batch)
 
 
 def _check_opset(path: Path, opset: int) -> None:

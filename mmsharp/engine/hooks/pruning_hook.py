@@ -19,6 +19,7 @@ from mmsharp.engine.pruning_state import PruningState
 from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
+from mmsharp.pruning.image_scale import images_like
 from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
 
@@ -221,8 +222,7 @@ class PruningHook(Hook):
             )
         # Ranks see images of different sizes, and what a channel costs depends on the size.
         state = self._state.with_input_shape(first_process_decides(self._state.input_shape or tuple(inputs.shape[1:])))
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randn((1, *(state.input_shape or ())), generator=generator).to(inputs)
+        image = images_like(model, state.input_shape or ()).to(inputs)
         sample = like(samples, (image.shape[2], image.shape[3]))
         if sample is not None:
             return state, tensor_forward(image, [sample])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmsharp.engine.config import replace_sync_bn
 from mmsharp.engine.deployment import build_model
+from mmsharp.pruning.image_scale import images_like
 
 FEW_PROPOSALS = 50
 
@@ -80,5 +81,4 @@ def _unset_is_nan() -> Iterator[None]:
 def example(model: nn.Module, batch: Mapping[str, Any], seed: int) -> tuple[Tensor, list[Any]]:
     """One image of random numbers, of the shape that the preprocessor gives the batch, and its data sample."""
     data = model.data_preprocessor(copy.deepcopy(dict(batch)), False)  # type: ignore[operator]
-    shape = (1, *data['inputs'].shape[1:])
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)), data['data_samples'][:1]
+    return images_like(model, data['inputs'].shape[1:], seed=seed), data['data_samples'][:1]

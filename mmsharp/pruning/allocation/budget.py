@@ -141,8 +141,8 @@ def meet_budget(
     if smallest > target:
         raise MmsharpError(
             f'budget {target:.4g} cannot be reached: with min_channels={limits.min_channels} and '
-            f'round_to={limits.round_to} the smallest kept fraction is {smallest:.4f}; ask for at least that, or lower '
-            'min_channels and round_to'
+            f'round_to={limits.round_to} the smallest kept fraction is {reachable(smallest)}; ask for at least that, '
+            'or lower min_channels and round_to'
         )
     while low < high:
         middle = (low + high) // 2
@@ -151,6 +151,17 @@ def meet_budget(
         else:
             low = middle + 1
     return masks_without(high)
+
+
+def reachable(smallest: float) -> str:
+    """The smallest kept fraction, in four digits, rounded up: asking for what is printed succeeds.
+
+    Example:
+        >>> reachable(0.1), reachable(0.10001)
+        ('0.1000', '0.1001')
+    """
+    rounded = math.ceil(smallest * 1e4) / 1e4
+    return f'{rounded if rounded >= smallest else rounded + 1e-4:.4f}'
 
 
 def _keep_best(

@@ -53,7 +53,7 @@ class Taylor:
             BatchNorms that use their running statistics.
 
     Raises:
-        MmsharpError: ``on`` is unknown; when called, no gradient has been seen, or the group has no score.
+        MmsharpError: ``on`` is unknown; when called, no finite gradient has been seen, or the group has no score.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -112,7 +112,8 @@ class Taylor:
     def unscored(self, model: nn.Module, group: ChannelGroup) -> str | None:
         """Why a group has no score, or ``None``.
 
-        Before the first step it is said of groups that are frozen throughout, by ``requires_grad``.
+        Before the first step it is said of groups that are frozen throughout, by ``requires_grad``, and of those whose
+        BatchNorms are, by the mode that the model is in.
 
         Example:
             >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -128,10 +129,12 @@ class Taylor:
             return None
         if group.name in self._reasons:
             return self._reasons[group.name]
-        parts = [*self._norms(model, group), *_weights(model, group)]
-        if any(tensor.requires_grad for _, _, tensors in parts for tensor in tensors):
+        norms, weights = list(self._norms(model, group)), list(_weights(model, group))
+        if _train(norms):
             return None
-        return FROZEN if parts else NOTHING_TO_READ
+        if _train(weights):
+            return BATCH_STATISTICS if self.on == 'norm' and _normalises_by_batch(model, group) else None
+        return FROZEN if norms or weights else NOTHING_TO_READ
 
     def __call__(self, model: nn.Module, group: ChannelGroup) -> Tensor:
         """Scores of shape ``(group.channels,)``, float32 on the CPU."""
@@ -140,7 +143,12 @@ class Taylor:
                 f'Taylor has no score of group {group.name!r}: {reason}; let its layers train, or choose a criterion '
                 'that needs no gradients, such as mmsharp.Magnitude'
             )
-        if group.name not in self._sums or not self._steps[group.name].item():
+        if group.name in self._sums and not self._steps[group.name].item():
+            raise MmsharpError(
+                f'Taylor has seen no finite gradient of group {group.name!r}: the training diverges; lower the '
+                'learning rate, or clip the gradients'
+            )
+        if group.name not in self._sums:
             raise MmsharpError(
                 f'Taylor has seen no gradient of group {group.name!r}; let the warm-up of the hook last at least one '
                 'step of the optimizer, or call observe(model, groups) after a backward pass'
@@ -219,6 +227,10 @@ def _with_gradients(parts: list[Part]) -> list[Part]:
         for member, dim, tensors in parts
     )
     return [part for part in found if part[2]]
+
+
+def _train(parts: list[Part]) -> bool:
+    return any(tensor.requires_grad for _, _, tensors in parts for tensor in tensors)
 
 
 def _batch_norms(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Member, nn.modules.batchnorm._BatchNorm]]:

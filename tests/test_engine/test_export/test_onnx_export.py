@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import ImgDataPreprocessor
 from torch import nn
 
 from mmsharp.engine.deployment import build_model
@@ -196,7 +197,23 @@ def test_images_are_on_the_scale_that_the_model_takes(tmp_path):
     """Pixels, where nothing is normalised: a branch at 100 is found."""
     with pytest.raises(MmsharpError, match=r"differs from PyTorch .* of the kind 'dark'"):
         export_onnx(TakesPixels(), tmp_path / 'a.onnx', (3, 8, 8))
-    assert onnx_export.image_scale(nn.ReLU()) == (0.0, 1.0)
+
+
+class TakesCentredPixels(nn.Module):
+    """A model whose preprocessor subtracts a mean and divides by 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.data_preprocessor = ImgDataPreprocessor([103.53, 116.28, 123.675], [1.0, 1.0, 1.0])
+
+    def forward(self, images, mode='tensor'):
+        return images * 2 if images.std() > 20 else images * 3
+
+
+def test_images_are_as_wide_as_the_preprocessor_leaves_them(tmp_path):
+    """Pixels around zero have a deviation of 60."""
+    with pytest.raises(MmsharpError, match=r"differs from PyTorch .* of the kind '(faint|dark|bright)'"):
+        export_onnx(TakesCentredPixels(), tmp_path / 'a.onnx', (3, 8, 8))
 
 
 class NeedsSamples(nn.Module):

@@ -310,6 +310,34 @@ def test_a_budget_of_latency_by_config(make_runner, tmp_path):
 
 
 @MODELS.register_module(force=True)
+class Turning(BaseModel):
+    """Adds channels the other way round where pixels are bright."""
+
+    def __init__(self, data_preprocessor=None) -> None:
+        super().__init__(data_preprocessor)
+        self.stem, self.one, self.other = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        inputs = inputs if isinstance(inputs, torch.Tensor) else torch.stack(list(inputs))
+        one = self.one(inputs)
+        scores = self.other(self.stem(inputs) + (one.flip(1) if inputs.mean() > self.limit else one)).mean(dim=(2, 3))
+        if mode == 'tensor':
+            return scores
+        return dict(loss=nn.functional.cross_entropy(scores, torch.as_tensor(data_samples)))
+
+
+@pytest.mark.parametrize(
+    ('preprocessor', 'limit'), [({}, 60.0), (dict(mean=[100.0] * 3, std=[1.0] * 3), 10.0)], ids=['pixels', 'caffe']
+)
+def test_channels_are_followed_on_the_scale_that_the_preprocessor_leaves(make_runner, preprocessor, limit):
+    """The channels are followed on the branch that images take in training, not on that of noise around zero."""
+    Turning.limit = limit
+    model = dict(type='Turning', data_preprocessor=dict(type='ImgDataPreprocessor', **preprocessor))
+    with pytest.raises(MmsharpError, match=r'no prunable channel group: .*`flip` along channels'):
+        make_runner(HOOK, model=model).train()
+
+
+@MODELS.register_module(force=True)
 class StandardisedBlocks(BaseModel):
     """Convolutions that standardise their weights, as the toolboxes' GN+WS configs have."""
 
