@@ -9,7 +9,8 @@ What is handed back as right has been shown to be: all groups at once in float64
 second of them, and the others, in float32, where float64 decides what is not obvious. The latter and all at once run on
 other inputs too: a model whose structure depends on the content of its input would agree on one and fail on the next.
 It is refused, as no trial can say what it does on a third. Python code can branch only on numbers that it reads: where
-lines are seen to read some out of the images, they are named, and images unlike each other are tried as well.
+lines are seen to read some out of the images, they are named, and images unlike each other are tried as well, unless
+all of these lines are the toolboxes' own.
 
 Losses have to run in the slim copy if they do in the masked one; their values are random in part, and not compared.
 The order is that of the cost: a slim copy that fails shows it in part of a forward in float32, so most groups that are
@@ -37,6 +38,7 @@ from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_t
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
 from mmsharp.pruning.masks import ChannelMasks
 from mmsharp.pruning.model_copies import model_copy
+from mmsharp.pruning.numbers_read import Reading
 from mmsharp.pruning.precision import float64_throughout, full_float32
 from mmsharp.pruning.slimming import apply_recipe
 
@@ -46,9 +48,6 @@ by little is wrong all the same: attention that divides by the root of a width t
 
 OBVIOUS = 1e-4
 """What agrees as well as this in float32 is not tried in float64, as long as all groups at once are."""
-
-TOOLBOXES = ('mmengine/', 'mmcv/', 'mmdet/', 'mmpretrain/')
-"""Lines of these that read numbers are no news to users: the survey of prunability runs the models that have them."""
 
 Probe = Callable[[Sequence[int], int], str | None]
 """``probe(chosen groups, parity)``: what goes wrong when these keep odd (even) numbers of channels, if anything."""
@@ -92,7 +91,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         kin, reason = _culprits(found, probe, failing_set, parity, reason)
         wrong.update((group.name, f'a slim copy {reason}') for group in found.groups if _kin(group) == kin)
         remaining = [number for number in remaining if found.groups[number].name not in wrong]
-    if trial.numbers_read != []:
+    if trial.may_branch:
         _try_contrasting_images(trial, remaining)
     return wrong
 
@@ -116,12 +115,16 @@ def _try_contrasting_images(trial: _Trial, numbers: list[int]) -> None:
 
 
 def _depends_on_content(trial: _Trial, where: str, reason: str) -> MmsharpError:
-    lines = f' (it reads numbers at {", ".join(trial.numbers_read)})' if trial.numbers_read else ''
+    lines = f' (it reads numbers at {_places(trial.numbers_read)})' if trial.numbers_read else ''
     return MmsharpError(
         f'finding channel groups: what {type(trial.single).__name__} computes depends on the content of its input: '
         f'a slim copy is right on the given one, and on {where} it {reason}. Name the layers concerned in '
         f'ignore=[...], or do without the branch in its code{lines}'
     )
+
+
+def _places(readings: list[Reading]) -> str:
+    return ', '.join(reading.place for reading in readings)
 
 
 def _first_failure(trial: _Trial, numbers: list[int]) -> tuple[Probe, list[int], int, str] | None:
@@ -197,7 +200,7 @@ class _Trial:
         self.single = model_copy(model)
         self._vary_()
         self.has_double = True
-        self.numbers_read: list[str] | None = []  # None where it is not known
+        self.numbers_read: list[Reading] | None = []  # None where it is not known
         self.keep = [[self._part(group.channels, parity) for group in found.groups] for parity in (0, 1)]
         self._slim: dict[tuple[tuple[int, ...], int], tuple[list[Tensor], Decisions]] = {}
         self._kept: dict[tuple[tuple[int, ...], int], tuple[nn.Module, nn.Module]] = {}
@@ -265,15 +268,21 @@ class _Trial:
             self.numbers_read = None
             found = f'which numbers {name} reads out of its images is not known ({one_line(error)})'
         else:
-            found = f'{name} reads numbers out of its images at {", ".join(self.numbers_read)}'
-        if self.numbers_read != []:
-            known = self.numbers_read is not None and all(place.startswith(TOOLBOXES) for place in self.numbers_read)
+            found = f'{name} reads numbers out of its images at {_places(self.numbers_read)}'
+        if self.may_branch:
             print_log(
                 f'finding channel groups: {found}. Such code may treat other images in another way: images unlike each '
                 'other are tried; see that there is no further way which couples channels otherwise',
                 'current',
-                logging.INFO if known else logging.WARNING,
+                logging.WARNING,
             )
+        elif self.numbers_read:
+            print_log(f'finding channel groups: {found}, in code of the toolboxes alone', 'current', logging.INFO)
+
+    @property
+    def may_branch(self) -> bool:
+        """Whether code that is not known may treat other images in another way."""
+        return self.numbers_read is None or not all(reading.by_toolboxes for reading in self.numbers_read)
 
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""

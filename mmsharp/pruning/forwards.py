@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmsharp.errors import one_line
 from mmsharp.pruning.cached_biases import cached_biases
 from mmsharp.pruning.contrasting_images import KINDS, noise_images
-from mmsharp.pruning.numbers_read import numbers_read
+from mmsharp.pruning.numbers_read import Reading, numbers_read
 
 Forward = Callable[[nn.Module], Any]
 """Runs a model on fixed inputs and hands back whatever it gives."""
@@ -121,7 +121,7 @@ class TensorForward:
             found.append((kind, other))
         return found
 
-    def numbers_read(self, model: nn.Module) -> list[str]:
+    def numbers_read(self, model: nn.Module) -> list[Reading]:
         """Lines of the model's code that read Python numbers out of the images; none where the inputs are no images.
 
         See :func:`mmsharp.pruning.numbers_read.numbers_read`.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +29,26 @@ SHAPES_ALONE = frozenset(
 INDEX = torch.ops.aten.index.Tensor
 """Whose result has a size of its own where truths select."""
 HERE = Path(__file__).parents[1]
+TOOLBOXES = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+LIBRARIES = (*TOOLBOXES, 'torch', 'torchvision', 'numpy')
+
+
+class Reading(NamedTuple):
+    """Where a number is read.
+
+    Args:
+        place: ``file:line``, from the package on.
+        by_toolboxes: Whether no code was at work, from the model's forward to this line, but that of the toolboxes and
+            of libraries: the survey of prunability runs the models that have such lines.
+    """
+
+    place: str
+    by_toolboxes: bool
 
 
 @torch.no_grad()
-def numbers_read(model: nn.Module, images: Tensor) -> list[str]:
-    """``file:line`` of the model's code, once each, where a Python number is read from what depends on the images.
+def numbers_read(model: nn.Module, images: Tensor) -> list[Reading]:
+    """The lines of the model's code, once each, where a Python number is read from what depends on the images.
 
     A branch such as ``if x.mean() > 0`` is one, and so are a tensor that goes to NumPy and the size of a selection, as
     ``len(x[x > 3])``. Sizes of what depends on the images' size alone do not count, nor do numbers from parameters and
@@ -53,7 +71,7 @@ def numbers_read(model: nn.Module, images: Tensor) -> list[str]:
     """
     with _Following(images) as following, _Leaving(following):
         model(images)
-    return following.places
+    return [Reading(place, alone) for place, alone in following.places.items()]
 
 
 class _Following(TorchDispatchMode):
@@ -63,7 +81,7 @@ class _Following(TorchDispatchMode):
         super().__init__()
         self.depending = set(_memory(images))
         self.sized: set[StorageWeakRef] = set()
-        self.places: list[str] = []
+        self.places: dict[str, bool] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -82,9 +100,8 @@ class _Following(TorchDispatchMode):
 
     def note(self) -> None:
         """Remember the line that is at work."""
-        place = _place()
-        if place not in self.places:
-            self.places.append(place)
+        place, alone = _place()
+        self.places[place] = alone and self.places.get(place, True)
 
 
 class _Leaving(TorchFunctionMode):
@@ -116,18 +133,31 @@ def _memory(tree: Any) -> Iterator[StorageWeakRef]:
     return (StorageWeakRef(leaf.untyped_storage()) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 
-def _place() -> str:
-    """The innermost line that is neither torch's nor ours."""
-    frame = sys._getframe(1)
-    torch_folder = Path(torch.__file__).parent
-    innermost = frame
-    while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if torch_folder not in path.parents and HERE not in path.parents:
-            innermost = frame
-            break
-        frame = frame.f_back  # type: ignore[assignment]
-    return f'{_short(innermost.f_code.co_filename)}:{innermost.f_lineno}'
+def _place() -> tuple[str, bool]:
+    """The innermost line that is neither torch's nor ours, and whether it and all that led to it are the toolboxes'."""
+    frame: FrameType | None = sys._getframe(1)
+    assert frame is not None
+    innermost, found, alone = frame, False, True
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != (__file__, numbers_read.__name__):
+        package = _package(frame.f_code.co_filename)
+        if not found and package not in ('torch', 'mmsharp'):
+            innermost, found = frame, True
+        alone = alone and package in (*LIBRARIES, 'mmsharp', 'Python')
+        frame = frame.f_back
+    return f'{_short(innermost.f_code.co_filename)}:{innermost.f_lineno}', found and alone
+
+
+@cache
+def _package(file: str) -> str:
+    """What a file belongs to, or its own name."""
+    path = Path(file)
+    if HERE in path.parents:
+        return 'mmsharp'
+    short = _short(file)
+    if short != file:
+        return short.split('/')[0]
+    inside = Path(sysconfig.get_path('stdlib')) in path.parents or file.startswith('<frozen')
+    return 'Python' if inside else file
 
 
 def _short(path: str) -> str:

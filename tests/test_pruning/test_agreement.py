@@ -14,6 +14,7 @@ from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.pruning.agreement import OBVIOUS
 from mmsharp.pruning.contrasting_images import KINDS
 from mmsharp.pruning.forwards import TensorForward
+from mmsharp.pruning.numbers_read import Reading
 
 
 class TwoLayers(nn.Module):
@@ -166,15 +167,15 @@ def test_lines_that_read_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert re.search(r'TwoConvolutions reads numbers out of its images at .*test_agreement\.py:\d+\. ', said[0])
 
     said.clear()
-    monkeypatch.setattr('mmsharp.pruning.agreement.TOOLBOXES', '/')
-    find_groups(rare, tensor_forward(image))
-    assert levels == [logging.WARNING, logging.INFO]
-
-    said.clear()
     plain = TwoConvolutions(lambda x: x.shape[2] > 20)
     monkeypatch.setattr(TensorForward, 'contrasting', lambda self: pytest.fail('tried'))
     assert [group.name for group in find_groups(plain, tensor_forward(image)).groups] == ['a']
     assert said == []
+
+    levels.clear()
+    monkeypatch.setattr('mmsharp.pruning.numbers_read.LIBRARIES', ('torch', __file__))
+    find_groups(rare, tensor_forward(image))
+    assert levels == [logging.INFO]
 
 
 def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +183,7 @@ def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.Monke
     said: list[str] = []
     monkeypatch.setattr('mmsharp.pruning.agreement.print_log', lambda text, *_: said.append(text))
 
-    def refuse(*_: object) -> list[str]:
+    def refuse(*_: object) -> list[Reading]:
         raise NotImplementedError('sparse')
 
     monkeypatch.setattr('mmsharp.pruning.forwards.numbers_read', refuse)

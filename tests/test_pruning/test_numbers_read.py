@@ -116,10 +116,11 @@ def test_what_depends_on_the_images_is_followed(function):
     """To the line that reads it."""
     places = numbers_read(Model(function).eval(), torch.rand(1, 3, 4, 4))
     assert len(places) == 1
-    path, line = places[0].rsplit(':', 1)
+    path, line = places[0].place.rsplit(':', 1)
     first = function.__code__.co_firstlineno
     assert Path(path) == Path(__file__)
     assert first < int(line) <= first + 6
+    assert not places[0].by_toolboxes
 
 
 NOT_READING = {
@@ -139,6 +140,27 @@ NOT_READING = {
 def test_what_does_not_is_left(function):
     """Sizes and weights are the same for all images of one size."""
     assert numbers_read(Model(function).eval(), torch.rand(1, 3, 4, 4)) == []
+
+
+@pytest.mark.parametrize('package', ['mmdet', 'my_detectors'])
+def test_code_of_the_toolboxes_is_told_from_others(package):
+    """By all that is at work: a line of a toolbox may read for somebody who branches."""
+    text = """
+from torch import nn
+class Reads(nn.Module):
+    def forward(self, images):
+        return images * float(images.max())
+"""
+    names = {}
+    exec(compile(text, f'{Path(torch.__file__).parents[1]}/{package}/models/reads.py', 'exec'), names)
+    reads = names['Reads']()
+    images = torch.rand(1, 3, 4, 4)
+    place = f'{package}/models/reads.py:5'
+    alone = package == 'mmdet'
+    assert numbers_read(reads, images) == [(place, alone)]
+    assert numbers_read(nn.Sequential(reads, nn.ReLU()), images) == [(place, alone)]
+    assert numbers_read(Model(lambda model, images: reads(images)).eval(), images) == [(place, False)]
+    assert numbers_read(Model(lambda model, images: -reads(images)).eval(), images)[0].place == place
 
 
 def test_a_line_is_named_once():

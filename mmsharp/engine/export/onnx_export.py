@@ -178,7 +178,7 @@ EXPORTERS: dict[str, tuple[Callable[[nn.Module, Tensor, str, list[str], int], No
 def _reads(raw: nn.Module, images: Tensor) -> list[str] | None:
     """Lines that read numbers out of the images, where that can be told."""
     try:
-        return numbers_read(raw, images)
+        return [reading.place for reading in numbers_read(raw, images)]
     except Exception as error:  # an operation that cannot be followed, such as one on a sparse tensor
         print_log(f'what {type(raw).__name__} reads is not known: {one_line(error)}', 'current', logging.WARNING)
         return None
