@@ -20,7 +20,7 @@ from experiments.arguments import data_folder
 
 from mmsharp.apis import evaluate_robustness
 from mmsharp.command_line import run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.machine import machine
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_json

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from mmsharp.command_line import run
 from mmsharp.engine.class_probabilities import ClassProbabilities
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.deployment import build_model
 from mmsharp.engine.machine import machine, versions
 from mmsharp.errors import MmsharpError

@@ -30,7 +30,7 @@ from mmsharp.engine.latency_measurement import ENGINES, measure_config
 from mmsharp.engine.machine import machine, versions
 from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, find_groups, tensor_forward
-from mmsharp.pruning.complexity import time_in_turns
+from mmsharp.pruning.costs.complexity import time_in_turns
 from mmsharp.pruning.latency import LatencyTable, PyTorchEngine
 
 BUDGET = 0.5

@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.export.onnx_export import TOLERANCE, export_onnx
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.engine.prunability.families import TOOLBOXES, config_folder

@@ -41,7 +41,7 @@ from mmsharp.engine.machine import machine, versions
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, count_macs, count_parameters, tensor_forward
-from mmsharp.pruning.complexity import time_in_turns
+from mmsharp.pruning.costs.complexity import time_in_turns
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / 'docs' / 'prune.md'

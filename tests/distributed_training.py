@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsharp.engine.config import settle_launcher
+from mmsharp.engine.configs.config import settle_launcher
 
 SGD = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-3)
 

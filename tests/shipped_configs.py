@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 WHOLE = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)

@@ -21,7 +21,7 @@ import torch.distributed
 import torch.multiprocessing
 from torch.multiprocessing.spawn import ProcessException
 
-from mmsharp.engine.config_printer import import_config_printer
+from mmsharp.engine.configs.config_printer import import_config_printer
 
 SECONDS = 180
 """The limit; a test takes a few seconds on an idle machine, most of it for imports."""

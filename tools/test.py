@@ -17,8 +17,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmsharp.command_line import Options, run
-from mmsharp.engine.checkpoint_guard import guard_checkpoint
-from mmsharp.engine.config import (
+from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
+from mmsharp.engine.configs.config import (
     check_data,
     load_config,
     settle_dataloaders,
@@ -26,11 +27,10 @@ from mmsharp.engine.config import (
     settle_work_dir,
     without_training,
 )
-from mmsharp.engine.config_errors import naming_broken_config
+from mmsharp.engine.configs.config_errors import naming_broken_config
+from mmsharp.engine.configs.tta import augment_tests, check_augmented
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
-from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.engine.tta import augment_tests, check_augmented
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 

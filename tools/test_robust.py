@@ -181,7 +181,7 @@ def evaluate(args: argparse.Namespace) -> None:
     What the command line leaves open, ``robustness.evaluation`` of the config decides, and then the defaults.
     """
     from mmsharp.apis import evaluate_robustness
-    from mmsharp.engine.config import load_config
+    from mmsharp.engine.configs.config import load_config
     from mmsharp.engine.robustness.from_config import evaluation_settings
 
     config = load_config(args.config, args.cfg_options)

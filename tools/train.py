@@ -15,8 +15,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmsharp.command_line import Options, run
-from mmsharp.engine.checkpoint_guard import guard_checkpoint
-from mmsharp.engine.config import (
+from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints, plain_checkpoints
+from mmsharp.engine.configs.config import (
     check_data,
     load_config,
     settle_amp,
@@ -26,12 +27,11 @@ from mmsharp.engine.config import (
     settle_resume,
     settle_work_dir,
 )
-from mmsharp.engine.config_errors import naming_broken_config
+from mmsharp.engine.configs.config_errors import naming_broken_config
+from mmsharp.engine.configs.lost_precision import warn_of_lost_precision
 from mmsharp.engine.hooks import GuardedLoadingHook
 from mmsharp.engine.image_errors import naming_unreadable_images
-from mmsharp.engine.lost_precision import warn_of_lost_precision
 from mmsharp.engine.robustness.from_config import add_robustness_hook
-from mmsharp.engine.safe_checkpoint import check_config_checkpoints, plain_checkpoints
 
 
 def parse_args() -> argparse.Namespace:

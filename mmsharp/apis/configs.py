@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmsharp.engine.config import load_config, merge_options
+from mmsharp.engine.configs.config import load_config, merge_options
 
 
 def as_config(config: str | os.PathLike[str] | Config, options: Mapping[str, Any] | None) -> Config:

@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from mmsharp.apis.configs import as_config
+from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
 from mmsharp.engine.model_cost import measure_cost, preprocessed_inputs
 from mmsharp.engine.process_group import process_group
 from mmsharp.engine.robustness.built_model import same_mode
@@ -20,7 +21,6 @@ from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSetting
 from mmsharp.engine.robustness.imagenet import is_imagenet
 from mmsharp.engine.robustness.sample_pictures import take_samples
 from mmsharp.engine.robustness.sources import Position
-from mmsharp.engine.safe_checkpoint import plain_checkpoints
 from mmsharp.errors import one_line
 from mmsharp.files import write_json
 from mmsharp.pruning import count_parameters

@@ -16,22 +16,22 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmsharp.engine.checkpoint_fit import check_fit, weights_of
-from mmsharp.engine.config import load_config
-from mmsharp.engine.config_errors import naming_broken_config
-from mmsharp.engine.config_text import config_text, plain_settings
-from mmsharp.engine.mask_search_checkpoint import as_pruned, ordinary_of
+from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, weights_of
+from mmsharp.engine.checkpoints.mask_search_checkpoint import as_pruned, ordinary_of
+from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
+from mmsharp.engine.configs.config import load_config
+from mmsharp.engine.configs.config_errors import naming_broken_config
+from mmsharp.engine.configs.config_text import config_text, plain_settings
 from mmsharp.engine.model_cost import image_sample, measure_costs
-from mmsharp.engine.pruning_state import PruningState
-from mmsharp.engine.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import read_json, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
-from mmsharp.pruning.image_scale import images_like
-from mmsharp.pruning.model_copies import model_copy
-from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM, slim_difference
+from mmsharp.pruning.forwards.image_scale import images_like
+from mmsharp.pruning.forwards.model_copies import model_copy
+from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM, slim_difference
 from mmsharp.type_names import type_name
 from mmsharp.version import __version__
 
@@ -135,7 +135,7 @@ def slim_config(config: Config) -> Config:
     from: the slim model is not pruned again. Classes, which pure-Python configs import, become names.
 
     Raises:
-        MmsharpError: As :func:`mmsharp.engine.config_text.plain_settings`.
+        MmsharpError: As :func:`mmsharp.engine.configs.config_text.plain_settings`.
     """
     slim = Config(plain_settings(config))
     base = slim.model.pop('type')

@@ -12,8 +12,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
-from mmsharp.engine.config import check_data, settle_dataloaders
-from mmsharp.engine.pipelines import guard_loading
+from mmsharp.engine.configs.config import check_data, settle_dataloaders
+from mmsharp.engine.configs.pipelines import guard_loading
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import RandomState
 

@@ -14,7 +14,7 @@ from mmsharp.engine.machine import machine, versions
 from mmsharp.engine.model_cost import image_sample
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning import find_groups, tensor_forward
-from mmsharp.pruning.image_scale import images_like
+from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.latency import Engine, LatencyTable, PyTorchEngine, measure_latency_table
 
 ENGINES = ('pytorch', 'onnxruntime')

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed
 
-from mmsharp.engine.config_printer import import_config_printer
+from mmsharp.engine.configs.config_printer import import_config_printer
 from mmsharp.errors import MmsharpError
 
 

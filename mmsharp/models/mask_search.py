@@ -19,7 +19,7 @@ from mmsharp.errors import MmsharpError
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 from mmsharp.models.network_outputs import captured, head_of, outputs_of
 from mmsharp.pruning import find_groups, tensor_forward
-from mmsharp.pruning.image_scale import images_like
+from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.mask_search import (
     ChannelUnits,
     MaskUnits,

@@ -15,13 +15,13 @@ from mmsharp.pruning.allocation import (
     sparsity_ratios,
 )
 from mmsharp.pruning.channel_pruner import ChannelPruner
-from mmsharp.pruning.complexity import count_macs, count_parameters, measure_latencies, measure_latency
-from mmsharp.pruning.cost import CostModel
+from mmsharp.pruning.costs.complexity import count_macs, count_parameters, measure_latencies, measure_latency
+from mmsharp.pruning.costs.cost import CostModel
 from mmsharp.pruning.criteria import BatchNormScale, GeometricMedian, Magnitude, Random, Taylor
-from mmsharp.pruning.finding import find_groups
 from mmsharp.pruning.forwards import Forward, output_tensors, tensor_forward
 from mmsharp.pruning.groups import ChannelGroup, DenseLayer, GroupSet, Member
-from mmsharp.pruning.masks import ChannelMasks
+from mmsharp.pruning.groups.finding import find_groups
+from mmsharp.pruning.groups.masks import ChannelMasks
 from mmsharp.pruning.protection import (
     GateMeans,
     LimitedRegrowth,
@@ -34,9 +34,9 @@ from mmsharp.pruning.protection import (
     reconstruct,
     refill,
 )
-from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.schedules import FORCE, Cubic, Linear, OneShot
 from mmsharp.pruning.slimming import apply_recipe
+from mmsharp.pruning.slimming.recipe import AxisRecipe, LayerRecipe, Recipe
 
 __all__ = [
     'FORCE',

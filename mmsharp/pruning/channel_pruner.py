@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.allocation import Limits, floor_masks, parse_budget
 from mmsharp.pruning.allocation.budget import reachable
-from mmsharp.pruning.cost import CostModel
-from mmsharp.pruning.finding import find_groups
+from mmsharp.pruning.costs.cost import CostModel
 from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
+from mmsharp.pruning.groups.finding import find_groups
+from mmsharp.pruning.groups.masks import ChannelMasks
 from mmsharp.pruning.latency import LatencyTable
-from mmsharp.pruning.masks import ChannelMasks
-from mmsharp.pruning.recipe import Recipe
 from mmsharp.pruning.schedules.checks import is_number
-from mmsharp.pruning.slim_difference import slim_difference
+from mmsharp.pruning.slimming.recipe import Recipe
+from mmsharp.pruning.slimming.slim_difference import slim_difference
 from mmsharp.registry import ALLOCATIONS, CRITERIA, PRUNERS, SCHEDULES, build_part
 
 NAMED = 12

@@ -22,7 +22,7 @@ from mmsharp.datasets.cifar10_folder import CLASSES as CIFAR10
 from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
 from mmsharp.datasets.digits_voc import DigitsVOC, write_digits_voc
 from mmsharp.engine import deployment
-from mmsharp.engine.config import check_data, load_config
+from mmsharp.engine.configs.config import check_data, load_config
 from mmsharp.registry import ASCENTS, build_part
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts

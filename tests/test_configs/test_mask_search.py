@@ -11,8 +11,8 @@ from mmengine.registry import HOOKS, MODELS
 from shipped_configs import AUGMENTED, CONFIGS, SEARCHED, dense_of, load
 
 from mmsharp.engine import deployment
-from mmsharp.engine.config import load_config
-from mmsharp.engine.mask_search_checkpoint import ordinary_of
+from mmsharp.engine.checkpoints.mask_search_checkpoint import ordinary_of
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from shipped_configs import CONFIGS, WHOLE, Name, load
 
 from mmsharp.command_line import Options
-from mmsharp.engine.config import merge_options
+from mmsharp.engine.configs.config import merge_options
 from mmsharp.registry import ASCENTS, POLICIES, build_part
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts

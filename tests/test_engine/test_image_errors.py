@@ -11,8 +11,8 @@ from mmengine.dataset import BaseDataset, Compose
 from torch.utils.data import DataLoader
 
 from mmsharp.datasets.transforms import UnreadableImageError
+from mmsharp.engine.configs.pipelines import guard_loading
 from mmsharp.engine.image_errors import naming_unreadable_images
-from mmsharp.engine.pipelines import guard_loading
 from mmsharp.errors import MmsharpError
 
 

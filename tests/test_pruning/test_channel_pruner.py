@@ -154,7 +154,7 @@ def test_verify_notices_a_difference(residual, monkeypatch):
         apply_recipe(model, recipe)
         model.head[4].bias.data.add_(1)
 
-    monkeypatch.setattr('mmsharp.pruning.slim_difference.apply_recipe', wrong)
+    monkeypatch.setattr('mmsharp.pruning.slimming.slim_difference.apply_recipe', wrong)
     assert pruner.verify(FORWARD) > 0.1
 
 

@@ -11,7 +11,7 @@ import torch
 
 from mmsharp.apis import init_model
 from mmsharp.command_line import run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.errors import MmsharpError
 

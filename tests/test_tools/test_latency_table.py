@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmsharp.command_line import run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.deployment import build_model
 from mmsharp.engine.latency_measurement import measure_config
 from mmsharp.errors import MmsharpError

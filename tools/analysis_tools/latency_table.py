@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmsharp.command_line import Options, run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.latency_measurement import ENGINES, measure_config
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.latency import LatencyTable

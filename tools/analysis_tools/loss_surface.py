@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmsharp.apis import init_model
 from mmsharp.command_line import Options, run
-from mmsharp.engine.config import load_config
+from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.engine.machine import machine, versions
 from mmsharp.files import write_json

@@ -66,7 +66,7 @@ def main() -> None:
     """Write the tree with a progress bar."""
     args = parse_args()
     grid = Grid.of(args.corruptions, args.severities)
-    from mmsharp.engine.config import load_config
+    from mmsharp.engine.configs.config import load_config
     from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 
     settings = TreeSettings(

@@ -14,7 +14,7 @@ import os
 import torch
 
 from mmsharp.command_line import run
-from mmsharp.engine.safe_checkpoint import check_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError
 from mmsharp.files import appearing_whole
 

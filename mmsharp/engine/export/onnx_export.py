@@ -26,9 +26,9 @@ from mmsharp.engine.export.traceable_pooling import traceable_pooling
 from mmsharp.engine.export.traceable_windows import traceable_windows
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import appearing_whole
-from mmsharp.pruning.contrasting_images import contrasting_images
-from mmsharp.pruning.image_scale import image_scale, images_like
-from mmsharp.pruning.numbers_read import numbers_read
+from mmsharp.pruning.forwards.contrasting_images import contrasting_images
+from mmsharp.pruning.forwards.image_scale import image_scale, images_like
+from mmsharp.pruning.forwards.numbers_read import numbers_read
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and PyTorch, relative to each output's scale: both round float32."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmsharp.pruning.copies import double_copy
-from mmsharp.pruning.precision import float64_throughout
+from mmsharp.pruning.forwards.precision import float64_throughout
+from mmsharp.pruning.slimming.copies import double_copy
 
 DRAWS = 8
 

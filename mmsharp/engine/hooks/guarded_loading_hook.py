@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from mmsharp.engine.pipelines import guard_loading
+from mmsharp.engine.configs.pipelines import guard_loading
 from mmsharp.registry import HOOKS
 
 

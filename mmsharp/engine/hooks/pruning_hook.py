@@ -12,15 +12,15 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmsharp.engine.agreement import first_process_decides
+from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.fabricated_samples import like
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.inner_model import inner_model
-from mmsharp.engine.pruning_state import PruningState
-from mmsharp.engine.safe_checkpoint import check_config_checkpoints
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
-from mmsharp.pruning.image_scale import images_like
-from mmsharp.pruning.slim_difference import MASKED_EQUALS_SLIM
+from mmsharp.pruning.forwards.image_scale import images_like
+from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
 
 CRITERION_KEY = 'mmsharp_criterion'

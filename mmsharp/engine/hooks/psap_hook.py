@@ -14,9 +14,9 @@ from mmsharp.engine.hooks.protective_phases import SOFT, ProtectivePhases, prote
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.optim_wrappers import SharpnessAware
-from mmsharp.engine.pruning_log import PruningLog, step_lines
-from mmsharp.engine.pruning_scalars import update_scalars
-from mmsharp.engine.soft_steps import SoftSteps
+from mmsharp.engine.soft_pruning.pruning_log import PruningLog, step_lines
+from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
+from mmsharp.engine.soft_pruning.soft_steps import SoftSteps
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
 from mmsharp.sharpness import Ascent

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsharp.engine.checkpoint_fit import check_fit
-from mmsharp.engine.config import load_config
-from mmsharp.engine.config_text import config_text
+from mmsharp.engine.checkpoints.checkpoint_fit import check_fit
+from mmsharp.engine.configs.config import load_config
+from mmsharp.engine.configs.config_text import config_text
 from mmsharp.engine.deployment import CONFIG, RECIPE, WEIGHTS, slim_config
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
@@ -40,9 +40,9 @@ from mmsharp.pruning import (
     tensor_forward,
 )
 from mmsharp.pruning.forwards import looked_at
-from mmsharp.pruning.model_copies import model_copy
-from mmsharp.pruning.precision import full_float32
-from mmsharp.pruning.slim_difference import largest_difference
+from mmsharp.pruning.forwards.model_copies import model_copy
+from mmsharp.pruning.forwards.precision import full_float32
+from mmsharp.pruning.slimming.slim_difference import largest_difference
 
 ROW, OUTPUTS = 'row.json', 'outputs.pth'
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell, UnreadableImageError
-from mmsharp.engine.pipelines import base_datasets, transforms_of, walk
+from mmsharp.engine.configs.pipelines import base_datasets, transforms_of, walk
 from mmsharp.engine.robustness.sources import Reading
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.files import read_json, write_json

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from mmsharp.engine.config import settle_dataloaders, without_training
-from mmsharp.engine.tta import augment_tests
+from mmsharp.engine.configs.config import settle_dataloaders, without_training
+from mmsharp.engine.configs.tta import augment_tests
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmsharp.engine.pipelines import base_datasets
+from mmsharp.engine.configs.pipelines import base_datasets
 
 ANNOTATIONS = ('instances', 'gt_label')
 

@@ -23,9 +23,11 @@ from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.annotation_errors import naming_broken_annotations
-from mmsharp.engine.checkpoint_guard import guard_checkpoint
-from mmsharp.engine.config import check_data
-from mmsharp.engine.config_errors import naming_broken_config
+from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.engine.configs.config import check_data
+from mmsharp.engine.configs.config_errors import naming_broken_config
+from mmsharp.engine.configs.tta import check_augmented
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.robustness.bad_images import BadImage, Scan, ScanFile, all_bad_images, find_bad_images, leave_out
 from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
@@ -39,8 +41,6 @@ from mmsharp.engine.robustness.identity import config_sha256, file_sha256, versi
 from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import Placement, Position, choose_source
-from mmsharp.engine.safe_checkpoint import check_checkpoint
-from mmsharp.engine.tta import check_augmented
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.robustness import (
     ON_BAD_IMAGE,

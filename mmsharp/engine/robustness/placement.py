@@ -10,7 +10,15 @@ test-time augmentation are searched through.
 from typing import Any, Literal
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.engine.pipelines import base_datasets, guard_loading, held_array, is_a, is_loading, transforms_of, walk
+from mmsharp.engine.configs.pipelines import (
+    base_datasets,
+    guard_loading,
+    held_array,
+    is_a,
+    is_loading,
+    transforms_of,
+    walk,
+)
 from mmsharp.engine.robustness.sources import CorruptionSource, Placement, Position
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL
 from mmsharp.errors import MmsharpError

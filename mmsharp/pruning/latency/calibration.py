@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning.axis_sizes import AxisName
+from mmsharp.pruning.costs.axis_sizes import AxisName
 from mmsharp.pruning.latency.table import LatencyTable
 
 

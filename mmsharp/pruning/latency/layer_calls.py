@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mmsharp.pruning.complexity import count_macs
+from mmsharp.pruning.costs.complexity import count_macs
 from mmsharp.pruning.forwards import Forward, looked_at
+from mmsharp.pruning.forwards.model_copies import model_copy
 from mmsharp.pruning.layers import axis_size, prunable_layers
-from mmsharp.pruning.model_copies import model_copy
-from mmsharp.pruning.recipe import AxisRecipe, LayerRecipe, Recipe
 from mmsharp.pruning.slimming import apply_recipe
+from mmsharp.pruning.slimming.recipe import AxisRecipe, LayerRecipe, Recipe
 
 TIMED_AXES: dict[str, tuple[str, ...]] = {
     'Conv': ('out', 'in'),

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning.allocation import Limits
-from mmsharp.pruning.axis_sizes import AxisName, AxisSizes
-from mmsharp.pruning.complexity import time_in_turns
+from mmsharp.pruning.costs.axis_sizes import AxisName, AxisSizes
+from mmsharp.pruning.costs.complexity import time_in_turns
 from mmsharp.pruning.forwards import Forward, looked_at
+from mmsharp.pruning.forwards.model_copies import model_copy
 from mmsharp.pruning.groups import GroupSet
+from mmsharp.pruning.groups.masks import ChannelMasks
 from mmsharp.pruning.latency.calibration import calibrate
 from mmsharp.pruning.latency.engines import Engine
 from mmsharp.pruning.latency.layer_calls import LayerCalls, layer_calls, timed_share
 from mmsharp.pruning.latency.table import LatencyTable, LayerTable
-from mmsharp.pruning.masks import ChannelMasks
-from mmsharp.pruning.model_copies import model_copy
 from mmsharp.pruning.slimming import apply_recipe
 
 STEP = 8

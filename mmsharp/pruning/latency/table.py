@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.files import check_keys, read_json, write_json
-from mmsharp.pruning.axis_sizes import AxisName
+from mmsharp.pruning.costs.axis_sizes import AxisName
 from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.latency.layer_calls import layer_calls
 from mmsharp.pruning.layers import KIND_BY_NAME, axis_size, prunable_layers

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.allocation import Limits, Uniform
-from mmsharp.pruning.cost import CostModel
+from mmsharp.pruning.costs.cost import CostModel
 from mmsharp.pruning.criteria import Magnitude
 from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.groups import ChannelGroup, GroupSet, Member

@@ -9,14 +9,14 @@ from mmengine.config import Config
 from small_classifier import CHANNELS, WEIGHTS, own_state
 
 from mmsharp.apis import init_model
+from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.engine.deployment import deploy
 from mmsharp.engine.hooks import RNGStateHook
-from mmsharp.engine.pruning_state import PruningState
-from mmsharp.engine.safe_checkpoint import check_checkpoint
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching
 from mmsharp.pruning import tensor_forward
-from mmsharp.pruning.slim_difference import slim_difference
+from mmsharp.pruning.slimming.slim_difference import slim_difference
 
 HOOK = dict(type='mmsharp.MaskSearchHook', search=2)
 BOTH = pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])

@@ -11,8 +11,8 @@ from small_classifier import CHANNELS, WEIGHTS
 from torch.utils.data import Dataset
 from two_processes import in_two_processes
 
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.engine.hooks import MaskSearchHook
-from mmsharp.engine.safe_checkpoint import check_checkpoint
 
 SEARCHES = {'weights': WEIGHTS, 'channels': CHANNELS}
 HOOK = dict(type='mmsharp.MaskSearchHook', search=8, recalibration=2)

@@ -11,8 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.hooks import PruningHook
-from mmsharp.engine.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters, find_groups, tensor_forward
 from mmsharp.pruning.latency import PyTorchEngine, measure_latency_table
@@ -185,7 +185,7 @@ def test_one_shot_pruning(make_runner):
 
 def test_a_checkpoint_carries_plain_data(make_runner):
     """Phase and recipe load with weights_only=True under MMEngine's allow-list, and say what they are."""
-    from mmsharp.engine.safe_checkpoint import check_checkpoint
+    from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 
     runner = make_runner(HOOK)
     runner.train()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from psap_training import HOOK, WRAPPERS, Watch, setting, steps_of, window_of
 
-from mmsharp.engine.safe_checkpoint import check_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 
 ITERATIONS = dict(
     train_cfg=dict(by_epoch=False, max_iters=24, val_interval=1000),

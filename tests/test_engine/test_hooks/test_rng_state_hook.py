@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.runner import set_random_seed
 
-from mmsharp.engine.safe_checkpoint import check_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.sharpness import RandomState
 
 from .conftest import FixedImages, TwoBlocks

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from two_processes import in_two_processes
 
-from mmsharp.engine.config import settle_launcher
+from mmsharp.engine.configs.config import settle_launcher
 
 CASES = dict(
     epochs=dict(by_epoch=True, stop=2, end=4),

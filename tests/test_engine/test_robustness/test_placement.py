@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS as PRETRAIN_TRANSFORMS
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell, GuardedLoading
-from mmsharp.engine.pipelines import base_datasets
+from mmsharp.engine.configs.pipelines import base_datasets
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import Computed, Placement
 from mmsharp.errors import MmsharpError

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsharp.apis import evaluate_robustness
-from mmsharp.engine.tta import augment_tests, check_augmented
+from mmsharp.engine.configs.tta import augment_tests, check_augmented
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, load_results
 

@@ -37,7 +37,7 @@ class FormulaEngine:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr('mmsharp.pruning.complexity.time.perf_counter', lambda: self.now)
+        monkeypatch.setattr('mmsharp.pruning.costs.complexity.time.perf_counter', lambda: self.now)
 
     def _weights(self, module):
         return module.weight.numel() * (1 if module.weight.dim() > 2 else 2)

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from mmsharp.datasets.transforms import CurrentCell, TakeCurrentCell
-from mmsharp.engine.pipelines import insert_after, is_loading
+from mmsharp.engine.configs.pipelines import insert_after, is_loading
 from mmsharp.engine.robustness.sources.source import Placement, Position, Reading
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, CorruptedArrays, Grid, check_cells

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmsharp.datasets.transforms import ConstantsSeen, CorruptCurrentCell, CurrentCell
-from mmsharp.engine.pipelines import held_array, insert_after, is_a, is_loading, walk
+from mmsharp.engine.configs.pipelines import held_array, insert_after, is_a, is_loading, walk
 from mmsharp.engine.robustness.small_images import refuse_small_images
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, TO_ARRAY, TO_PIL, Placement, Position, Reading
 from mmsharp.errors import MmsharpError

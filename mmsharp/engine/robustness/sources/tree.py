@@ -13,7 +13,7 @@ from mmsharp.datasets.transforms import (
     ReadCurrentCell,
     UnreadableImageError,
 )
-from mmsharp.engine.pipelines import is_a, is_loading, replace, walk
+from mmsharp.engine.configs.pipelines import is_a, is_loading, replace, walk
 from mmsharp.engine.robustness.data_digest import data_sha256, image_digest
 from mmsharp.engine.robustness.sources.source import GEOMETRIC, Placement, Position, Reading
 from mmsharp.errors import MmsharpError

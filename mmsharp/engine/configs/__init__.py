@@ -1,0 +1,1 @@
+"""Configs: read, checked, changed without touching the user's, and written."""

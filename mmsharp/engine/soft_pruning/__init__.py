@@ -1,0 +1,1 @@
+"""Soft pruning steps of a training: when they come, what is watched after them, and what the log says."""

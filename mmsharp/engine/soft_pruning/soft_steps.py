@@ -1,0 +1,196 @@
+"""Soft pruning steps of a training: decide, zero, watch, bring back, remember, let the others grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsharp.engine.agreement import first_process_decides
+from mmsharp.engine.soft_pruning.lowered_loss_scale import LoweredLossScale
+from mmsharp.engine.soft_pruning.watching_window import WatchingWindow
+from mmsharp.pruning import (
+    GateMeans,
+    LimitedRegrowth,
+    ProtectionMemory,
+    SoftPruning,
+    held,
+    reconstruct,
+    sparsity_ratios,
+)
+
+Report = Callable[[Mapping[str, Any], Sequence[Tensor], Sequence[Tensor]], None]
+"""Called with a step that is over, what came back, and what was zeroed instead."""
+
+
+class SoftSteps:
+    """One soft step after another on a model that is trained, in as many processes as there are.
+
+    Args:
+        model: The inner model, which the pruner is attached to.
+        wrapper: Its optimizer wrapper.
+        pruner: Decides what goes.
+        protection: Decides what comes back; ``None`` lets nothing come back.
+        limit_regrowth: Whether what stays zeroed grows by steps of the usual length.
+        clear_momentum: Whether zeroed filters lose their momentum.
+        report: Told of each step when it is over.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        wrapper: Any,
+        pruner: Any,
+        protection: Any,
+        limit_regrowth: bool,
+        clear_momentum: bool,
+        report: Report,
+    ) -> None:
+        self._model, self._wrapper, self._pruner, self._protection = model, wrapper, pruner, protection
+        self._limit_regrowth = limit_regrowth
+        self._clear_momentum = clear_momentum
+        self._report = report
+        self._window: WatchingWindow | None = None
+        self._regrowth: LimitedRegrowth | None = None
+        self._loss_scale = LoweredLossScale(wrapper)
+        self._memory = ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
+        self._scores: list[Tensor] = []
+        self._gates = GateMeans()
+        self._step: dict[str, Any] = {}
+
+    @property
+    def window(self) -> WatchingWindow | None:
+        """The open one, if there is one."""
+        return self._window
+
+    def decide(self, progress: float) -> list[Tensor]:
+        """Keep-masks by the criterion's scores, raised where protections of earlier steps speak for a channel."""
+
+        def raised(scores: list[Tensor]) -> list[Tensor]:
+            self._scores = scores
+            return self._memory.raised(scores)
+
+        return list(self._pruner.decide(progress, raised))
+
+    def take(self, iteration: int, progress: float) -> list[Tensor]:
+        """Zero what is decided on, and open the window; gives the keep-masks."""
+        pruner, protection = self._pruner, self._protection
+        sparsity = self.sparsity()
+        keep = first_process_decides(self.decide(progress))
+        if pruner.observes:
+            pruner.criterion.reset()
+        refills = protection is not None and protection.refill
+        scores = self._memory.raised(self._scores) if refills and self._scores else None
+        step = self.decided(iteration, 'soft', keep, sparsity)
+        self._step = dict(step, scores=scores, gates=self._gates.means())
+        self._gates.reset()
+        self._stop_growing()
+        soft = self._soft_pruning(keep)
+        soft.zero_()
+        if protection is not None or self._limit_regrowth:
+            self._loss_scale.lower()
+        if protection is not None:
+            self._window = WatchingWindow(soft, self._wrapper, protection.watch)
+            return list(keep)
+        nobody = [torch.zeros_like(mask) for mask in keep]
+        self._grow([~mask for mask in keep])
+        self._close(nobody, nobody)
+        return list(keep)
+
+    def before_iteration(self) -> None:
+        """Note the loss scale that the pulses of this iteration are multiplied by."""
+        if self._window is not None:
+            self._window.loss_scale = self._loss_scale.now
+
+    def after_iteration(self) -> None:
+        """Bring filters back if the window is over."""
+        if self._window is None or not self._window.after_iteration():
+            return
+        window, soft = self._window, self._window.soft
+        window.close()
+        self._window = None
+        gates, scores = self._step['gates'], self._step['scores']
+        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores)
+        protected, extra = first_process_decides(decision)
+        soft.restore_(protected)
+        self._memory.update(protected)
+        self._soft_pruning([~mask for mask in extra]).zero_()
+        if not self._limit_regrowth:
+            self._loss_scale.restore()
+        growing = zip(soft.keep, protected, extra)
+        self._grow([~mask & ~back | instead for mask, back, instead in growing])
+        self._close(protected, extra)
+
+    def read_gates(self) -> None:
+        """Take in the gate gradients of the step that the optimizer is about to make."""
+        self._gates.observe(self._model, self._pruner.groups.groups)
+
+    def end(self) -> None:
+        """Training goes on as usual: masks are held from now on."""
+        self._stop_growing()
+        self._loss_scale.restore()
+
+    def forget(self) -> None:
+        """There is no further step that evidence would speak at."""
+        self._memory.evidence = []
+        self._gates.reset()
+
+    def sparsity(self) -> list[float]:
+        """Sparsity ratios of now, for allocations that do not say themselves."""
+        groups = self._pruner.groups.groups
+        everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
+        return sparsity_ratios(self._model, groups, everything)
+
+    def decided(self, iteration: int, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float]) -> dict[str, Any]:
+        """What a report says of a step, as far as it is known before its window opens."""
+        scores, self._scores = self._scores, []
+        return dict(
+            iteration=iteration,
+            phase=phase,
+            sparsity=list(getattr(self._pruner.allocation, 'sparsity', ()) or sparsity),
+            zeroed=[int((~mask).sum()) for mask in keep],
+            held=[held(mask, score) for mask, score in zip(keep, scores)] or [0] * len(keep),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """An open window, and what the next step needs, as tensors and plain data."""
+        return dict(
+            gates=self._gates.state_dict(),
+            window=None if self._window is None else self._window.state_dict(),
+            step=self._step,
+            growing=None if self._regrowth is None else self._regrowth.growing,
+            loss_scale=self._loss_scale.before,
+            evidence=self._memory.evidence,
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; model and optimizer have been loaded."""
+        self._gates.load_state_dict(state['gates'])
+        self._step = state['step']
+        self._memory.evidence = [evidence.cpu() for evidence in state.get('evidence', ())]
+        self._loss_scale.go_on(state['loss_scale'])
+        if state['growing'] is not None:
+            self._grow([mask.cpu() for mask in state['growing']])
+        if state['window'] is not None and self._protection is not None:
+            soft = self._soft_pruning([mask.cpu() for mask in state['window']['soft']['keep']])
+            self._window = WatchingWindow(soft, self._wrapper, self._protection.watch)
+            self._window.load_state_dict(state['window'])
+
+    def _soft_pruning(self, keep: Sequence[Tensor]) -> SoftPruning:
+        groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
+        return SoftPruning(self._model, groups, keep, optimizer, self._clear_momentum)
+
+    def _grow(self, growing: Sequence[Tensor]) -> None:
+        if self._limit_regrowth:
+            self._regrowth = LimitedRegrowth(self._model, self._pruner.groups.groups, growing)
+
+    def _stop_growing(self) -> None:
+        if self._regrowth is not None:
+            self._regrowth.close()
+            self._regrowth = None
+
+    def _close(self, protected: Sequence[Tensor], extra: Sequence[Tensor]) -> None:
+        step, self._step = self._step, {}
+        self._report(step, protected, extra)

@@ -1,0 +1,106 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mmsharp.errors import MmsharpError
+from mmsharp.pruning import ChannelMasks, Recipe, find_groups, tensor_forward
+
+from ..conftest import random_masks
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+@pytest.fixture
+def masks(residual):
+    return random_masks(find_groups(residual, tensor_forward(IMAGE)))
+
+
+def expected_zeros(masks, model):
+    """Longhand: ``(parameter or buffer name) -> bool tensor`` of the positions that have to be zero."""
+    zeros = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in model.state_dict().items()}
+    for group, keep in zip(masks.groups.groups, masks.keep):
+        for member in group.members:
+            for position, channel in zip(member.positions.tolist(), member.channels.tolist()):
+                if keep[channel]:
+                    continue
+                if member.axis == 'in':
+                    zeros[f'{member.module}.weight'][:, position] = True
+                    continue
+                for name in ('weight', 'bias', 'running_mean'):
+                    if f'{member.module}.{name}' in zeros:
+                        zeros[f'{member.module}.{name}'][position] = True
+    return zeros
+
+
+def test_exactly_the_dead_positions_are_zeroed(residual, masks):
+    """Filters, biases, normalisation and the weights that read them become zero; nothing else changes."""
+    before = copy.deepcopy(residual.state_dict())
+    identities = {name: id(parameter) for name, parameter in residual.named_parameters()}
+    masks.apply_(residual)
+    for name, zeros in expected_zeros(masks, residual).items():
+        assert torch.equal(residual.state_dict()[name], before[name].masked_fill(zeros, 0)), name
+    assert {name: id(parameter) for name, parameter in residual.named_parameters()} == identities
+
+
+def test_not_a_number_dies_too(residual, masks):
+    """A dead channel becomes zero whatever it held."""
+    for parameter in residual.parameters():
+        parameter.data.fill_(torch.nan)
+    masks.apply_(residual)
+    zeros = expected_zeros(masks, residual)
+    assert all((parameter[zeros[name]] == 0).all() for name, parameter in residual.named_parameters())
+
+
+def test_parameter_masks_are_the_zeros(residual, masks):
+    """Each mask broadcasts to 0 at the dead positions of its parameter and to 1 elsewhere."""
+    by_parameter = masks.parameter_masks(residual)
+    for name, parameter in residual.named_parameters():
+        dead = expected_zeros(masks, residual)[name]
+        found = (
+            by_parameter[parameter].expand_as(parameter) if parameter in by_parameter else torch.ones_like(parameter)
+        )
+        assert torch.equal(found, (~dead).to(parameter)), name
+
+
+def test_channels_never_come_back(residual, masks):
+    """An update can only remove."""
+    before = masks.keep
+    masks.update([torch.ones_like(mask) for mask in before])
+    assert all(torch.equal(new, old) for new, old in zip(masks.keep, before))
+
+
+def test_masks_survive_a_recipe(residual, masks):
+    """Recipe and masks say the same, also through JSON types, and with everything kept."""
+    recipe = Recipe.from_dict(masks.recipe(residual).to_dict())
+    again = ChannelMasks.from_recipe(masks.groups, recipe)
+    assert all(torch.equal(new, old) for new, old in zip(again.keep, masks.keep))
+    dense = ChannelMasks(masks.groups)
+    assert dense.recipe(residual).modules == {}
+    assert all(mask.all() for mask in ChannelMasks.from_recipe(masks.groups, Recipe({})).keep)
+
+
+def test_recipe_of_other_groups_is_refused(residual, masks):
+    """A recipe that removes what these groups keep whole names the module."""
+    groups = find_groups(residual, tensor_forward(IMAGE), ignore=['expand'])
+    with pytest.raises(MmsharpError, match=r"recipe module 'expand\.0', axis 'out'"):
+        ChannelMasks.from_recipe(groups, masks.recipe(residual))
+    data = masks.recipe(residual).to_dict()
+    data['modules']['expand.0']['out']['kept'] = [0]
+    with pytest.raises(MmsharpError, match='recipe module'):
+        ChannelMasks.from_recipe(masks.groups, Recipe.from_dict(data))
+
+
+def test_wrong_masks_are_refused(masks):
+    """Number, shape, type, and empty groups."""
+    keep = masks.keep
+    for wrong in ([], [mask[:-1] for mask in keep], [mask.float() for mask in keep], [mask & False for mask in keep]):
+        with pytest.raises(MmsharpError, match=r'mask'):
+            ChannelMasks(masks.groups, wrong)
+
+
+def test_another_model_is_refused(masks):
+    """Masks of one model do not touch another."""
+    with pytest.raises(MmsharpError, match='no prunable layer'):
+        masks.apply_(nn.Linear(2, 2))
