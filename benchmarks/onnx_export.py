@@ -2,8 +2,8 @@
 
     python benchmarks/onnx_export.py [--toolbox mmdet|mmpretrain] [CONFIG ...] [--json FILE]
 
-Each config is built without downloads in a process of its own, loses a random half of every channel group, and is
-written and compared in onnxruntime as tools/export.py does it: a classifier's scores, what the head of a single-stage
+Each config is built without downloads in a process of its own, loses a random half of every channel group, after
+branches on the content of its images have been looked for, and is written and compared in onnxruntime as tools/export.py does it: a classifier's scores, what the head of a single-stage
 detector gives for every level, feature maps and region proposals of a two-stage detector. Rows are kept as they are
 finished; the same command goes on after an interruption. Whole records are shown in docs/prune.md; --render alone
 only writes them there.
@@ -34,7 +34,7 @@ from mmsharp.engine.prunability.record import ProbeRecord
 from mmsharp.engine.prunability.survey import Settings, Subject, packaged_subjects, subject_of, without_folders
 from mmsharp.engine.prunability.weights import randomise_
 from mmsharp.files import replace_marked, write_json
-from mmsharp.pruning import ChannelPruner, apply_recipe, tensor_forward
+from mmsharp.pruning import ChannelPruner, apply_recipe, find_groups, tensor_forward
 from mmsharp.pruning.allocation import Uniform
 from mmsharp.pruning.criteria import Random
 from mmsharp.pruning.schedules import OneShot
@@ -62,7 +62,8 @@ def export_slim(subject: Subject, settings: Settings, folder: Path) -> None:
     pruner = ChannelPruner(
         dict(channels=1 - settings.ratio), Random(settings.seed), Uniform(), OneShot(), min_channels=1, round_to=1
     )
-    pruner.attach(model, tensor_forward(inputs, samples))
+    forward = tensor_forward(inputs, samples)
+    pruner.attach(model, forward, find_groups(model, forward, every_kind=True))
     pruner.update(1.0)
     apply_recipe(model, pruner.recipe())
     began = time.process_time()

@@ -305,8 +305,8 @@ class ChannelPruner:
     def verify(self, forward: Forward) -> float:
         """Largest difference between the masked model and a slim copy of it, relative to the output's scale.
 
-        It is that of :func:`~mmsharp.pruning.slim_difference.slim_difference`. The model is masked first and otherwise
-        left as it is.
+        It is that of :func:`~mmsharp.pruning.slimming.slim_difference.slim_difference`. The model is masked first and
+        otherwise left as it is.
 
         Raises:
             MmsharpError: The outputs have no finite numbers or differ in shape.

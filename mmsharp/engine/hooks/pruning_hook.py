@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.fabricated_samples import like
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import Recipe, apply_recipe, tensor_forward
+from mmsharp.pruning import DenseLayer, Recipe, apply_recipe, tensor_forward
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
@@ -192,18 +193,21 @@ class PruningHook(Hook):
         channels = sum(group.channels for group in groups.groups)
         runner.logger.info(
             f'mmsharp: {channels} channels in {len(groups.groups)} coupled groups can be pruned; '
-            f'{len(groups.dense)} layers stay dense: {", ".join(layer.module for layer in groups.dense) or "none"}'
+            f'{len(groups.dense)} layers stay dense'
         )
+        for reason, paths in _by_reason(groups.dense).items():
+            runner.logger.info(f'mmsharp: dense, because {reason}: {", ".join(paths)}')
         if self._state.kind == 'masked' and self._state.recipe is not None:
             self.pruner.load_recipe(self._state.recipe)
             self._spread_masks(runner)
         if self.pruner.observes:
-            # Just before it steps, the optimizer has the gradients accumulated, unscaled, clipped and averaged.
-            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._observe())
+            # Just before it steps, the optimizer has the gradients accumulated, clipped and averaged.
+            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._observe(optimizer))
 
-    def _observe(self) -> None:
-        if not self._finished():
-            self.pruner.observe()
+    def _observe(self, optimizer: torch.optim.Optimizer) -> None:
+        with gradients_of_step(optimizer) as steps:
+            if steps and not self._finished():
+                self.pruner.observe()
 
     def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
         """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers.
@@ -222,7 +226,7 @@ class PruningHook(Hook):
             )
         # Ranks see images of different sizes, and what a channel costs depends on the size.
         state = self._state.with_input_shape(first_process_decides(self._state.input_shape or tuple(inputs.shape[1:])))
-        image = images_like(model, state.input_shape or ()).to(inputs)
+        image = images_like(model, state.input_shape or (), dtype=inputs.dtype).to(inputs)
         sample = like(samples, (image.shape[2], image.shape[3]))
         if sample is not None:
             return state, tensor_forward(image, [sample])
@@ -295,3 +299,10 @@ class PruningHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
                 yield hook.ema_model
+
+
+def _by_reason(dense: Sequence[DenseLayer]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for layer in dense:
+        found.setdefault(layer.reason, []).append(layer.module or 'the model itself')
+    return found

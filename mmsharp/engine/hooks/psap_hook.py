@@ -14,6 +14,7 @@ from mmsharp.engine.hooks.protective_phases import SOFT, ProtectivePhases, prote
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.optim_wrappers import SharpnessAware
+from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.engine.soft_pruning.pruning_log import PruningLog, step_lines
 from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
 from mmsharp.engine.soft_pruning.soft_steps import SoftSteps
@@ -221,14 +222,19 @@ class PSAPHook(PruningHook):
         )
         if self.protection is not None and self.protection.gate:
             # Just before it steps, the optimizer has the gradients of the whole batch, the same on all processes.
-            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._read_gates(runner))
+            runner.optim_wrapper.optimizer.register_step_pre_hook(
+                lambda optimizer, *_: self._read_gates(runner, optimizer)
+            )
         if self._loaded is not None:
             self._steps.load_state_dict(self._loaded)
             self._loaded = None
 
-    def _read_gates(self, runner: Any) -> None:
-        if self._steps is not None and self._state.kind == 'dense' and self._protective.at(runner.iter) == SOFT:
-            self._steps.read_gates()
+    def _read_gates(self, runner: Any, optimizer: torch.optim.Optimizer) -> None:
+        if self._steps is None or self._state.kind != 'dense' or self._protective.at(runner.iter) != SOFT:
+            return
+        with gradients_of_step(optimizer) as steps:
+            if steps:
+                self._steps.read_gates()
 
     def _is_soft(self, iteration: int) -> bool:
         return self._state.kind == 'dense' and self._protective.soft_progress(iteration) is not None

@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning import ChannelGroup, Member
 from mmsharp.pruning.layers import axis_size, layer_kind
@@ -126,11 +127,13 @@ class CriterionScores:
         self.criterion.load_state_dict(state['criterion'])  # type: ignore[attr-defined]
         self._observed = set(state['layers'])
 
-    def _observe(self, *_: Any) -> None:
+    def _observe(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         found = (self._group(parameter) for parameter in self.parameters())
         groups = {group.name: group for group in found if group is not None}
-        self.criterion.observe(self.model, tuple(groups.values()))  # type: ignore[attr-defined]
-        self._observed.update(groups)
+        with gradients_of_step(optimizer) as steps:
+            if steps:
+                self.criterion.observe(self.model, tuple(groups.values()))  # type: ignore[attr-defined]
+                self._observed.update(groups)
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
         path, _, name = parameter.name.rpartition('.')

@@ -125,7 +125,7 @@ class TensorForward:
     def numbers_read(self, model: nn.Module) -> list[Reading]:
         """Lines of the model's code that read Python numbers out of the images; none where the inputs are no images.
 
-        See :func:`mmsharp.pruning.numbers_read.numbers_read`.
+        See :func:`mmsharp.pruning.forwards.numbers_read.numbers_read`.
 
         Raises:
             Exception: What the model's own code raises, or an operation that cannot be followed.
@@ -136,7 +136,10 @@ class TensorForward:
 
     def _has_images(self) -> bool:
         images = self.inputs if isinstance(self.inputs, (list, tuple)) else [self.inputs]
-        return all(isinstance(image, Tensor) and image.is_floating_point() and image.numel() for image in images)
+        return all(
+            isinstance(image, Tensor) and (image.is_floating_point() or image.dtype == torch.uint8) and image.numel()
+            for image in images
+        )
 
     def _placed(self, model: nn.Module, value: Any) -> Any:
         """A copy on the model's device; models write into data samples."""
@@ -156,7 +159,11 @@ class _OfImages(nn.Module):
 
 
 def _each(images: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    return type(images)(map(change, images)) if isinstance(images, (list, tuple)) else change(images)
+    if isinstance(images, (list, tuple)):
+        return type(images)(_each(image, change) for image in images)
+    if images.dtype == torch.uint8:
+        return change(images.float()).round().clamp(0, 255).to(torch.uint8)
+    return change(images)
 
 
 def _contrast(image: Tensor, change: Callable[[Tensor], Tensor], seed: int) -> Tensor:

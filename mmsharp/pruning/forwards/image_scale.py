@@ -32,6 +32,8 @@ def image_scale(model: nn.Module) -> tuple[float, float]:
         ((127.5, 60.0), (0.0, 2.0))
     """
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    while not hasattr(preprocessor, '_enable_normalize') and hasattr(preprocessor, 'data_preprocessor'):
+        preprocessor = preprocessor.data_preprocessor  # that of each branch of a semi-supervised detector
     normalises = getattr(preprocessor, '_enable_normalize', None)
     if normalises is None:
         return 0.0, 1.0
@@ -43,14 +45,17 @@ def image_scale(model: nn.Module) -> tuple[float, float]:
     return (mean, spread) if math.isfinite(mean) and math.isfinite(spread) else (0.0, 1.0)
 
 
-def images_like(model: nn.Module, shape: Sequence[int], batch: int = 1, seed: int = 0) -> Tensor:
-    """Normal noise on the scale of :func:`image_scale`, float32, always the same.
+def images_like(
+    model: nn.Module, shape: Sequence[int], batch: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Normal noise on the scale of :func:`image_scale`, always the same.
 
     Args:
         model: What the images are for.
         shape: ``(channels, height, width)``.
         batch: Number of images.
         seed: Of the noise.
+        dtype: ``torch.uint8`` for pixels from 0 to 255 that a preprocessor hands on as they are; else real.
 
     Returns:
         Shape ``(batch, *shape)``.
@@ -59,5 +64,6 @@ def images_like(model: nn.Module, shape: Sequence[int], batch: int = 1, seed: in
         >>> images_like(nn.Identity(), (3, 2, 2)).shape
         torch.Size([1, 3, 2, 2])
     """
-    mean, spread = image_scale(model)
-    return mean + spread * noise_images(shape, batch, seed)
+    mean, spread = PIXELS if dtype == torch.uint8 else image_scale(model)
+    images = mean + spread * noise_images(shape, batch, seed)
+    return images.round().clamp(0, 255).to(dtype) if dtype == torch.uint8 else images.to(dtype)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from mmsharp.pruning.forwards.custom_functions import custom_functions
 
 LEAVES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, torch.tensor, torch.as_tensor})
 """What takes numbers past the dispatcher; the last two out of lists of tensors."""
@@ -30,7 +33,7 @@ INDEX = torch.ops.aten.index.Tensor
 """Whose result has a size of its own where truths select."""
 HERE = Path(__file__).parents[2]
 TOOLBOXES = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
-LIBRARIES = (*TOOLBOXES, 'torch', 'torchvision', 'numpy')
+LIBRARIES = (*TOOLBOXES, 'torch', 'torchvision', 'numpy', 'mmsharp', 'Python')
 
 
 class Reading(NamedTuple):
@@ -38,8 +41,8 @@ class Reading(NamedTuple):
 
     Args:
         place: ``file:line``, from the package on.
-        by_toolboxes: Whether no code was at work, from the model's forward to this line, but that of the toolboxes and
-            of libraries: the survey of prunability runs the models that have such lines.
+        by_toolboxes: Whether it is a line of a toolbox, and no code was at work from the model's forward to it but that
+            of the toolboxes and the libraries below them.
     """
 
     place: str
@@ -69,7 +72,7 @@ def numbers_read(model: nn.Module, images: Tensor) -> list[Reading]:
         >>> len(numbers_read(Branch(), torch.zeros(1, 3, 4, 4))), numbers_read(nn.ReLU(), torch.zeros(1, 3, 4, 4))
         (1, [])
     """
-    with _Following(images) as following, _Leaving(following):
+    with _Following(images) as following, _Leaving(following), custom_functions(following.around):
         model(images)
     return [Reading(place, alone) for place, alone in following.places.items()]
 
@@ -96,6 +99,14 @@ class _Following(TorchDispatchMode):
         selects = torch.Tag.dynamic_output_shape in func.tags and (func is not INDEX or _has_truths(args[1]))
         if selects or not self.sized.isdisjoint(_memory((args, kwargs))):
             self.sized.update(_memory(result))
+        return result
+
+    def around(self, kind: type, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What compiled kernels give depends on what they are given; no dispatcher sees it."""
+        result = call(*args, **kwargs)
+        for known in (self.depending, self.sized):
+            if not known.isdisjoint(_memory((args, kwargs))):
+                known.update(_memory(result))
         return result
 
     def note(self) -> None:
@@ -137,14 +148,14 @@ def _place() -> tuple[str, bool]:
     """The innermost line that is neither torch's nor ours, and whether it and all that led to it are the toolboxes'."""
     frame: FrameType | None = sys._getframe(1)
     assert frame is not None
-    innermost, found, alone = frame, False, True
+    innermost, found, alone = frame, '', True
     while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != (__file__, numbers_read.__name__):
         package = _package(frame.f_code.co_filename)
         if not found and package not in ('torch', 'mmsharp'):
-            innermost, found = frame, True
-        alone = alone and package in (*LIBRARIES, 'mmsharp', 'Python')
+            innermost, found = frame, package
+        alone = alone and package in LIBRARIES
         frame = frame.f_back
-    return f'{_short(innermost.f_code.co_filename)}:{innermost.f_lineno}', found and alone
+    return f'{_short(innermost.f_code.co_filename)}:{innermost.f_lineno}', alone and found in TOOLBOXES
 
 
 @cache
@@ -156,7 +167,8 @@ def _package(file: str) -> str:
     short = _short(file)
     if short != file:
         return short.split('/')[0]
-    inside = Path(sysconfig.get_path('stdlib')) in path.parents or file.startswith('<frozen')
+    frozen = re.match(r'<frozen (\w+)', file)
+    inside = frozen[1] in sys.stdlib_module_names if frozen else Path(sysconfig.get_path('stdlib')) in path.parents
     return 'Python' if inside else file
 
 

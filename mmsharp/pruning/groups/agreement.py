@@ -33,7 +33,7 @@ Probe = Callable[[Sequence[int], int], str | None]
 """``probe(chosen groups, parity)``: what goes wrong when these keep odd (even) numbers of channels, if anything."""
 
 
-def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[str, str]:
+def disagreements(model: nn.Module, found: GroupSet, forward: Forward, every_kind: bool = False) -> dict[str, str]:
     """Groups without some of whose channels a slim copy fails, or gives other outputs than the masked model.
 
     Parameters that are constant, as after initialisation (a scale of zero hides whatever it multiplies), are replaced
@@ -44,6 +44,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         model: Left bitwise as it is.
         found: Its groups.
         forward: Runs it; it has to give the same outputs for the same random numbers.
+        every_kind: Try images unlike each other also where none but the toolboxes' code reads numbers.
 
     Returns:
         Name of each such group to the reason; a set without these groups agrees.
@@ -59,7 +60,7 @@ def disagreements(model: nn.Module, found: GroupSet, forward: Forward) -> dict[s
         >>> disagreements(model, find_groups(model, forward), forward)
         {}
     """
-    trial = Trial(model, found, forward)
+    trial = Trial(model, found, forward, every_kind)
     trial.look_for_numbers()
     remaining, wrong = list(range(len(found.groups))), dict[str, str]()
     while (failure := _first_failure(trial, remaining)) is not None:

@@ -3,7 +3,7 @@
 A channel of a group is a set of positions, over several layers, that are the same number of the same feature map:
 the filter that makes it, its normalisation, the filters of every layer added to it, and the weights of every layer
 that reads it. Fang et al. (2023), "DepGraph: Towards Any Structural Pruning", arXiv 2301.12900, state the problem; the
-groups are found here by following labels through one forward pass (``tracing.py``) instead of by dependency rules
+groups are found here by following labels through one forward pass (``tracing/``) instead of by dependency rules
 between layers, so that concatenation, flattening and shared layers need no index arithmetic of their own.
 """
 
@@ -137,11 +137,14 @@ def assemble(model: nn.Module, labels: ChannelLabels, layer_axes: dict[tuple[str
                 names.setdefault(group, _unused(path, set(names.values())))
             elif not any(layer.module.startswith(f'{path}.') for layer in dense):
                 dense.append(DenseLayer(path, reasons[group]))
-    unmade = (where for where, group in numbers.items() if group not in names and group not in reasons)
-    for where in unmade:  # the sizes of kernels and tables are alone, channels are not
+    for where, group in numbers.items():
         paths = [axes[number][0] for number in where if layers[axes[number][0]][1].name == PARAMETERS.name]
-        if len(where) > 1 and paths and not any(layer.module == paths[0] for layer in dense):
-            dense.append(DenseLayer(paths[0], 'its channels are made by parameters of its own, not by a layer'))
+        made_by_a_layer = any(axes[number][1] in ('out', 'heads') for number in where)
+        if group in names or made_by_a_layer or not paths or len(where) < 2:  # sizes of kernels and tables are alone
+            continue
+        reason = reasons.get(group, 'its channels are made by parameters of its own, not by a layer')
+        if DenseLayer(paths[0], reason) not in dense:
+            dense.append(DenseLayer(paths[0], reason))
     dense += [DenseLayer(path, reason) for path, reason in foreign_layers(model).items()]
 
     members: dict[int, list[Member]] = {group: [] for group in names}

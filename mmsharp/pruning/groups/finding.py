@@ -18,7 +18,7 @@ from mmsharp.pruning.layers import prunable_layers
 from mmsharp.pruning.tracing import ChannelTrace
 
 
-def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) -> GroupSet:
+def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = (), every_kind: bool = False) -> GroupSet:
     """Find the coupled channel groups of a model by following one forward pass.
 
     Whole stay, and are listed: channels that reach the model's outputs (classes, box coding), channels whose statistics
@@ -30,6 +30,8 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
         model: Any module; it is bitwise as before afterwards, also after an error.
         forward: Runs it, from :func:`~mmsharp.pruning.tensor_forward`. Layers it does not reach stay dense.
         ignore: Patterns (``fnmatch``) of module paths whose output channels stay whole, with all modules inside.
+        every_kind: Look for branches on the content of images also in models of nothing but the toolboxes' own code,
+            which has none that couples channels otherwise as far as is known; takes up to twice as long.
 
     Raises:
         MmsharpError: A pattern matches no layer, the forward fails, the model cannot be copied
@@ -63,7 +65,7 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = ()) 
                 f'{error}; give inputs that the model takes in evaluation mode'
             ) from error
     found = assemble(model, trace.labels, trace.layer_axes)
-    wrong = disagreements(model, found, forward)
+    wrong = disagreements(model, found, forward, every_kind)
     for group in found.groups:
         if group.name in wrong:
             first = group.members[0]

@@ -17,7 +17,7 @@ from mmsharp.pruning.forwards import Forward, TensorForward, looked_at, output_t
 from mmsharp.pruning.forwards.decisions import Decisions
 from mmsharp.pruning.forwards.few_proposals import few_proposals
 from mmsharp.pruning.forwards.model_copies import model_copy
-from mmsharp.pruning.forwards.numbers_read import Reading
+from mmsharp.pruning.forwards.numbers_read import LIBRARIES, Reading
 from mmsharp.pruning.forwards.precision import float64_throughout, full_float32
 from mmsharp.pruning.groups import GroupSet
 from mmsharp.pruning.groups.masks import ChannelMasks
@@ -35,8 +35,8 @@ OBVIOUS = 1e-4
 class Trial:
     """Copies of a model with some of the channels of chosen groups gone, masked and slim."""
 
-    def __init__(self, model: nn.Module, found: GroupSet, forward: Forward) -> None:
-        self.found, self.forward = found, forward
+    def __init__(self, model: nn.Module, found: GroupSet, forward: Forward, every_kind: bool = False) -> None:
+        self.found, self.forward, self.every_kind = found, forward, every_kind
         self.generator = torch.Generator().manual_seed(0)
         self.single = model_copy(model)
         self._vary_()
@@ -122,8 +122,17 @@ class Trial:
 
     @property
     def may_branch(self) -> bool:
-        """Whether code that is not known may treat other images in another way."""
-        return self.numbers_read is None or not all(reading.by_toolboxes for reading in self.numbers_read)
+        """Whether code other than the toolboxes' may treat other images in another way.
+
+        Where numbers are read at all, a module of another's is enough: what is computed past torch's dispatcher is lost
+        sight of, and with it who reads it.
+        """
+        if not self.numbers_read:
+            return self.numbers_read is None
+        return self.every_kind or not (
+            all(reading.by_toolboxes for reading in self.numbers_read)
+            and all(type(module).__module__.split('.')[0] in LIBRARIES for module in self.single.modules())
+        )
 
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
         """How a slim copy fails that runs in the model's own precision; ``None`` if it runs."""
@@ -211,8 +220,8 @@ class Trial:
 
 
 def places_of(readings: list[Reading]) -> str:
-    """Where numbers are read, for a message."""
-    return ', '.join(reading.place for reading in readings)
+    """Where numbers are read, for a message: in code other than the toolboxes' first."""
+    return ', '.join(reading.place for reading in sorted(readings, key=lambda reading: reading.by_toolboxes))
 
 
 def _opened(gate: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class AxisRecipe:
 
 @dataclass(frozen=True)
 class LayerRecipe:
-    """One layer: its kind (a name of the table in ``layers.py``) and its axes that changed."""
+    """One layer: its kind (a name of the table in ``layers/table.py``) and its axes that changed."""
 
     kind: str
     axes: Mapping[str, AxisRecipe]

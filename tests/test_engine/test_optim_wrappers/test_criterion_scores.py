@@ -131,6 +131,25 @@ def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise(policy):
     assert not torch.equal(ends['taylor', steps - 1], ends['l2', steps - 1])
 
 
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_gradient_scaler_changes_no_score(fused):
+    """A fused optimizer unscales by itself, and is asked to step even where gradients have overflowed."""
+    found = []
+    for scale in (None, 1024.0, 2.0**127):
+        model = nn.Sequential(nn.Linear(4, 2))
+        nn.init.constant_(model[0].weight, 0.5)
+        optimizer = torch.optim.Adam(model.parameters(), fused=fused)
+        parameters = select_parameters(model, 'weights')
+        scores = CriterionScores(model, build_part(CRITERIA, dict(type='Taylor')), optimizer, lambda p=parameters: p)
+        scaler = torch.amp.GradScaler('cpu', init_scale=scale or 1.0, enabled=scale is not None)
+        scaler.scale(model(torch.full((1, 4), 4.0)).sum()).backward()
+        scaler.step(optimizer)
+        found.append(scores(parameters[0]))
+    assert found[0] is not None
+    assert torch.equal(found[0], found[1])
+    assert found[2] is None
+
+
 def test_a_layer_that_the_steps_have_not_used_has_no_score():
     """No gradient is not a score of 0: such a layer is scored by l2, until it has one."""
     model = Network()

@@ -1,5 +1,6 @@
 """Numbers that a model reads out of its images are found, and no others."""
 
+import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,23 @@ def test_what_does_not_is_left(function):
     assert numbers_read(Model(function).eval(), torch.rand(1, 3, 4, 4)) == []
 
 
-@pytest.mark.parametrize('package', ['mmdet', 'my_detectors'])
+class Compiled(torch.autograd.Function):
+    """Its kernel writes past torch's dispatcher, as those of mmcv do."""
+
+    @staticmethod
+    def forward(ctx, images):
+        output = images.new_zeros(images.shape)
+        ctypes.memmove(output.data_ptr(), images.contiguous().data_ptr(), output.numel() * output.element_size())
+        return output
+
+
+def test_what_a_compiled_kernel_gives_is_followed():
+    """A branch behind it is found."""
+    model = Model(lambda model, images: images if Compiled.apply(images).max() > 0.5 else -images)
+    assert len(numbers_read(model.eval(), torch.rand(1, 3, 4, 4))) == 1
+
+
+@pytest.mark.parametrize('package', ['mmdet', 'torchvision', 'my_detectors'])
 def test_code_of_the_toolboxes_is_told_from_others(package):
     """By all that is at work: a line of a toolbox may read for somebody who branches."""
     text = """

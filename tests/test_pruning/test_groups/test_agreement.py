@@ -14,7 +14,7 @@ from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.pruning.forwards import TensorForward
 from mmsharp.pruning.forwards.contrasting_images import KINDS
 from mmsharp.pruning.forwards.numbers_read import Reading
-from mmsharp.pruning.groups.trial import OBVIOUS
+from mmsharp.pruning.groups.trial import OBVIOUS, Trial
 
 
 class TwoLayers(nn.Module):
@@ -173,9 +173,21 @@ def test_lines_that_read_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert said == []
 
     levels.clear()
-    monkeypatch.setattr('mmsharp.pruning.forwards.numbers_read.LIBRARIES', ('torch', __file__))
-    find_groups(rare, tensor_forward(image))
+    monkeypatch.setattr(TensorForward, 'numbers_read', lambda self, model: [Reading('mmdet/models/a.py:1', True)])
+    find_groups(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), tensor_forward(image))
     assert levels == [logging.INFO]
+
+
+def test_one_module_of_the_users_is_enough_to_look_for_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the toolboxes' code reads numbers: what kernels compute hides who reads next."""
+    monkeypatch.setattr(TensorForward, 'numbers_read', lambda self, model: [Reading('mmdet/models/a.py:1', True)])
+    forward = tensor_forward(torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    own = type('Own', (nn.ReLU,), {'__module__': 'my_detectors.heads'})
+    for activation, every_kind, expected in ((nn.ReLU, False, False), (own, False, True), (nn.ReLU, True, True)):
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), activation(), nn.Conv2d(4, 2, 1))
+        trial = Trial(model, find_groups(model, forward), forward, every_kind)
+        trial.look_for_numbers()
+        assert trial.may_branch == expected
 
 
 def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

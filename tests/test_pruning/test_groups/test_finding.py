@@ -418,20 +418,26 @@ def test_layers_that_no_row_describes_are_listed_once(layer, reason):
 class OwnWeights(nn.Module):
     """A convolution whose weights are the module's own."""
 
-    def __init__(self):
+    def __init__(self, then=lambda y: y):
         super().__init__()
+        self.then = then
         self.weight, self.scale = nn.Parameter(torch.randn(8, 8, 3, 3)), nn.Parameter(torch.rand(8))
 
     def forward(self, inputs):
-        return nn.functional.conv2d(inputs, self.weight, padding=1) * self.scale[:, None, None]
+        return self.then(nn.functional.conv2d(inputs, self.weight, padding=1) * self.scale[:, None, None])
 
 
-def test_channels_that_no_layer_makes_are_listed():
+@pytest.mark.parametrize(
+    ('then', 'reason'),
+    [(lambda y: y, 'of its own'), (lambda y: y + y.flip(1), '`flip`'), (lambda y: y.softmax(1), 'softmax')],
+    ids=['free', 'flipped', 'softmax'],
+)
+def test_channels_that_no_layer_makes_are_listed(then, reason):
     """They are known and stay, and the user is told."""
-    model = nn.Sequential(nn.Conv2d(2, 8, 1), OwnWeights(), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1))
+    model = nn.Sequential(nn.Conv2d(2, 8, 1), OwnWeights(then), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1))
     found = find_groups(model, tensor_forward(torch.randn(1, 2, 8, 8)))
     assert [group.name for group in found.groups] == ['0', '2']
-    assert [(layer.module, 'of its own' in layer.reason) for layer in found.dense] == [('3', False), ('1', True)]
+    assert [(layer.module, reason in layer.reason) for layer in found.dense] == [('3', False), ('1', True)]
 
 
 def test_frozen_parameters_are_followed(residual):
