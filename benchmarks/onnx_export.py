@@ -3,10 +3,10 @@
     python benchmarks/onnx_export.py [--toolbox mmdet|mmpretrain] [CONFIG ...] [--json FILE]
 
 Each config is built without downloads in a process of its own, loses a random half of every channel group, after
-branches on the content of its images have been looked for, and is written and compared in onnxruntime as tools/export.py does it: a classifier's scores, what the head of a single-stage
-detector gives for every level, feature maps and region proposals of a two-stage detector. Rows are kept as they are
-finished; the same command goes on after an interruption. Whole records are shown in docs/prune.md; --render alone
-only writes them there.
+branches on the content of its images have been looked for, and is written and compared in onnxruntime as
+tools/export.py does it: a classifier's scores, what the head of a single-stage detector gives for every level, feature
+maps and region proposals of a two-stage detector. Rows are kept as they are finished; the same command goes on after an
+interruption. Whole records are shown in docs/prune.md; --render alone only writes them there.
 """
 
 from __future__ import annotations
