@@ -11,10 +11,10 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from mmsharp.engine.agreement import first_process_decides
 from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.fabricated_samples import like
+from mmsharp.engine.first_process_decides import first_process_decides
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step

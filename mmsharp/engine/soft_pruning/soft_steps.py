@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmsharp.engine.agreement import first_process_decides
+from mmsharp.engine.first_process_decides import first_process_decides
 from mmsharp.engine.soft_pruning.lowered_loss_scale import LoweredLossScale
 from mmsharp.engine.soft_pruning.watching_window import WatchingWindow
 from mmsharp.pruning import (
