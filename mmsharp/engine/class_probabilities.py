@@ -29,11 +29,13 @@ class ClassProbabilities:
         MmsharpError: On a call, if the model predicts no scores of classes for whole images.
 
     Example:
+        >>> from mmengine.registry import DefaultScope
         >>> from mmpretrain.models import ImageClassifier
         >>> head = dict(type='LinearClsHead', num_classes=3, in_channels=64)
         >>> lenet = dict(type='ResNet_CIFAR', depth=18, base_channels=8, out_indices=(3,))
         >>> neck = dict(type='GlobalAveragePooling')
-        >>> model = ImageClassifier(lenet, neck, head, data_preprocessor=dict(mean=[0], std=[255])).eval()
+        >>> with DefaultScope.overwrite_default_scope('mmpretrain'):
+        ...     model = ImageClassifier(lenet, neck, head, data_preprocessor=dict(mean=[0], std=[255])).eval()
         >>> ClassProbabilities(model)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 3])
     """
