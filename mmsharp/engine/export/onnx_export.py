@@ -41,7 +41,6 @@ ANY_BATCH = (2, 1, 3)
 ONE_IMAGE = (1, 1, 1)
 """As many checks where a file takes one image: a network that rounding upsets does not pass by one lucky image."""
 INPUT = 'images'
-"""Mean and spread of images on the scale 0 to 255, for models whose preprocessor does not normalise."""
 DEFAULT_OPSET = 18
 OPSETS = range(11, 24)
 """Versions that can be asked for; whether a file of it was written is looked up in the file."""

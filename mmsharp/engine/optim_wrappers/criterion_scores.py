@@ -57,6 +57,7 @@ class CriterionScores:
         self.criterion = criterion
         self.parameters = parameters
         self._looks = hasattr(criterion, 'observe')
+        self._groups: dict[str, ChannelGroup | None] = {}
         self._observed: set[str] = set()
         self._looked_at: set[str] = set()
         if 'BatchNormScale' in class_names(criterion):
@@ -118,14 +119,15 @@ class CriterionScores:
         """
         if not self._looks or not state:
             return
-        if state.keys() != {'criterion', 'layers'}:
+        layers = state.get('layers')
+        if state.keys() != {'criterion', 'layers'} or not all(isinstance(name, str) for name in _listed(layers)):
             found = ', '.join(sorted(map(shown, state))[:5])
             raise MmsharpError(
-                f'the state of the scores of {type(self.criterion).__name__}: expected criterion, layers, found '
-                f'{found}; resume from a checkpoint written by this version of mmsharp'
+                f'the state of the scores of {type(self.criterion).__name__}: expected criterion and a list of layers, '
+                f'found {found}; resume from a checkpoint written by this version of mmsharp'
             )
         self.criterion.load_state_dict(state['criterion'])  # type: ignore[attr-defined]
-        self._observed = set(state['layers'])
+        self._observed = set(layers or ())
 
     def _observe(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         found = (self._group(parameter) for parameter in self.parameters())
@@ -136,6 +138,11 @@ class CriterionScores:
                 self._observed.update(groups)
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
+        if parameter.name not in self._groups:
+            self._groups[parameter.name] = self._layer_of(parameter)
+        return self._groups[parameter.name]
+
+    def _layer_of(self, parameter: AscentParameter) -> ChannelGroup | None:
         path, _, name = parameter.name.rpartition('.')
         module = self.model.get_submodule(path)
         kind = layer_kind(module)
@@ -144,6 +151,11 @@ class CriterionScores:
             return None
         everything = torch.arange(axis_size(module, out))
         return ChannelGroup(path, len(everything), (Member(path, 'out', everything, everything),))
+
+
+def _listed(layers: Any) -> list[Any]:
+    """The entries of a list; of anything else one that is no name."""
+    return layers if isinstance(layers, list) else [None]
 
 
 def connect_criterion(

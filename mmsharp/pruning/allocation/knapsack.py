@@ -97,8 +97,8 @@ class Knapsack:
         if smallest > target:
             raise MmsharpError(
                 f'budget {target:.4g} cannot be reached: with min_channels={limits.min_channels} and '
-                f'round_to={limits.round_to} the smallest kept fraction is {reachable(smallest)}; ask for that, '
-                'or lower min_channels and round_to'
+                f'round_to={limits.round_to} the smallest kept fraction is {reachable(smallest)}; '
+                'ask for at least that, or lower min_channels and round_to'
             )
         present = fraction(keep)
         if present <= target:

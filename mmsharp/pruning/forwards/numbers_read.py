@@ -56,7 +56,8 @@ def numbers_read(model: nn.Module, images: Tensor) -> list[Reading]:
     A branch such as ``if x.mean() > 0`` is one, and so are a tensor that goes to NumPy and the size of a selection, as
     ``len(x[x > 3])``. Sizes of what depends on the images' size alone do not count, nor do numbers from parameters and
     buffers. Every operation of one forward pass is looked at: what is computed from the images depends on them, in
-    place or not. Code outside of torch's dispatcher hides what it does.
+    place or not, and so does what a compiled kernel gives in an autograd function. Other code outside of torch's
+    dispatcher hides what it does.
 
     Args:
         model: In evaluation mode, a function of images alone.

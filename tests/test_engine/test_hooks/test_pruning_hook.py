@@ -309,6 +309,17 @@ def test_a_budget_of_latency_by_config(make_runner, tmp_path):
     assert 0 < runner.message_hub.get_scalar('train/pruning/latency_kept').current() <= 0.8
 
 
+def test_dense_layers_are_logged_by_their_reason(make_runner, monkeypatch):
+    """So that a user sees what holds them."""
+    pruner = dict(HOOK['pruner'], ignore=['inner'])
+    runner = make_runner(dict(HOOK, pruner=pruner, budget=dict(params=0.9)), max_epochs=4)
+    lines = []
+    monkeypatch.setattr(runner.logger, 'info', lambda text, *_: lines.append(str(text)))
+    runner.train()
+    assert "mmsharp: dense, because reaches the model's outputs: head" in lines
+    assert "mmsharp: dense, because ignored by the pattern 'inner': inner.0" in lines
+
+
 @MODELS.register_module(force=True)
 class Turning(BaseModel):
     """Adds channels the other way round where pixels are bright."""

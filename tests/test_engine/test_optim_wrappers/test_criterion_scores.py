@@ -131,6 +131,17 @@ def test_a_criterion_of_gradients_is_shown_them_and_resumes_bitwise(policy):
     assert not torch.equal(ends['taylor', steps - 1], ends['l2', steps - 1])
 
 
+@pytest.mark.parametrize('state', [dict(sums={}), dict(criterion={}, layers=3), dict(criterion={}, layers=['a', 1])])
+def test_a_state_that_is_not_ours_is_refused(state):
+    """By what was expected, before anything is taken over."""
+    model = nn.Sequential(nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scores = CriterionScores(model, build_part(CRITERIA, dict(type='Taylor')), optimizer, lambda: [])
+    with pytest.raises(MmsharpError, match='expected criterion and a list of layers, found'):
+        scores.load_state_dict(state)
+    assert scores.state_dict() == {}
+
+
 @pytest.mark.parametrize('fused', [False, True])
 def test_a_gradient_scaler_changes_no_score(fused):
     """A fused optimizer unscales by itself, and is asked to step even where gradients have overflowed."""
