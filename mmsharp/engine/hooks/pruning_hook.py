@@ -193,7 +193,7 @@ class PruningHook(Hook):
         channels = sum(group.channels for group in groups.groups)
         runner.logger.info(
             f'mmsharp: {channels} channels in {len(groups.groups)} coupled groups can be pruned; '
-            f'{len(groups.dense)} layers stay dense'
+            f'{len({layer.module for layer in groups.dense})} layers stay dense'
         )
         for reason, paths in _by_reason(groups.dense).items():
             runner.logger.info(f'mmsharp: dense, because {reason}: {", ".join(paths)}')

@@ -35,7 +35,8 @@ def gradients_of_step(optimizer: torch.optim.Optimizer) -> Iterator[bool]:
     try:
         for parameter, gradient in scaled:
             assert scale is not None
-            parameter.grad = gradient / scale.to(gradient)
+            # A scale of 65536 is infinite in float16.
+            parameter.grad = (gradient.float() / scale.to(gradient.device)).to(gradient.dtype)
         yield True
     finally:
         for parameter, gradient in scaled:

@@ -29,6 +29,8 @@ SHAPES_ALONE = frozenset(
     for name in ('zeros_like', 'ones_like', 'empty_like', 'full_like', 'rand_like', 'randn_like', 'new_zeros')
 )
 """Their results know the size of what they are given, not its content."""
+SELECTING = frozenset({'torchvision::nms'})
+"""Give as many results as the content has it, and do not say so by a tag."""
 INDEX = torch.ops.aten.index.Tensor
 """Whose result has a size of its own where truths select."""
 HERE = Path(__file__).parents[2]
@@ -98,6 +100,7 @@ class _Following(TorchDispatchMode):
             changed = [args[:1]] if func._schema.is_mutable else []
             self.depending.update(_memory((result, changed)))
         selects = torch.Tag.dynamic_output_shape in func.tags and (func is not INDEX or _has_truths(args[1]))
+        selects = selects or func._schema.name in SELECTING
         if selects or not self.sized.isdisjoint(_memory((args, kwargs))):
             self.sized.update(_memory(result))
         return result

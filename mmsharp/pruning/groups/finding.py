@@ -31,7 +31,8 @@ def find_groups(model: nn.Module, forward: Forward, ignore: Sequence[str] = (), 
         forward: Runs it, from :func:`~mmsharp.pruning.tensor_forward`. Layers it does not reach stay dense.
         ignore: Patterns (``fnmatch``) of module paths whose output channels stay whole, with all modules inside.
         every_kind: Look for branches on the content of images also in models of nothing but the toolboxes' own code,
-            which has none that couples channels otherwise as far as is known; takes up to twice as long.
+            which has none that couples channels otherwise as far as is known; takes up to twice as long. Models that
+            read no numbers out of their images cannot branch on them, and are left out in any case.
 
     Raises:
         MmsharpError: A pattern matches no layer, the forward fails, the model cannot be copied

@@ -131,7 +131,7 @@ class Trial:
             return self.numbers_read is None
         return self.every_kind or not (
             all(reading.by_toolboxes for reading in self.numbers_read)
-            and all(type(module).__module__.split('.')[0] in LIBRARIES for module in self.single.modules())
+            and all(_is_known(module) for module in self.single.modules())
         )
 
     def crashes(self, chosen: Sequence[int], parity: int) -> str | None:
@@ -217,6 +217,12 @@ class Trial:
         wide: Any = float64_throughout() if double else nullcontext()
         with looked_at(model), few_proposals(model), full_float32(), wide:
             return [tensor for tensor in output_tensors(self.forward(model)) if tensor.is_floating_point()]
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module is a library's; a graph that was traced is somebody's code in a class of torch's."""
+    known = type(module).__module__.split('.')[0] in LIBRARIES
+    return known and not isinstance(module, (torch.fx.GraphModule, torch.jit.ScriptModule))
 
 
 def places_of(readings: list[Reading]) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores
+from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import CRITERIA, POLICIES, build_part
 from mmsharp.sharpness import AdaSAP, select_parameters
@@ -159,6 +160,20 @@ def test_a_gradient_scaler_changes_no_score(fused):
     assert found[0] is not None
     assert torch.equal(found[0], found[1])
     assert found[2] is None
+
+
+def test_half_precision_is_unscaled_with_the_usual_scale():
+    """65536 is beyond float16, its quotients are not."""
+    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float16))
+    parameter.grad = torch.full((1,), 64.0, dtype=torch.float16)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(65536.0), torch.tensor(0.0)
+    with gradients_of_step(optimizer) as steps:
+        assert (steps, float(parameter.grad)) == (True, 64 / 65536)
+    assert float(parameter.grad) == 64
+    optimizer.found_inf = torch.tensor(1.0)
+    with gradients_of_step(optimizer) as steps:
+        assert not steps
 
 
 def test_a_layer_that_the_steps_have_not_used_has_no_score():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import nms
 
 from mmsharp.pruning.forwards.numbers_read import numbers_read
 
@@ -109,7 +110,16 @@ SIZES = [
     made_anew,
     handed_over,
 ]
-READING = [*SIZES, through_a_view, in_place, compared, selected, listed, given_to_numpy]
+
+
+def size_of_what_nms_leaves(model, images):
+    """An operator of torchvision, which does not say that it selects."""
+    scores = images.flatten()[:4]
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(4, 1) * (1 + scores[:, None])
+    return images if len(nms(boxes, scores, 0.3)) > 2 else -images
+
+
+READING = [size_of_what_nms_leaves, *SIZES, through_a_view, in_place, compared, selected, listed, given_to_numpy]
 
 
 @pytest.mark.parametrize('function', READING, ids=lambda function: function.__name__)

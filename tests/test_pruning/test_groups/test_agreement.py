@@ -188,6 +188,9 @@ def test_one_module_of_the_users_is_enough_to_look_for_branches(monkeypatch: pyt
         trial = Trial(model, find_groups(model, forward), forward, every_kind)
         trial.look_for_numbers()
         assert trial.may_branch == expected
+    trial = Trial(torch.fx.symbolic_trace(model), find_groups(model, forward), forward)
+    trial.look_for_numbers()
+    assert trial.may_branch
 
 
 def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
