@@ -1,12 +1,13 @@
 """Which settings of AdaSAP: short runs of ResNet-20 on CIFAR-10, judged on images held out.
 
-    MMSHARP_DATA=... python benchmarks/adasap_sweep.py [--methods ...] [--record NAME] [--render]
+    MMSHARP_DATA=... python benchmarks/adasap_sweep.py [--methods ...] [--condition rate] [--record NAME] [--render]
 
 Every variant prunes the published ResNet-20 to 0.40 of its parameters within 8 epochs on 15,000 images, and is
 evaluated clean and under 15 corruptions at severity 3 of CIFAR-10-C's constants, on 2,000 images of the test set that
 no other experiment tests on: the published weights have seen all training images, and remember them. Defaults are
-chosen by it. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl; a killed sweep goes on where it
-was.
+chosen by it. ``--condition`` changes what is equal on both sides, such as the learning rate, and asks whether AdaSAP's
+defaults win there. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl (adasap_sweep_NAME_CONDITION.jsonl); a
+killed sweep goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from adasap_cifar10 import BASE, DOCUMENT, prepare
 from experiments import tables
 from experiments.arguments import add_arguments
-from experiments.methods import METHODS
+from experiments.methods import LONGER, METHODS
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
 from experiments.runs import Setting, grid
@@ -57,7 +58,7 @@ def uniform(rho: float) -> dict[str, Any]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'SGD': METHODS['SGD'],
-    'SGD, twice the epochs': METHODS['SGD, twice the epochs'],
+    LONGER: METHODS[LONGER],
     'absolute 0.01..0.2, ASAM 0.5': adasap(asam(0.5), radius='absolute', rho_min=0.01, rho_max=0.2),
     'relative 0.002..0.02, ASAM 0.5': adasap(asam(0.5), rho_min=0.002, rho_max=0.02),
     'relative 0.005..0.05, ASAM 0.5': adasap(asam(0.5), rho_min=0.005, rho_max=0.05),
@@ -72,6 +73,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
         'optim_wrapper.policy': dict(type='LookSAM', interval=5),
     },
 }
+DEFAULTS = 'relative 0.005..0.05, ASAM 0.5'
+COMPARED = ('SGD', LONGER, DEFAULTS)
+"""What runs under a condition: AdaSAP by default, beside plain training with as many epochs and as much compute."""
+RAND_AUGMENT = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=5, magnitude_std=0.5),
+    dict(type='PackInputs'),
+]
+CONDITIONS: dict[str, dict[str, Any]] = {
+    'rate': {'optim_wrapper.optimizer.lr': 0.05, 'param_scheduler.0.eta_min': 0.0005},
+    'decay': {'optim_wrapper.optimizer.weight_decay': 5e-4},
+    'slow': {'default_hooks.pruning.pruning': 4},
+    'augmented': {'train_dataloader.dataset.pipeline': RAND_AUGMENT},
+}
+"""What is not as in the other runs, for all methods alike."""
 
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -82,16 +100,21 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, tuple(VARIANTS), (0,), ROOT / 'work_dirs' / 'adasap_sweep', choices=VARIANTS)
-    return parser.parse_args()
+    add_arguments(parser, (), (0,), ROOT / 'work_dirs' / 'adasap_sweep', choices=VARIANTS)
+    parser.add_argument('--condition', choices=CONDITIONS, help='change this for all methods (default: nothing)')
+    args = parser.parse_args()
+    args.methods = args.methods or (COMPARED if args.condition else VARIANTS)
+    return args
 
 
 def main() -> None:
     """Perform what is missing, and write the table."""
     args = parse_args()
-    record = ROOT / 'benchmarks' / 'results' / f'adasap_sweep_{args.record}.jsonl'
+    name = '_'.join(filter(None, ['adasap_sweep', args.record, args.condition]))
+    record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
     if not args.render:
-        options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER}
+        work_dir = args.work_dir / args.condition if args.condition else args.work_dir
+        options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER, **CONDITIONS.get(args.condition, {})}
         test = 'test_dataloader.dataset.data_root'
         options[test] = str(Path(options[test]).with_name('holdout'))
         setting = Setting(
@@ -104,7 +127,7 @@ def main() -> None:
             mixed=args.mixed,
             tree=True,
         )
-        run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir, record)
+        run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), work_dir, record)
     publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 

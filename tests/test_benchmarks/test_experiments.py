@@ -179,6 +179,32 @@ def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments, 
         assert config.to_dict() == first
 
 
+def test_a_condition_of_the_sweep_changes_what_it_says_for_all_methods(experiments, benchmark):
+    """And nothing else; so that methods differ under it in what they differ in without it."""
+    sweep = benchmark('adasap_sweep')
+    for changes in sweep.CONDITIONS.values():
+        for method in sweep.COMPARED:
+            here, there = (
+                experiments.configure(
+                    experiments.Setting(BASE, {**sweep.SHORTER, **more}, '', methods=sweep.VARIANTS),
+                    experiments.Run(method, 'Magnitude', 0.4, 0),
+                ).to_dict()
+                for more in ({}, changes)
+            )
+            assert {path for path, value in leaves(here) if (path, value) not in list(leaves(there))} == set(changes)
+
+
+def leaves(config, path=''):
+    """Dotted names and values of a config, other lists than the schedulers as one value."""
+    items = enumerate(config) if isinstance(config, list) else config.items()
+    for name, value in items:
+        here = f'{path}.{name}' if path else str(name)
+        if isinstance(value, dict) or (isinstance(value, list) and here == 'param_scheduler'):
+            yield from leaves(value, here)
+        else:
+            yield here, value
+
+
 def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):
     """Half a line, named."""
     path = tmp_path / 'record.jsonl'
