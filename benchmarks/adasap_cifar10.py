@@ -84,6 +84,7 @@ def main() -> None:
             mixed=args.mixed,
             tree=True,
             times=args.times,
+            same=dict(images=args.test, times=args.times),
         )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         run_all(setting, runs, args.work_dir, record)

@@ -40,11 +40,11 @@ def data_options() -> dict[str, Any]:
     return {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
 
 
-def train(work_dir: Path) -> Path:
+def train(work_dir: Path, config: Path = CONFIG) -> Path:
     """Train unless that is done, and give the checkpoint that was best on the validation images."""
-    last = load_config(CONFIG).train_cfg.max_epochs
+    last = load_config(config).train_cfg.max_epochs
     if not (work_dir / f'epoch_{last}.pth').is_file():
-        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir', str(work_dir)]
+        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir)]
         command += ['--resume', '--cfg-options', *(f'{name}={value}' for name, value in data_options().items())]
         if subprocess.run(command, check=False).returncode:
             raise MmsharpError('training stopped; see above, then start again')

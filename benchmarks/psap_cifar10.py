@@ -23,6 +23,7 @@ from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
 from experiments import runs
+from experiments.figures import Panel, draw_by_method
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting
@@ -97,8 +98,17 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
-    """The lines of a record in Markdown."""
-    return f'{setup(found)}\n\n{table(found)}'
+    """The lines of a record in Markdown, with a figure."""
+    rows = {}
+    for budget in sorted({line['budget'] for line in found}, reverse=True):
+        for method in METHODS:
+            lots = [line for line in found if (line['budget'], line['method']) == (budget, method)]
+            if lots:
+                rows[f'{method}, {budget:.0%} of the MACs'] = lots
+    draw_by_method(
+        rows, [Panel('accuracy (%)', lambda line: line['clean'])], DOCUMENT.parent / 'figures' / f'{name}.svg'
+    )
+    return f'{setup(found)}\n\n{table(found)}\n\n![every method](figures/{name}.svg)'
 
 
 def parse_args() -> argparse.Namespace:
@@ -127,7 +137,8 @@ def main() -> None:
         options = {**prepare(args.work_dir, args.train, args.test), **length(args.epochs)}
         options.update(SCRATCH if args.scratch else {})
         data = f'{args.train} training images, from {"random" if args.scratch else "the published"} weights'
-        setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed)
+        same = dict(images=args.test, epochs=args.epochs)
+        setting = Setting(BASE, options, 'accuracy/top1', data, severities=(0,), mixed=args.mixed, same=same)
         cells = runs_of(args.methods, args.budgets, args.seeds)
         run_all(setting, cells, args.work_dir / name, record, configure)
     publish(render(read_runs(record), name), name, DOCUMENT)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from experiments.publishing import RECORDS, rendered, script_of
+from experiments.publishing import RECORDS, put, rendered, script_of
 
 from mmsharp.command_line import run
 from mmsharp.errors import MmsharpError
-from mmsharp.files import replace_marked
 
 
 def records() -> list[Path]:
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument('records', nargs='*', type=Path, metavar='RECORD', help='(default: all)')
     for record in parser.parse_args().records or records():
         document, text = rendered(record)
-        replace_marked(document, record.stem, text)
+        put(text, record.stem, document)
         print(f'{record.name} -> {document.name}')
 
 

@@ -1,11 +1,11 @@
-"""Figures of what experiments found: corrupted accuracy over what is left of a network, and gain over cost."""
+"""Figures of what experiments found: over what is left of a network, gain over cost, and method beside method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -70,6 +70,34 @@ def draw_gain_over_cost(
     axes.set_title(f'{budget:.0%} of the parameters', fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+class Panel(NamedTuple):
+    """A quantity that methods are compared by: its label, and what it is of a line."""
+
+    label: str
+    of: Callable[[Mapping[str, Any]], float]
+
+
+def draw_by_method(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Sequence[Panel], path: Path) -> None:
+    """A row per method and a panel per quantity: every seed as a dot, and mean and standard deviation.
+
+    Args:
+        runs: Lines of a record by method, in the order of the rows.
+        panels: What is shown.
+        path: The file.
+    """
+    figure = Figure((2.6 + 2.1 * len(panels), 0.9 + 0.32 * len(runs)), layout='constrained')
+    for axes, (label, of) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+        for row, lines in enumerate(runs.values()):
+            values = [of(line) for line in lines]
+            axes.plot(values, [row] * len(values), 'o', color='C0', alpha=0.35, markersize=4)
+            axes.errorbar([mean(values)], [row], xerr=[_deviation(values)], fmt='|', color='C0', capsize=3)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+        axes.set_yticks(range(len(runs)), list(runs))
+        axes.set_ylim(len(runs) - 0.5, -0.5)
     _save(figure, path)
 
 

@@ -40,18 +40,22 @@ def perform(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[
     Raises:
         MmsharpError: The training failed.
     """
+    line = perform_without_sharpness(config, run, work_dir, setting)
+    return dict(line, sharpness=sharpness_by_phase(config, work_dir / run.folder))
+
+
+def perform_without_sharpness(config: Config, run: Run, work_dir: Path, setting: Setting) -> dict[str, Any]:
+    """As :func:`perform`, for trainings without the phases of pruning in which sharpness is measured."""
     folder = work_dir / run.folder
     seconds, cpu_seconds = train(config, folder)
     report = slim(folder / 'config.py', last_checkpoint(config, folder), folder / 'slim', repeats=5)
+    found = scores(slim_network(folder), config, folder, setting, work_dir)
     return dict(
-        asdict(run),
-        **scores(config, folder, setting, work_dir),
+        {**asdict(run), **circumstances(config, setting), **found},
         parameters=report['slim']['parameters'] / report['dense']['parameters'],
         macs=report['slim']['macs'] / report['dense']['macs'],
-        sharpness=sharpness_by_phase(config, folder),
         train_seconds=seconds,
         train_cpu_seconds=cpu_seconds,
-        **circumstances(config, setting),
     )
 
 
@@ -86,11 +90,17 @@ def last_checkpoint(config: Config, folder: Path) -> Path:
     return folder / f'epoch_{config.train_cfg.max_epochs}.pth'
 
 
-def scores(config: Config, folder: Path, setting: Setting, work_dir: Path) -> dict[str, Any]:
-    """The slim model in a folder, clean and under the corruptions of the setting."""
+def slim_network(folder: Path) -> tuple[Path, Path]:
+    """Config and checkpoint of the slim model of a run."""
+    return folder / 'slim' / 'config.py', folder / 'slim' / 'slim.pth'
+
+
+def scores(
+    network: tuple[Path, Path], config: Config, folder: Path, setting: Setting, work_dir: Path
+) -> dict[str, Any]:
+    """A network (config and checkpoint), clean and under the corruptions of the setting; its cells go to a folder."""
     summary = evaluate_robustness(
-        folder / 'slim' / 'config.py',
-        folder / 'slim' / 'slim.pth',
+        *network,
         folder / 'robustness',
         severities=setting.severities,
         metric=setting.metric,
@@ -115,7 +125,8 @@ def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
         data=setting.data,
         epochs=config.train_cfg.max_epochs,
         wrapper=config.optim_wrapper.to_dict(),
-        pruning=config.default_hooks.pruning.to_dict(),
+        pruning=config.default_hooks.pruning.to_dict() if 'pruning' in config.default_hooks else None,
+        **setting.same,
         machine=machine(),
         versions=versions(PACKAGES),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
 from mmsharp.errors import MmsharpError
-from mmsharp.files import read_json, replace_marked
+from mmsharp.files import read_json, replace_marked, write_text
 
 from .record import read_runs
 
@@ -19,9 +20,28 @@ def publish(text: str, name: str, document: Path) -> None:
     """Print a rendered record and put it into its place in a document.
 
     Raises:
-        MmsharpError: The document has no place of that name.
+        MmsharpError: The document has no place for records of its benchmark.
     """
     print(text)
+    put(text, name, document)
+
+
+def put(text: str, name: str, document: Path) -> None:
+    """Put a rendered record into its place, which for a new record is after the others of its benchmark.
+
+    Raises:
+        MmsharpError: The document has no place for records of its benchmark.
+    """
+    there = document.read_text(encoding='utf-8')
+    if f'<!-- {name} -->' not in there:
+        script = script_of(Path(name))
+        others = list(re.finditer(rf'<!-- end of {script}_\w+ -->\n', there))
+        if not others:
+            raise MmsharpError(
+                f'{document} has no place for a record of {script}: no line <!-- end of {script}_... -->'
+            )
+        end = others[-1].end()
+        write_text(document, f'{there[:end]}\n<!-- {name} -->\n<!-- end of {name} -->\n{there[end:]}')
     replace_marked(document, name, text)
 
 

@@ -64,8 +64,12 @@ def run_all(
 
     Returns:
         All lines of the record.
+
+    Raises:
+        MmsharpError: Its lines are of another setting, or one is damaged.
     """
     found = read_record(record)
+    check_setting(found, setting, record)
     done = [tuple(line[name] for name in KEY) for line in found]
     missing = [run for run in runs if tuple(getattr(run, name) for name in KEY) not in done]
     for number, run in enumerate(missing, start=1):
@@ -75,3 +79,24 @@ def run_all(
         write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
         print(f'    clean {line["clean"]:.2f}, mPC {line["mpc"]:.2f}, {line["train_seconds"] / 60:.1f} min', flush=True)
     return found
+
+
+def check_setting(found: Sequence[dict[str, Any]], setting: Setting, record: Path) -> None:
+    """Refuse to add runs to those of another setting, which no table could tell apart.
+
+    Raises:
+        MmsharpError: Data, precision, or what the setting says is the same, is not.
+    """
+    wanted = {'data': setting.data, 'precision': _precision(setting.mixed), **setting.same}
+    for line in found:
+        there = {**line, 'precision': _precision('Amp' in line.get('wrapper', {}).get('type', ''))}
+        for name, value in wanted.items():
+            if name in there and there[name] != value:
+                raise MmsharpError(
+                    f'{record} has runs with {name} {there[name]}, and these are with {value}; give them a record of '
+                    'their own: --record NAME'
+                )
+
+
+def _precision(mixed: bool) -> str:
+    return 'mixed' if mixed else 'float32'

@@ -60,6 +60,7 @@ class Setting:
         tree: Whether to corrupt the test images once for all runs, to PNG files, which hold the very pixels: saves
             small networks most of their evaluation, and takes too much room for large images.
         times: How many times as long as the baseline's config all trainings are, in every phase.
+        same: What else every line of a record has to have, such as the number of images; it is written to each.
     """
 
     base: Path
@@ -71,6 +72,7 @@ class Setting:
     mixed: bool = False
     tree: bool = False
     times: int = 1
+    same: Mapping[str, Any] = field(default_factory=dict)
 
 
 def configure(setting: Setting, run: Run) -> Config:

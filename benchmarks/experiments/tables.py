@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, mode, stdev
 from typing import Any
 
 from .figures import draw_gain_over_cost, draw_over_parameters
@@ -98,7 +98,7 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
     first = found[0]
     machines = {f'{line["machine"]["gpu"] or line["machine"]["processor"]}' for line in found}
     epochs = {line['method']: line['epochs'] for line in found}
-    usual = min(epochs.values())
+    usual = mode(epochs.values())
     longer = ', '.join(f'{method}: {count}' for method, count in epochs.items() if count != usual)
     precision = 'mixed precision' if 'Amp' in first['wrapper'].get('type', '') else 'float32'
     return (

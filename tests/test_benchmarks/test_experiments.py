@@ -205,6 +205,36 @@ def leaves(config, path=''):
             yield here, value
 
 
+@pytest.mark.parametrize(
+    'change', [dict(data='48000 training images'), dict(mixed=True), dict(same=dict(images=8000))], ids=str
+)
+def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path, change):
+    """Other data, precision, or numbers of images: refused before anything is trained."""
+    known = dict(data='15000 training images', same=dict(images=2000))
+    run = experiments.Run('SGD', 'Magnitude', 0.4, 0)
+    first, other = (experiments.Setting(BASE, {}, '', **settings) for settings in (known, {**known, **change}))
+
+    def perform(config, run, work_dir, setting):
+        return _line(run, data=setting.data, wrapper=dict(type='OptimWrapper'), **setting.same)
+
+    path = tmp_path / 'record.jsonl'
+    experiments.run_all(first, [run], tmp_path, path, perform=perform)
+    experiments.run_all(first, [run], tmp_path, path, perform=perform)
+    with pytest.raises(MmsharpError, match='give them a record of their own: --record NAME'):
+        experiments.run_all(other, [experiments.Run('SAM', 'Magnitude', 0.4, 0)], tmp_path, path, perform=perform)
+    assert len(experiments.read_record(path)) == 1
+
+
+def test_a_figure_of_methods_has_a_row_for_each(experiments, tmp_path):
+    """And a panel for each quantity; the file is the same again."""
+    found = {method: [dict(clean=80.0 + seed) for seed in range(2)] for method in ('HYDRA', 'C-SAM')}
+    panels = [experiments.Panel(label, lambda line: line['clean']) for label in ('accuracy', 'PCA')]
+    for _ in range(2):
+        experiments.draw_by_method(found, panels, tmp_path / 'a.svg')
+    text = (tmp_path / 'a.svg').read_text()
+    assert [text.count(f'>{name}<') for name in ('HYDRA', 'C-SAM', 'accuracy', 'PCA')] == [1, 1, 1, 1]
+
+
 def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):
     """Half a line, named."""
     path = tmp_path / 'record.jsonl'

@@ -45,3 +45,25 @@ def test_a_record_of_nobody_is_named(benchmark):
     """With how records are called."""
     with pytest.raises(MmsharpError, match=r'no benchmark has written .*other_cpu\.json'):
         benchmark('experiments.publishing').script_of(Path('other_cpu.json'))
+
+
+def test_a_new_record_is_put_after_the_others_of_its_benchmark(benchmark, tmp_path):
+    """Also one of another machine; the rest stays as it was, and what is there is replaced."""
+    put = benchmark('experiments.publishing').put
+    path = tmp_path / 'results.md'
+    before = '# A\n<!-- psap_cifar10_cpu -->\nold\n<!-- end of psap_cifar10_cpu -->\n'
+    after = 'text\n<!-- csam_cifar10_cpu -->\n<!-- end of csam_cifar10_cpu -->\n'
+    path.write_text(before + after)
+    for text in ('first', 'second'):
+        put(text, 'psap_cifar10_gpu', path)
+    place = '\n<!-- psap_cifar10_gpu -->\nsecond\n<!-- end of psap_cifar10_gpu -->\n'
+    assert path.read_text() == before + place + after
+
+
+def test_a_document_without_a_place_is_named(benchmark, tmp_path):
+    """With the line that is missing."""
+    (tmp_path / 'results.md').write_text('# A\n')
+    with pytest.raises(
+        MmsharpError, match=r'results\.md has no place for a record of psap_cifar10: no line <!-- end of'
+    ):
+        benchmark('experiments.publishing').put('text', 'psap_cifar10_gpu', tmp_path / 'results.md')
