@@ -49,7 +49,7 @@ def main() -> None:
     args = parse_args()
     record = ROOT / 'benchmarks' / 'results' / f'adasap_bccd_{args.record}.jsonl'
     if not args.render:
-        options = {**data_options(), 'load_from': str(train(args.dense))}
+        options = {**data_options(), 'load_from': str(train(args.dense, mixed=args.mixed))}
         setting = Setting(BASE, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed, tree=True)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
         run_all(setting, runs, args.work_dir, record)

@@ -1,6 +1,6 @@
 """Robustness of a detector that was trained from a stock config on real images: RTMDet-tiny on the cells of BCCD.
 
-    MMSHARP_DATA=... python benchmarks/bccd_robustness.py [--work-dir work_dirs/bccd_robustness] [--record NAME]
+    MMSHARP_DATA=... python benchmarks/bccd_robustness.py [--work-dir work_dirs/bccd_robustness] [--mixed] [--record NAME]
 
 Trains configs/dense/rtmdet_tiny_bccd.py, takes the checkpoint that was best on the validation images, and
 evaluates the test images clean and under 15 corruptions at 5 severities, per class. Then some cells again with other
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arguments import data_folder
+from experiments.methods import MIXED
 
 from mmsharp.apis import evaluate_robustness
 from mmsharp.command_line import run
@@ -40,12 +41,15 @@ def data_options() -> dict[str, Any]:
     return {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
 
 
-def train(work_dir: Path, config: Path = CONFIG) -> Path:
+def train(work_dir: Path, config: Path = CONFIG, mixed: bool = False) -> Path:
     """Train unless that is done, and give the checkpoint that was best on the validation images."""
     last = load_config(config).train_cfg.max_epochs
     if not (work_dir / f'epoch_{last}.pth').is_file():
+        options = {**data_options(), 'default_hooks.memory_format.type': 'mmsharp.ChannelsLastHook'}
+        if mixed:
+            options['optim_wrapper.type'] = MIXED['OptimWrapper']
         command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir)]
-        command += ['--resume', '--cfg-options', *(f'{name}={value}' for name, value in data_options().items())]
+        command += ['--resume', '--cfg-options', *(f'{name}={value}' for name, value in options.items())]
         if subprocess.run(command, check=False).returncode:
             raise MmsharpError('training stopped; see above, then start again')
     [best] = work_dir.glob('best_pascal_voc_mAP_epoch_*.pth')
@@ -86,6 +90,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'bccd_robustness', help='where to work')
+    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
     parser.add_argument('--record', metavar='NAME', help='write the record and the tables of the document')
     return parser.parse_args()
 
@@ -93,7 +98,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train, evaluate and print; write where asked."""
     args = parse_args()
-    checkpoint = train(args.work_dir / 'train')
+    checkpoint = train(args.work_dir / 'train', mixed=args.mixed)
     options = data_options()
     summary = evaluate_robustness(CONFIG, checkpoint, args.work_dir / 'robustness', cfg_options=options, classwise=True)
     summary.pop('source')

@@ -105,7 +105,8 @@ def main() -> None:
     args = parse_args()
     record = ROOT / 'benchmarks' / 'results' / f'csam_bccd_{args.record}.jsonl'
     if not args.render:
-        options = {**data_options(), 'load_from': str(train(args.dense or args.work_dir / 'dense', DENSE))}
+        dense = args.dense or args.work_dir / 'dense'
+        options = {**data_options(), 'load_from': str(train(dense, DENSE, args.mixed))}
         setting = Setting(ROOT, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed, tree=True)
         cells = grid(args.methods, ['Magnitude'], args.budgets, args.seeds)
         run_all(setting, cells, args.work_dir, record, configure, perform_without_sharpness)

@@ -5,7 +5,7 @@ _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../_base_/robustness/
 
 classes = ('RBC', 'WBC', 'Platelets')
 image_size = (320, 240)
-max_epochs = 12
+max_epochs = 60
 base_lr = 0.002
 
 model = dict(
@@ -64,7 +64,7 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=4, dynamic_intervals=None)
 optim_wrapper = dict(optimizer=dict(lr=base_lr), clip_grad=dict(max_norm=35.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=5, end=12, T_max=7, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=base_lr * 0.05, begin=30, end=60, T_max=30, convert_to_iter_based=True),
 ]
 default_hooks = dict(checkpoint=dict(interval=4, max_keep_ckpts=2, save_best='pascal_voc/mAP', rule='greater'))
 custom_hooks = [

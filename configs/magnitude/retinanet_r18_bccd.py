@@ -1,6 +1,6 @@
 # The baseline of configs/adasap/retinanet_r18_bccd.py: the same pruning, phases and epochs with the dense one's AdamW.
 _base_ = '../dense/retinanet_r18_bccd.py'
-load_from = 'work_dirs/dense/retinanet_r18_bccd/epoch_12.pth'
+load_from = 'work_dirs/dense/retinanet_r18_bccd/epoch_60.pth'
 
 max_epochs = 30
 base_lr = 0.001
