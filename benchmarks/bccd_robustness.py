@@ -1,6 +1,6 @@
 """Robustness of a detector that was trained from a stock config on real images: RTMDet-tiny on the cells of BCCD.
 
-    MMSHARP_DATA=... python benchmarks/bccd_robustness.py [--work-dir work_dirs/bccd_robustness] [--mixed] [--record NAME]
+    MMSHARP_DATA=... python benchmarks/bccd_robustness.py [--work-dir DIR] [--mixed] [--record NAME]
 
 Trains configs/dense/rtmdet_tiny_bccd.py, takes the checkpoint that was best on the validation images, and
 evaluates the test images clean and under 15 corruptions at 5 severities, per class. Then some cells again with other
