@@ -102,32 +102,39 @@ class Certification:
         }
 
     def run(self, transforms: Sequence[ImageTransform]) -> dict[str, Any]:
-        """Certify under every transform that is not finished, and put all together.
+        """Certify under every transform that is not finished, and put all together that the folder has.
 
         Returns:
             ``identity``, ``settings`` and ``transforms``: the scores of each with ``seconds`` and, per image, the
-            bounds of those that are classified rightly.
+            bounds of those that are classified rightly; first of those that were asked for, then of those that an
+            earlier call has finished.
 
         Raises:
-            MmsharpError: An image cannot be read or certified; finished transforms are kept.
+            MmsharpError: An image cannot be read or certified, or a file not be written; finished transforms are kept.
         """
+        self.files.check_writable(transforms)
+        asked = set(map(str, transforms))
+        earlier = [transform for transform in self.files.finished() if str(transform) not in asked]
         found = []
         for number, transform in enumerate(transforms, start=1):
             finished = self.files.load(transform)
             if finished is None:
                 began = time.monotonic()
                 certificates = self._certify(transform, f'[{number}/{len(transforms)}] {transform}')
-                finished = certificates, time.monotonic() - began
+                finished = certificates, round(time.monotonic() - began, 3)
                 self.files.save(transform, *finished)
-            certificates, seconds = finished
-            scores = certification_scores(certificates, str(transform), self.settings)
-            found.append({**scores.to_dict(), 'seconds': seconds, 'bounds': _bounds(certificates)})
-            first = scores.eps[0]
+            scores = self._scores(transform, *finished)
+            found.append(scores)
+            first = scores['eps'][0]
             print(
-                f'[{number}/{len(transforms)}] {transform!s:<28} clean {percent_text(scores.clean_accuracy)}, '
-                f'exact at eps {first.eps:g} {percent_text(first.exact)}, {seconds:.1f} s',
+                f'[{number}/{len(transforms)}] {transform!s:<28} clean {percent_text(scores["clean_accuracy"])}, '
+                f'exact at eps {first["eps"]:g} {percent_text(first["exact"])}, {scores["seconds"]:.1f} s',
                 file=sys.stderr,
             )
+        for transform in earlier:
+            kept = self.files.load(transform)
+            if kept is not None:
+                found.append(self._scores(transform, *kept))
         summary = {
             'identity': self.files.identity,
             'settings': {**self.settings.identity(), 'eps': list(self.settings.eps)},
@@ -142,6 +149,13 @@ class Certification:
         if iterator is not None:
             iterator._shutdown_workers()
             self.loader._iterator = None
+
+    def _scores(
+        self, transform: ImageTransform, certificates: Sequence[ImageCertificate], seconds: float
+    ) -> dict[str, Any]:
+        """An entry of the summary."""
+        scores = certification_scores(certificates, str(transform), self.settings)
+        return {**scores.to_dict(), 'seconds': seconds, 'bounds': _bounds(certificates)}
 
     def _certify(self, transform: ImageTransform, title: str) -> list[ImageCertificate]:
         certificates: list[ImageCertificate] = []
