@@ -33,7 +33,8 @@ def certify_robustness(
     """Certify a classifier of MMPretrain on its test data under random transforms, and write what was found.
 
     Definitions are in :func:`mmsharp.robustness.certify`. Transforms that are finished in ``work_dir`` are not
-    certified again; another checkpoint, config, data set or setting than theirs is refused.
+    certified again, and stand in the results beside those that are asked for now; another checkpoint, config, data set
+    or setting than theirs is refused.
 
     Args:
         config: The config of the model, unchanged: its test data and test pipeline are used.
