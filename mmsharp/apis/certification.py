@@ -13,10 +13,10 @@ from torch import nn
 from mmsharp.apis.configs import as_config
 from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
 from mmsharp.engine.robustness.built_model import same_mode
-from mmsharp.engine.robustness.certification import IMAGES, Certification
+from mmsharp.engine.robustness.certification import Certification
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.files import write_json
-from mmsharp.robustness import CertificationSettings, parse_transforms
+from mmsharp.robustness.certification import IMAGES, CertificationSettings, parse_transforms
 from mmsharp.visualization import write_certification_report, write_certification_tables
 
 

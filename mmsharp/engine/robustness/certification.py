@@ -8,48 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dist import get_world_size
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images, scores_of
 from mmsharp.engine.robustness.certified_files import SUMMARY, CertifiedFiles
 from mmsharp.engine.robustness.data_digest import data_sha256
 from mmsharp.engine.robustness.evaluation import RobustEvaluation
 from mmsharp.engine.robustness.identity import versions
+from mmsharp.engine.robustness.image_progress import ImageProgress
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.files import write_json
-from mmsharp.robustness import (
+from mmsharp.robustness.certification import (
+    IMAGES,
     CertificationSettings,
     ImageCertificate,
     ImageTransform,
     certification_scores,
     certify,
+    choose_images,
 )
-from mmsharp.robustness.seeds import cell_seed
 from mmsharp.visualization.numbers import percent_text
-
-IMAGES = 500
-"""As the published script takes."""
-
-
-def choose_images(total: int, wanted: int | None, seed: int) -> list[int]:
-    """Indices of a random part of a data set, rising; all where no more is wanted than there is.
-
-    Raises:
-        MmsharpError: None are wanted.
-
-    Example:
-        >>> choose_images(3, None, 0), len(choose_images(1000, 10, 0))
-        ([0, 1, 2], 10)
-    """
-    if wanted is not None and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1):
-        raise MmsharpError(f'{wanted!r} images cannot be certified; give a whole number from 1 on, or None for all')
-    if wanted is None or wanted >= total:
-        return list(range(total))
-    generator = np.random.Generator(np.random.PCG64(cell_seed(seed, 'images', 'certification', 0)))
-    return sorted(generator.choice(total, wanted, replace=False).tolist())
 
 
 class Certification:
@@ -160,12 +139,12 @@ class Certification:
     def _certify(self, transform: ImageTransform, title: str) -> list[ImageCertificate]:
         certificates: list[ImageCertificate] = []
         device = self.predict.device
-        with tqdm(total=len(self.indices), desc=title, unit='image', leave=False, disable=None) as bar:
+        with ImageProgress(title, len(self.indices)) as progress:
             try:
                 for batch in self.loader:
                     for image, label, name in labelled_images(batch, device):
                         certificates += certify(self.predict, [image], [label], transform, [name], self.settings)
-                        bar.update()
+                        progress.update()
             except MmsharpError as error:
                 raise MmsharpError(
                     f'{transform} stopped: {deliberate_refusal(error)}. Finished transforms are kept; mend the cause '

@@ -7,24 +7,10 @@ import torch
 
 from mmsharp.apis import certify_robustness, evaluate_robustness, init_model
 from mmsharp.engine.robustness import certification
-from mmsharp.engine.robustness.certification import choose_images
 from mmsharp.errors import MmsharpError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 QUICK = dict(draws=10, groups=2, grid=2)
-
-
-def test_chosen_images_are_a_fixed_part():
-    """Rising, each once, the same for one seed and others for another."""
-    chosen = choose_images(10_000, 500, 0)
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) == 500
-    assert chosen == choose_images(10_000, 500, 0)
-    assert chosen != choose_images(10_000, 500, 1)
-    assert choose_images(5, 500, 0) == choose_images(5, None, 1) == [0, 1, 2, 3, 4]
-    for wrong in (0, -1, 1.5, True):
-        with pytest.raises(MmsharpError, match='cannot be certified'):
-            choose_images(5, wrong, 0)
 
 
 def test_a_killed_run_goes_on_with_the_transform_that_is_not_finished(classifier, tmp_path, monkeypatch):
