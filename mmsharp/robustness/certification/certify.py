@@ -41,6 +41,11 @@ class ImageCertificate:
         exact_bound: Clopper-Pearson's upper bound from ``changed``.
         right_on_grid: Whether all points of the grid are classified as ``label``; ``None`` without a grid.
         grid_points: Points of the grid.
+
+    Example:
+        >>> found = ImageCertificate('a.png', 3, 3, 0.4, 1000, 0, 0, 1e-9, 0.0056, 0.0069, True, 20)
+        >>> found.correct, found.exact_bound < 1e-2, found.exact_bound < 1e-3
+        (True, True, False)
     """
 
     image: str

@@ -25,6 +25,11 @@ class EpsScores:
         pca: Probabilistically certified accuracy, by CC-Cert's bound.
         pca_capped: The same by the bound with capped temperatures.
         exact: The same by the Clopper-Pearson bound.
+
+    Example:
+        >>> at = EpsScores(eps=1e-3, draws=1000, supported=False, pca=0.9, pca_capped=0.0, exact=0.0)
+        >>> at.pca - at.exact  # claimed beyond what was seen
+        0.9
     """
 
     eps: float

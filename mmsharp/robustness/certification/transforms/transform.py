@@ -22,6 +22,23 @@ class ImageTransform(ABC):
         low: Lower ends of the parameters' ranges.
         high: Upper ends.
         identity: The parameters that change nothing.
+
+    Example:
+        A transform of one's own, which ``--certify fade:0.5`` finds once it is registered:
+
+        >>> class Fade(ImageTransform):
+        ...     low, high, identity = (0.0,), (0.5,), (0.0,)
+        ...
+        ...     def transform(self, images, parameters):
+        ...         (share,) = self.columns(parameters)
+        ...         return images + share * (0.5 - images)
+        ...
+        ...     def __str__(self):
+        ...         return 'fade:0.5'
+        >>> Fade()(torch.ones(1, 1, 1, 2), torch.tensor([[0.5]])).tolist()
+        [[[[0.75, 0.75]]]]
+        >>> Fade().grid(3).flatten().tolist()
+        [0.0, 0.25, 0.5]
     """
 
     low: tuple[float, ...]
