@@ -6,7 +6,7 @@
 
 The config may be any of MMDetection or MMPretrain and need not know of mmsharp. Started again in the same --work-dir,
 the tool goes on after the last finished cell or transform. With --certify the corruptions are measured too if
---corruptions or --severities is given, and both are in one report.
+--corruptions or --severities is given, and both are in one report; otherwise the options of the grid are refused.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from mmsharp.command_line import Options, run
-from mmsharp.errors import MmsharpError
 from mmsharp.robustness import BACKENDS, CHANNEL_ORDERS, CONSTANTS, GROUPS, NAMES, ON_BAD_IMAGE, transform_names
 
 SETTINGS = (
@@ -39,6 +38,20 @@ SETTINGS = (
     'launcher',
 )
 """The options that are arguments of :func:`mmsharp.apis.evaluate_robustness`, by their names there."""
+OF_THE_GRID = (
+    'corrupted',
+    'metric',
+    'classwise',
+    'on_bad_image',
+    'tta',
+    'channel_order',
+    'image_order',
+    'position',
+    'backend',
+    'constants',
+    'samples',
+)
+"""Those of them that say nothing to a certification."""
 CERTIFICATION = ('draws', 'groups', 'eps', 'compat', 'cap', 'confidence', 'grid', 'chunk', 'seed')
 """The options that are arguments of :class:`mmsharp.robustness.CertificationSettings`, by their names there."""
 
@@ -122,12 +135,41 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--compare needs at least two folders and takes no CONFIG')
     if args.compare is not None and args.certify is not None:
         parser.error('--compare reads finished runs and certifies nothing; leave --certify out')
-    given = [name for name in ('images', *CERTIFICATION) if name != 'seed' and getattr(args, name) is not None]
-    if given and args.certify is None:
-        parser.error(f'--{given[0]} belongs to --certify, which is not given')
+    _check_certification(parser, args)
     if args.samples is not None and args.samples < 0:
         parser.error('--samples must not be negative')
     return args
+
+
+def _check_certification(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse an option that would have no effect, by its name."""
+
+    def given(names: Sequence[str]) -> list[str]:
+        return [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) is not None]
+
+    without_effect = given(['images', *(name for name in CERTIFICATION if name != 'seed')])
+    if without_effect and args.certify is None:
+        parser.error(f'{without_effect[0]} belongs to --certify, which is not given')
+    if args.certify is None:
+        return
+    without_effect = given(OF_THE_GRID)
+    if without_effect and not measures_corruptions(args):
+        parser.error(
+            f'{without_effect[0]} is of the corruption grid and changes no certification; leave it out, or give '
+            '--corruptions or --severities to measure the grid too'
+        )
+    without_effect = given(['names', 'out'])
+    if without_effect:
+        parser.error(f'{without_effect[0]} belongs to --compare, which certifies nothing; leave it out')
+    if args.launcher != 'none':
+        parser.error('--certify runs in one process; leave --launcher out')
+    if args.images is not None and args.images < 0:
+        parser.error(f'--images {args.images} cannot be certified; give a whole number, 0 for all')
+
+
+def measures_corruptions(args: argparse.Namespace) -> bool:
+    """Whether a corruption grid is wanted: always but with ``--certify``, and there where it is asked for."""
+    return args.certify is None or args.corruptions is not None or args.severities is not None
 
 
 def _add_certification(parser: argparse.ArgumentParser) -> None:
@@ -164,8 +206,6 @@ def certify(args: argparse.Namespace) -> None:
     from mmsharp.visualization import certification_text
 
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem / 'robustness'
-    if args.launcher != 'none':
-        raise MmsharpError('--certify runs in one process; leave --launcher out')
     settings = {name: value for name in CERTIFICATION if (value := getattr(args, name)) is not None}
     images = {} if args.images is None else {'images': args.images or None}
     summary = certify_robustness(
@@ -243,7 +283,7 @@ def main() -> None:
     if args.compare is not None:
         compare(args)
         return
-    if args.certify is None or args.corruptions is not None or args.severities is not None:
+    if measures_corruptions(args):
         evaluate(args)
     if args.certify is not None:
         certify(args)

@@ -13,10 +13,10 @@ from torch import nn
 from mmsharp.apis.configs import as_config
 from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
 from mmsharp.engine.robustness.built_model import same_mode
-from mmsharp.engine.robustness.certification import IMAGES, Certification
+from mmsharp.engine.robustness.certification import Certification
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.files import write_json
-from mmsharp.robustness import CertificationSettings, parse_transforms
+from mmsharp.robustness.certification import IMAGES, CertificationSettings, parse_transforms
 from mmsharp.visualization import write_certification_report, write_certification_tables
 
 
@@ -33,7 +33,8 @@ def certify_robustness(
     """Certify a classifier of MMPretrain on its test data under random transforms, and write what was found.
 
     Definitions are in :func:`mmsharp.robustness.certify`. Transforms that are finished in ``work_dir`` are not
-    certified again; another checkpoint, config, data set or setting than theirs is refused.
+    certified again, and stand in the results beside those that are asked for now; another checkpoint, config, data set
+    or setting than theirs is refused.
 
     Args:
         config: The config of the model, unchanged: its test data and test pipeline are used.

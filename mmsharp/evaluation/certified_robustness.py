@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import nn
 
 from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images, scores_of
 from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.robustness.image_progress import ImageProgress
 from mmsharp.engine.running_model import RunningModel
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import METRICS
@@ -34,11 +36,14 @@ class CertifiedRobustness(BaseMetric):
             dict(type='mmsharp.CertifiedRobustness', transforms=['rotation:10', 'brightness:0.4']),
         ]
 
+        test_dataloader = dict(sampler=dict(type='mmsharp.ChosenImages', images=500))
+
     Every test image goes through the model 1,000 times for each transform, and up to 1,000 times more for the grid of
-    empirical robust accuracy; shorten the data (``test_dataloader.dataset.indices=500``; the authors of CC-Cert took
-    500 images). Images are transformed as the pipeline gives them, 8-bit pixels divided by 255, before the model's own
-    preprocessing. ``tools/test_robust.py --certify`` gives the same numbers with a report, and goes on where it was
-    stopped.
+    empirical robust accuracy; so let :class:`mmsharp.ChosenImages` choose some (the authors of CC-Cert took 500). A
+    metric cannot: MMEngine tells it how many images there are when all are through. Images are transformed as the
+    pipeline gives them, 8-bit pixels divided by 255, before the model's own preprocessing.
+    ``tools/test_robust.py --certify`` gives the same numbers, of the same images, with a report, and goes on where it
+    was stopped.
 
     The metrics are, in per cent as those of MMPretrain, ``certified/<transform>/accuracy``, ``/empirical`` and, for
     every failure rate, ``/pca@<eps>`` (CC-Cert's bound, an estimate), ``/pca_capped@<eps>`` (no claim beyond what the
@@ -76,6 +81,8 @@ class CertifiedRobustness(BaseMetric):
         self.settings = CertificationSettings.of(settings)
         self._model = model
         self._running = RunningModel() if model is None else None
+        self._title = f'certifying under {", ".join(map(str, self.transforms))}'
+        self._progress: ImageProgress | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -89,12 +96,22 @@ class CertifiedRobustness(BaseMetric):
         for prediction in data_samples:
             scores_of(prediction, self.model)
         predict = ClassProbabilities(self.model)
+        if self._progress is None:
+            self._progress = ImageProgress(self._title, enabled=is_main_process())
         for image, label, name in labelled_images(data_batch, predict.device):
             found = {}
             for transform in self.transforms:
                 [certificate] = certify(predict, [image], [label], transform, [name], self.settings)
                 found[str(transform)] = certificate.to_dict()
             self.results.append(found)
+            self._progress.update()
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """End the display, then as every metric of MMEngine."""
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+        return super().evaluate(size)
 
     def compute_metrics(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Shares of images in per cent, of all processes; logs the table with the numbers of draws."""

@@ -21,6 +21,12 @@ def head_of(model: nn.Module) -> nn.Module:
 
     Raises:
         MmsharpError: The model has none of them, or one whose output is not understood.
+
+    Example:
+        >>> model = nn.Module()
+        >>> model.head = nn.Linear(4, 3)
+        >>> head_of(model)
+        Linear(in_features=4, out_features=3, bias=True)
     """
     name = type(model).__name__
     detector = getattr(model, 'bbox_head', None)

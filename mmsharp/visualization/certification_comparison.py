@@ -17,7 +17,12 @@ TITLE = 'Certified under random transforms'
 
 
 def compared_head(compared: Mapping[str, Any]) -> list[str]:
-    """What the columns of :func:`compared_rows` are."""
+    """What the columns of :func:`compared_rows` are.
+
+    Example:
+        >>> compared_head(dict(transforms=[dict(transform='blur:1', runs=[dict(confidence=0.999)])]))[:4]
+        ['transform', 'model', 'clean', 'on the grid']
+    """
     transform, *rest = certification_head(_scores(compared)[0]['confidence'])
     return [transform, 'model', *rest]
 
@@ -27,6 +32,13 @@ def compared_rows(compared: Mapping[str, Any]) -> list[list[str]]:
 
     Args:
         compared: What :func:`mmsharp.robustness.compare_certifications` gives, with one transform or more.
+
+    Example:
+        >>> at = dict(eps=0.01, draws=1000, supported=True, pca=0.5, pca_capped=0.25, exact=0.25)
+        >>> shares = dict(clean_accuracy=1.0, empirical_robust_accuracy=None, eps=[at])
+        >>> runs = [dict(shares, name=name) for name in ('dense', 'slim')]
+        >>> [row[:3] for row in compared_rows(dict(transforms=[dict(transform='blur:1', runs=runs)]))]
+        [['blur:1', 'dense', '100.0 %'], ['blur:1', 'slim', '100.0 %']]
     """
     rows = []
     for each in compared['transforms']:

@@ -57,13 +57,24 @@ def certification_rows(transforms: Iterable[Mapping[str, Any]]) -> list[list[str
 
 
 def certification_head(confidence: float) -> list[str]:
-    """What the columns of :func:`certification_rows` are."""
+    """What the columns of :func:`certification_rows` are.
+
+    Example:
+        >>> certification_head(0.999)[3:]
+        ['eps', 'draws', 'PCA (CC-Cert)', 'PCA, capped', 'exact, 99.9 % confidence']
+    """
     columns = ['transform', 'clean', 'on the grid', 'eps', 'draws', 'PCA (CC-Cert)', 'PCA, capped']
     return [*columns, f'exact, {100 * confidence:g} % confidence']
 
 
 def certification_notes(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What has to be said under every table."""
+    """What has to be said under every table.
+
+    Example:
+        >>> at = dict(eps=0.001, draws=1000, supported=False)
+        >>> certification_notes([dict(eps=[at])])[1]
+        '* not supported by 1000 draws, which say nothing of rates below 5 / draws.'
+    """
     notes = [
         'Clean, on the grid: share of images that are classified rightly as they are, and on all points of a grid over '
         'the parameters. PCA: share that is right and whose bound on the probability of another prediction is below '
@@ -79,7 +90,19 @@ def certification_notes(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def certification_markdown(transforms: Sequence[Mapping[str, Any]]) -> str:
-    """The table with its notes, as Markdown."""
+    r"""The table with its notes, as Markdown.
+
+    Example:
+        >>> at = dict(eps=0.001, draws=1000, supported=False, pca=0.5, pca_capped=0.0, exact=0.0)
+        >>> scores = dict(transform='blur:1', images=4, clean_accuracy=1.0, empirical_robust_accuracy=None, eps=[at])
+        >>> print(certification_markdown([dict(scores, confidence=0.999)]))
+        4 images
+        <BLANKLINE>
+        | transform | clean | on the grid | eps | draws | PCA (CC-Cert) | PCA, capped | exact, 99.9 % confidence |
+        ...
+        | blur:1 | 100.0 % | – | 0.001 \* | 1000 | 50.0 % | 0.0 % | 0.0 % |
+        ...
+    """
     head = certification_head(transforms[0]['confidence'])
     rows = [row.copy() for row in certification_rows(transforms)]
     for row in rows:
@@ -91,7 +114,17 @@ def certification_markdown(transforms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def certification_text(transforms: Sequence[Mapping[str, Any]]) -> str:
-    """The table for a terminal."""
+    """The table for a terminal.
+
+    Example:
+        >>> at = dict(eps=0.001, draws=1000, supported=False, pca=0.5, pca_capped=0.0, exact=0.0)
+        >>> scores = dict(transform='blur:1', images=4, clean_accuracy=1.0, empirical_robust_accuracy=None, eps=[at])
+        >>> print(certification_text([dict(scores, confidence=0.999)]))
+        4 images
+        transform    clean  on the grid      eps  draws  PCA (CC-Cert)  PCA, capped  exact, 99.9 % confidence
+        blur:1     100.0 %            –  0.001 *   1000         50.0 %        0.0 %                     0.0 %
+        * not supported by 1000 draws, which say nothing of rates below 5 / draws.
+    """
     rows = [certification_head(transforms[0]['confidence']), *certification_rows(transforms)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -103,7 +136,15 @@ def certification_text(transforms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def certification_csv(transforms: Iterable[Mapping[str, Any]]) -> str:
-    """One line per transform and failure rate, with numbers as numbers."""
+    """One line per transform and failure rate, with numbers as numbers.
+
+    Example:
+        >>> at = dict(eps=0.001, draws=1000, supported=False, pca=0.5, pca_capped=0.0, exact=0.0)
+        >>> scores = dict(transform='blur:1', images=4, clean_accuracy=1.0, empirical_robust_accuracy=None, eps=[at])
+        >>> print(certification_csv([scores]))
+        transform,images,clean_accuracy,empirical_robust_accuracy,grid_points,changed,eps,draws,supported,pca,...
+        blur:1,4,1.0,,,,0.001,1000,False,0.5,0.0,0.0,
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator='\n', extrasaction='ignore')
     writer.writeheader()

@@ -76,7 +76,12 @@ def certified_curves(bounds: Mapping[str, Sequence[float]], images: int, smalles
 
 
 def curve_legend() -> str:
-    """What the lines are, as HTML."""
+    """What the lines are, as HTML.
+
+    Example:
+        >>> curve_legend().count('<line')
+        3
+    """
     lines = ''.join(
         f'<span><svg width="34" height="8" aria-hidden="true"><line x1="0" x2="32" y1="4" y2="4" '
         f'style="stroke:{colour}" stroke-width="2" stroke-dasharray="{dashes}"/></svg> {escape(label)}</span> &ensp; '

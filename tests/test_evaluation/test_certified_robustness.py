@@ -1,5 +1,6 @@
 """The metric gives what the tool gives, from a config alone, and asks the model whose predictions it gets."""
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmsharp.apis import certify_robustness
+from mmsharp.engine.robustness.certified_files import CertifiedFiles
 from mmsharp.errors import MmsharpError
 from mmsharp.evaluation import CertifiedRobustness
 from mmsharp.registry import METRICS
+from mmsharp.robustness import parse_transform
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 QUICK = dict(draws=10, groups=2, grid=2, eps=(0.5, 0.3))
@@ -33,18 +36,30 @@ def classifier(tmp_path_factory):
     return config, data.write_checkpoint(config, folder / 'classifier.pth', steps=20)
 
 
-def test_the_metric_of_a_config_is_what_the_tool_finds(classifier, tmp_path):
-    """MMEngine's own test of a config whose evaluator names the metric: the same shares, in per cent."""
+@pytest.mark.parametrize('images', [None, 5])
+def test_the_metric_of_a_config_is_what_the_tool_finds(classifier, tmp_path, images, capsys, monkeypatch):
+    """MMEngine's own test of a config whose evaluator names the metric: the same shares of the same images."""
     config, checkpoint = classifier
-    summary = certify_robustness(config, checkpoint, tmp_path / 'tool', TRANSFORMS, settings=QUICK)
-    tested = config.copy()
+    summary = certify_robustness(config, checkpoint, tmp_path / 'tool', TRANSFORMS, images=images, settings=QUICK)
+    tested = copy.deepcopy(config)
     metric = dict(type='mmsharp.CertifiedRobustness', transforms=TRANSFORMS, settings=QUICK)
     tested.test_evaluator = [dict(type='Accuracy'), metric]
     tested.test_dataloader.collate_fn = dict(type='default_collate')
     tested.work_dir, tested.load_from = str(tmp_path / 'test'), str(checkpoint)
     tested.custom_imports = dict(imports=['mmsharp'])
+    if images is not None:
+        tested.test_dataloader.sampler.update(type='mmsharp.ChosenImages', images=images)
     init_default_scope('mmpretrain')
+    capsys.readouterr()
+    compute, seen = CertifiedRobustness.compute_metrics, []
+    monkeypatch.setattr(
+        CertifiedRobustness, 'compute_metrics', lambda metric, results: seen.extend(results) or compute(metric, results)
+    )
     found = Runner.from_cfg(tested).test()
+    assert 'certifying under rotation:20, brightness:0.4+contrast:0.4  1 images, ' in capsys.readouterr().err
+    for name in TRANSFORMS:
+        kept = CertifiedFiles(tmp_path / 'tool', summary['identity']).load(parse_transform(name))[0]
+        assert [results[name] for results in seen] == [certificate.to_dict() for certificate in kept]
     for scores in summary['transforms']:
         start = f'certified/{scores["transform"]}'
         assert found[f'{start}/accuracy'] == pytest.approx(100 * scores['clean_accuracy'])

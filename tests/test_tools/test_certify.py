@@ -50,7 +50,9 @@ def test_a_classifier_from_the_command_line(classifier, tmp_path, monkeypatch, c
     assert '5 images' in printed.out
     assert '0.01 *     20' in printed.out
     assert '* not supported by 20 draws' in printed.out
-    assert '[2/2] rotation:10+brightness:0.4' in printed.err
+    for line in ('[1/2] rotation:10  1/5 images, ', '[2/2] rotation:10+brightness:0.4  1/5 images, '):
+        assert line in printed.err
+    assert '[2/2] rotation:10+brightness:0.4 ' in printed.err.splitlines()[-1]
     for name in ('certification.json', 'certification.md', 'certification.csv', 'report.html'):
         assert (tmp_path / 'run' / name).stat().st_size > 0
     summary = json.loads((tmp_path / 'run/certification.json').read_text())
@@ -118,6 +120,49 @@ def test_half_a_command_is_a_usage_error(arguments, capsys):
         tool.parse_args(arguments)
     assert caught.value.code == 2
     assert 'usage:' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--corrupted', 'DIR'], '--corrupted is of the corruption grid'),
+        (['--metric', 'foo'], '--metric is of the corruption grid'),
+        (['--classwise'], '--classwise is of the corruption grid'),
+        (['--on-bad-image', 'skip'], '--on-bad-image is of the corruption grid'),
+        (['--tta'], '--tta is of the corruption grid'),
+        (['--channel-order', 'rgb'], '--channel-order is of the corruption grid'),
+        (['--image-order', 'auto'], '--image-order is of the corruption grid'),
+        (['--position', 'auto'], '--position is of the corruption grid'),
+        (['--backend', 'mmsharp'], '--backend is of the corruption grid'),
+        (['--constants', 'auto'], '--constants is of the corruption grid'),
+        (['--samples', '0'], '--samples is of the corruption grid'),
+        (['--names', 'a', 'b'], '--names belongs to --compare'),
+        (['--out', 'DIR'], '--out belongs to --compare'),
+        (['--launcher', 'pytorch'], '--certify runs in one process'),
+        (['--images', '-1'], '--images -1 cannot be certified; give a whole number, 0 for all'),
+    ],
+)
+def test_what_has_no_effect_on_a_certification_is_refused(options, said, capsys):
+    """By its name, and never silently without effect."""
+    with pytest.raises(SystemExit) as caught:
+        tool.parse_args(['config.py', 'a.pth', '--certify', 'blur:1', *options])
+    assert caught.value.code == 2
+    assert said in ' '.join(capsys.readouterr().err.split())
+
+
+def test_every_option_has_an_effect_on_a_certification_or_is_refused():
+    """Also one that is added later: it is of the grid, of the certification, of both or of neither."""
+    both = {'work_dir', 'seed', 'cfg_options', 'launcher', 'corruptions', 'severities'}
+    assert set(tool.SETTINGS) == both | set(tool.OF_THE_GRID)
+    known = {*tool.SETTINGS, *tool.CERTIFICATION, 'images', 'certify', 'config', 'checkpoint'}
+    assert set(vars(tool.parse_args(['config.py', 'a.pth']))) - known == {'compare', 'names', 'out', 'local_rank'}
+
+
+@pytest.mark.parametrize('grid', [('--corruptions', 'fog'), ('--severities', '1')])
+def test_options_of_the_grid_are_taken_where_it_is_measured_too(grid):
+    """They have an effect there."""
+    args = tool.parse_args(['config.py', 'a.pth', '--certify', 'blur:1', '--tta', '--metric', 'foo', *grid])
+    assert (args.tta, args.metric) == (True, 'foo')
 
 
 def test_an_unknown_transform_is_refused_before_the_model_is_built(classifier, tmp_path, monkeypatch):

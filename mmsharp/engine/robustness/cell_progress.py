@@ -66,9 +66,19 @@ class CellProgress(Hook):
         if passes == 0:
             return ''
         seconds = (time.monotonic() - self._began) / passes * (self.cells - self.finished - part)
-        minutes, seconds = divmod(int(seconds + 0.5), 60)
-        return f'{minutes // 60}:{minutes % 60:02}:{seconds:02} left'
+        return f'{clock_text(seconds)} left'
 
     def _write(self, text: str) -> None:
         self.stream.write(text)
         self.stream.flush()
+
+
+def clock_text(seconds: float) -> str:
+    """A time in hours, minutes and seconds.
+
+    Example:
+        >>> clock_text(3725.4)
+        '1:02:05'
+    """
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
+    return f'{minutes // 60}:{minutes % 60:02}:{seconds:02}'

@@ -8,48 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dist import get_world_size
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images, scores_of
 from mmsharp.engine.robustness.certified_files import SUMMARY, CertifiedFiles
 from mmsharp.engine.robustness.data_digest import data_sha256
 from mmsharp.engine.robustness.evaluation import RobustEvaluation
 from mmsharp.engine.robustness.identity import versions
+from mmsharp.engine.robustness.image_progress import ImageProgress
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.files import write_json
-from mmsharp.robustness import (
+from mmsharp.robustness.certification import (
+    IMAGES,
     CertificationSettings,
     ImageCertificate,
     ImageTransform,
     certification_scores,
     certify,
+    choose_images,
 )
-from mmsharp.robustness.seeds import cell_seed
 from mmsharp.visualization.numbers import percent_text
-
-IMAGES = 500
-"""As the published script takes."""
-
-
-def choose_images(total: int, wanted: int | None, seed: int) -> list[int]:
-    """Indices of a random part of a data set, rising; all where no more is wanted than there is.
-
-    Raises:
-        MmsharpError: None are wanted.
-
-    Example:
-        >>> choose_images(3, None, 0), len(choose_images(1000, 10, 0))
-        ([0, 1, 2], 10)
-    """
-    if wanted is not None and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1):
-        raise MmsharpError(f'{wanted!r} images cannot be certified; give a whole number from 1 on, or None for all')
-    if wanted is None or wanted >= total:
-        return list(range(total))
-    generator = np.random.Generator(np.random.PCG64(cell_seed(seed, 'images', 'certification', 0)))
-    return sorted(generator.choice(total, wanted, replace=False).tolist())
 
 
 class Certification:
@@ -102,32 +81,39 @@ class Certification:
         }
 
     def run(self, transforms: Sequence[ImageTransform]) -> dict[str, Any]:
-        """Certify under every transform that is not finished, and put all together.
+        """Certify under every transform that is not finished, and put all together that the folder has.
 
         Returns:
             ``identity``, ``settings`` and ``transforms``: the scores of each with ``seconds`` and, per image, the
-            bounds of those that are classified rightly.
+            bounds of those that are classified rightly; first of those that were asked for, then of those that an
+            earlier call has finished.
 
         Raises:
-            MmsharpError: An image cannot be read or certified; finished transforms are kept.
+            MmsharpError: An image cannot be read or certified, or a file not be written; finished transforms are kept.
         """
+        self.files.check_writable(transforms)
+        asked = set(map(str, transforms))
+        earlier = [transform for transform in self.files.finished() if str(transform) not in asked]
         found = []
         for number, transform in enumerate(transforms, start=1):
             finished = self.files.load(transform)
             if finished is None:
                 began = time.monotonic()
                 certificates = self._certify(transform, f'[{number}/{len(transforms)}] {transform}')
-                finished = certificates, time.monotonic() - began
+                finished = certificates, round(time.monotonic() - began, 3)
                 self.files.save(transform, *finished)
-            certificates, seconds = finished
-            scores = certification_scores(certificates, str(transform), self.settings)
-            found.append({**scores.to_dict(), 'seconds': seconds, 'bounds': _bounds(certificates)})
-            first = scores.eps[0]
+            scores = self._scores(transform, *finished)
+            found.append(scores)
+            first = scores['eps'][0]
             print(
-                f'[{number}/{len(transforms)}] {transform!s:<28} clean {percent_text(scores.clean_accuracy)}, '
-                f'exact at eps {first.eps:g} {percent_text(first.exact)}, {seconds:.1f} s',
+                f'[{number}/{len(transforms)}] {transform!s:<28} clean {percent_text(scores["clean_accuracy"])}, '
+                f'exact at eps {first["eps"]:g} {percent_text(first["exact"])}, {scores["seconds"]:.1f} s',
                 file=sys.stderr,
             )
+        for transform in earlier:
+            kept = self.files.load(transform)
+            if kept is not None:
+                found.append(self._scores(transform, *kept))
         summary = {
             'identity': self.files.identity,
             'settings': {**self.settings.identity(), 'eps': list(self.settings.eps)},
@@ -143,15 +129,22 @@ class Certification:
             iterator._shutdown_workers()
             self.loader._iterator = None
 
+    def _scores(
+        self, transform: ImageTransform, certificates: Sequence[ImageCertificate], seconds: float
+    ) -> dict[str, Any]:
+        """An entry of the summary."""
+        scores = certification_scores(certificates, str(transform), self.settings)
+        return {**scores.to_dict(), 'seconds': seconds, 'bounds': _bounds(certificates)}
+
     def _certify(self, transform: ImageTransform, title: str) -> list[ImageCertificate]:
         certificates: list[ImageCertificate] = []
         device = self.predict.device
-        with tqdm(total=len(self.indices), desc=title, unit='image', leave=False, disable=None) as bar:
+        with ImageProgress(title, len(self.indices)) as progress:
             try:
                 for batch in self.loader:
                     for image, label, name in labelled_images(batch, device):
                         certificates += certify(self.predict, [image], [label], transform, [name], self.settings)
-                        bar.update()
+                        progress.update()
             except MmsharpError as error:
                 raise MmsharpError(
                     f'{transform} stopped: {deliberate_refusal(error)}. Finished transforms are kept; mend the cause '

@@ -2,6 +2,7 @@
 
 from mmsharp.robustness.certification.certify import ImageCertificate, Predict, certify
 from mmsharp.robustness.certification.chernoff_bound import Compat, chernoff_bound
+from mmsharp.robustness.certification.choose_images import IMAGES, choose_images
 from mmsharp.robustness.certification.clopper_pearson import clopper_pearson_upper
 from mmsharp.robustness.certification.comparison import compare_certifications
 from mmsharp.robustness.certification.discrepancy import discrepancy, margin
@@ -30,6 +31,7 @@ from mmsharp.robustness.certification.transforms import (
 
 __all__ = [
     'EPS',
+    'IMAGES',
     'Cap',
     'CertificationScores',
     'CertificationSettings',
@@ -44,6 +46,7 @@ __all__ = [
     'certified_share',
     'certify',
     'chernoff_bound',
+    'choose_images',
     'clopper_pearson_upper',
     'compare_certifications',
     'discrepancy',

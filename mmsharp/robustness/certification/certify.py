@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -41,6 +41,11 @@ class ImageCertificate:
         exact_bound: Clopper-Pearson's upper bound from ``changed``.
         right_on_grid: Whether all points of the grid are classified as ``label``; ``None`` without a grid.
         grid_points: Points of the grid.
+
+    Example:
+        >>> found = ImageCertificate('a.png', 3, 3, 0.4, 1000, 0, 0, 1e-9, 0.0056, 0.0069, True, 20)
+        >>> found.correct, found.exact_bound < 1e-2, found.exact_bound < 1e-3
+        (True, True, False)
     """
 
     image: str
@@ -73,7 +78,7 @@ def certify(
     labels: Sequence[int] | Tensor,
     transform: str | ImageTransform,
     names: Sequence[str] | None = None,
-    settings: CertificationSettings | None = None,
+    settings: Mapping[str, Any] | CertificationSettings | None = None,
     **options: Any,
 ) -> list[ImageCertificate]:
     r"""Bound the probability that a random transform changes what is predicted of an image.
@@ -97,7 +102,7 @@ def certify(
         labels: The N classes.
         transform: Such as ``'rotation:10'`` or ``'rotation:10+brightness:0.4'``.
         names: N names that draws are seeded by; ``'#0'``, ``'#1'`` ... by default.
-        settings: Draws, temperatures, grid and so on.
+        settings: Draws, temperatures, grid and so on; or a dictionary of them.
         options: Single settings, instead of ``settings``.
 
     Returns:
@@ -118,7 +123,7 @@ def certify(
     """
     if settings is not None and options:
         raise MmsharpError(f'give settings or {", ".join(options)}, not both')
-    settings = CertificationSettings.of(options) if settings is None else settings
+    settings = CertificationSettings.of(options if settings is None else settings)
     transform = parse_transform(transform)
     images = list(images)
     names = [f'#{index}' for index in range(len(images))] if names is None else list(names)

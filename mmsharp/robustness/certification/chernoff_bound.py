@@ -43,7 +43,7 @@ def chernoff_bound(
     The bound never falls where a discrepancy rises, and never rises where the margin does.
 
     Args:
-        discrepancies: ``Z``, shape (N, k, n) for N images.
+        discrepancies: ``Z``, shape (N, k, n) for N images, which may be none.
         margins: ``d``, shape (N,).
         delta: The largest of the ``k`` bounds is divided by it; in (0, 1].
         temperatures: What ``t`` is chosen from, shape (T,), (1, T) or (N, T); by default
@@ -67,6 +67,8 @@ def chernoff_bound(
         True
     """
     _check(discrepancies, margins, delta, temperatures, compat)
+    if len(discrepancies) == 0:
+        return torch.zeros(0, dtype=torch.float32 if compat else torch.float64, device=discrepancies.device)
     if compat == 'official':
         least = _least_ratio(discrepancies.float(), margins.float(), chunk)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincinv
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 
 CONFIDENCE = 0.999
 """Per image, as Cohen et al. (ICML 2019) certify."""
@@ -31,15 +31,20 @@ def clopper_pearson_upper(failures: Any, draws: int, confidence: float = CONFIDE
         float64 of the shape of ``failures``.
 
     Raises:
-        MmsharpError: A count or the confidence is out of range.
+        MmsharpError: A count is no whole number, or a count or the confidence is out of range.
 
     Example:
         >>> clopper_pearson_upper([0, 1000], 1000).round(5).tolist()
         [0.00688, 1.0]
     """
     counts = np.asarray(failures)
-    if isinstance(draws, bool) or draws < 1 or (counts.size and (counts.min() < 0 or counts.max() > draws)):
-        raise MmsharpError(f'failures {failures!r} in {draws!r} draws: expected 0 to that many, of at least one')
+    whole = isinstance(draws, (int, np.integer)) and not isinstance(draws, bool)
+    whole = whole and (counts.size == 0 or counts.dtype.kind in 'iu')
+    if not whole or draws < 1 or (counts.size and (counts.min() < 0 or counts.max() > draws)):
+        raise MmsharpError(
+            f'failures {shown(failures)} in {shown(draws)} draws: expected whole numbers, one draw or more and 0 to '
+            'that many failures'
+        )
     if not 0 < confidence < 1:
         raise MmsharpError(f'confidence {confidence!r} is not between 0 and 1, such as {CONFIDENCE}')
     inside = np.minimum(counts, draws - 1)

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.robustness.certification.certify import ImageCertificate
 from mmsharp.robustness.certification.settings import CertificationSettings
+
+BOUNDS = ('bound', 'capped_bound', 'exact_bound')
+"""The bounds of a certificate, by the names of its fields."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class EpsScores:
         pca: Probabilistically certified accuracy, by CC-Cert's bound.
         pca_capped: The same by the bound with capped temperatures.
         exact: The same by the Clopper-Pearson bound.
+
+    Example:
+        >>> at = EpsScores(eps=1e-3, draws=1000, supported=False, pca=0.9, pca_capped=0.0, exact=0.0)
+        >>> at.pca - at.exact  # claimed beyond what was seen
+        0.9
     """
 
     eps: float
@@ -76,8 +84,16 @@ def certified_share(certificates: Sequence[ImageCertificate], eps: float, bound:
         bound: ``'bound'``, ``'capped_bound'`` or ``'exact_bound'``.
 
     Raises:
-        MmsharpError: There is no certificate.
+        MmsharpError: There is no certificate, or no such bound.
+
+    Example:
+        >>> right = ImageCertificate('a', 1, 1, 0.4, 1000, 0, 0, 1e-9, 0.0056, 0.0069, None, 0)
+        >>> wrong = ImageCertificate('b', 0, 1, 0.4, 1000, 0, 0, 1e-9, 0.0056, 0.0069, None, 0)
+        >>> certified_share([right, wrong], 1e-2), certified_share([right, wrong], 1e-3, 'exact_bound')
+        (0.5, 0.0)
     """
+    if bound not in BOUNDS:
+        raise MmsharpError(f'bound {shown(bound)} of a certificate is unknown; accepted are {", ".join(BOUNDS)}')
     return _share(certificates, lambda found: found.correct and getattr(found, bound) < eps)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.robustness.certification.chernoff_bound import DELTA, Compat
 from mmsharp.robustness.certification.clopper_pearson import CONFIDENCE
 from mmsharp.robustness.certification.temperatures import Cap, check_cap, smallest_supported_rate
@@ -98,10 +98,16 @@ class CertificationSettings:
         """From a config's dictionary, which is not changed.
 
         Raises:
-            MmsharpError: It holds a name that is no setting.
+            MmsharpError: It is no dictionary, or holds a name that is no setting.
+
+        Example:
+            >>> CertificationSettings.of(dict(draws=50, groups=4)).total_draws
+            200
         """
         if isinstance(options, CertificationSettings):
             return options
+        if options is not None and not isinstance(options, Mapping):
+            raise MmsharpError(f'settings {shown(options)} of the certification: expected a dictionary of them')
         given = dict(options or {})
         unknown = sorted(set(given) - set(cls.__dataclass_fields__))
         if unknown:

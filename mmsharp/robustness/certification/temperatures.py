@@ -104,6 +104,13 @@ def check_cap(cap: Cap) -> Cap:
 
     Raises:
         MmsharpError: It is neither ``None``, ``'supported'`` nor a positive, finite number.
+
+    Example:
+        >>> check_cap(100.0), check_cap('supported')
+        (100.0, 'supported')
+        >>> check_cap(-1)
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: the cap of the temperature is -1; accepted are a positive number, ...
     """
     number = isinstance(cap, (int, float)) and not isinstance(cap, bool)
     if cap is None or cap == 'supported' or (number and 0 < cap < math.inf):

@@ -7,24 +7,10 @@ import torch
 
 from mmsharp.apis import certify_robustness, evaluate_robustness, init_model
 from mmsharp.engine.robustness import certification
-from mmsharp.engine.robustness.certification import choose_images
 from mmsharp.errors import MmsharpError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 QUICK = dict(draws=10, groups=2, grid=2)
-
-
-def test_chosen_images_are_a_fixed_part():
-    """Rising, each once, the same for one seed and others for another."""
-    chosen = choose_images(10_000, 500, 0)
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) == 500
-    assert chosen == choose_images(10_000, 500, 0)
-    assert chosen != choose_images(10_000, 500, 1)
-    assert choose_images(5, 500, 0) == choose_images(5, None, 1) == [0, 1, 2, 3, 4]
-    for wrong in (0, -1, 1.5, True):
-        with pytest.raises(MmsharpError, match='cannot be certified'):
-            choose_images(5, wrong, 0)
 
 
 def test_a_killed_run_goes_on_with_the_transform_that_is_not_finished(classifier, tmp_path, monkeypatch):
@@ -62,6 +48,31 @@ def test_a_killed_run_goes_on_with_the_transform_that_is_not_finished(classifier
         certify_robustness(config, checkpoint, tmp_path / 'killed', transforms, settings=QUICK | dict(seed=1))
     with pytest.raises(MmsharpError, match='images: was 12, is 3'):
         certify_robustness(config, checkpoint, tmp_path / 'killed', transforms, images=3, settings=QUICK)
+
+
+def test_a_later_call_keeps_what_an_earlier_one_found(classifier, tmp_path):
+    """Summary, tables and report hold both; all rates are those of the last call."""
+    config, checkpoint = classifier
+    first = certify_robustness(config, checkpoint, tmp_path, ['blur:1', 'brightness:0.4'], settings=QUICK)
+    second = certify_robustness(config, checkpoint, tmp_path, ['gamma:2', 'blur:1'], settings=QUICK | dict(eps=(0.5,)))
+    assert [scores['transform'] for scores in second['transforms']] == ['gamma:2', 'blur:1', 'brightness:0.4']
+    assert second['transforms'][2]['bounds'] == first['transforms'][1]['bounds']
+    assert [[at['eps'] for at in scores['eps']] for scores in second['transforms']] == [[0.5]] * 3
+    assert json.loads((tmp_path / 'certification.json').read_text()) == second
+    for name in ('certification.md', 'certification.csv', 'report.html'):
+        assert all(text in (tmp_path / name).read_text() for text in ('blur:1', 'brightness:0.4', 'gamma:2'))
+    with pytest.raises(MmsharpError, match='seed: was 0, is 1'):
+        certify_robustness(config, checkpoint, tmp_path, 'contrast:0.4', settings=QUICK | dict(seed=1))
+
+
+def test_a_long_composition_is_certified_and_found_again(classifier, tmp_path):
+    """Whatever the length of its name."""
+    config, checkpoint = classifier
+    text = '+'.join(['brightness:0.123456789'] * 14)
+    options = dict(images=1, settings=dict(draws=2, groups=1, grid=0))
+    once = certify_robustness(config, checkpoint, tmp_path, text, **options)
+    assert certify_robustness(config, checkpoint, tmp_path, text, **options) == once
+    assert once['transforms'][0]['transform'] == text
 
 
 def test_batches_workers_and_a_built_model_change_nothing(classifier, tmp_path):

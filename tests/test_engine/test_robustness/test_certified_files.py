@@ -25,9 +25,59 @@ def test_what_was_saved_is_loaded(tmp_path):
 
 def test_another_certification_is_refused_by_what_differs(tmp_path):
     """The message names the field and both values."""
+    other = CertifiedFiles(tmp_path, {**IDENTITY, 'seed': 1})
     CertifiedFiles(tmp_path, IDENTITY).save(ROTATION, FOUND, 1.5)
     with pytest.raises(MmsharpError, match='seed: was 0, is 1'):
-        CertifiedFiles(tmp_path, {**IDENTITY, 'seed': 1}).load(ROTATION)
+        other.load(ROTATION)
+
+
+def test_a_folder_of_another_certification_is_refused_whatever_is_asked_for(tmp_path):
+    """At once, before anything is certified beside it."""
+    CertifiedFiles(tmp_path, IDENTITY).save(ROTATION, FOUND, 1.5)
+    with pytest.raises(MmsharpError, match=r'rotation-10\.json is of another certification: seed: was 0, is 1'):
+        CertifiedFiles(tmp_path, {**IDENTITY, 'seed': 1})
+
+
+def test_finished_transforms_are_known_from_the_folder(tmp_path):
+    """Those of earlier calls too; what a killed process has left half is none."""
+    files = CertifiedFiles(tmp_path, IDENTITY)
+    blur = parse_transform('blur:1')
+    for transform in (ROTATION, blur):
+        files.save(transform, FOUND, 1.5)
+    (files.folder / '.gamma-2.json.1.part').write_text('{')
+    (files.folder / '.hidden.json').write_text('{')
+    assert list(map(str, CertifiedFiles(tmp_path, IDENTITY).finished())) == ['blur:1', 'rotation:10']
+
+
+@pytest.mark.parametrize('name', ['blur-2.json', 'mine.json'])
+def test_a_renamed_file_is_refused(tmp_path, name):
+    """No transform is counted twice or under another's name."""
+    files = CertifiedFiles(tmp_path, IDENTITY)
+    files.save(ROTATION, FOUND, 1.5)
+    files.path(ROTATION).rename(files.folder / name)
+    with pytest.raises(MmsharpError, match=r'holds the transform rotation:10.*remove it'):
+        CertifiedFiles(tmp_path, IDENTITY)
+
+
+def test_long_compositions_have_short_names_of_their_own(tmp_path):
+    """Names of files are bounded, differ where the ends alone differ, and lead back to the transform."""
+    files = CertifiedFiles(tmp_path, IDENTITY)
+    long = [parse_transform('+'.join(['brightness:0.123456789'] * 40 + [end])) for end in ('blur:1', 'blur:2')]
+    files.check_writable(long)
+    for number, transform in enumerate(long):
+        files.save(transform, FOUND, number)
+    assert [files.load(transform)[1] for transform in long] == [0, 1]
+    assert set(map(str, files.finished())) == set(map(str, long))
+    assert max(len(path.name) for path in files.folder.iterdir()) <= 105
+
+
+def test_what_cannot_be_kept_is_found_before_the_work(tmp_path):
+    """The file and the reason are named."""
+    files = CertifiedFiles(tmp_path, IDENTITY)
+    files.folder.rmdir()
+    files.folder.touch()
+    with pytest.raises(MmsharpError, match=r'rotation-10\.json cannot be written \(NotADirectoryError.*--work-dir'):
+        files.check_writable([ROTATION])
 
 
 @pytest.mark.parametrize('damage', ['{', '{}', '[]'])

@@ -112,6 +112,8 @@ def test_scores_count_images_that_are_right_and_below_eps():
     assert scores.grid_points == 20
     with pytest.raises(MmsharpError, match='no image'):
         certification_scores([], 'x', settings)
+    with pytest.raises(MmsharpError, match=r"'boundd'.*accepted are bound, capped_bound, exact_bound"):
+        certified_share(found, 1e-2, 'boundd')
 
 
 def test_the_exact_bound_holds_as_often_as_it_says():
@@ -147,3 +149,7 @@ def test_settings_are_given_once():
     """Either as a whole or one by one."""
     with pytest.raises(MmsharpError, match='not both'):
         certify(by_light, pictures(1), [0], 'rotation:5', settings=CertificationSettings(), draws=5)
+    by_dictionary = certify(by_light, pictures(1), [0], 'rotation:5', settings=dict(QUICK))
+    assert by_dictionary == certify(by_light, pictures(1), [0], 'rotation:5', **QUICK)
+    with pytest.raises(MmsharpError, match=r'settings 5.*expected a dictionary'):
+        certify(by_light, pictures(1), [0], 'rotation:5', settings=5)

@@ -58,18 +58,24 @@ def test_the_published_grid_is_too_coarse_and_overflows():
     assert chernoff_bound(near, d, compat='official').item() > 1e-3
 
 
-@pytest.mark.parametrize('seed', range(5))
-def test_the_bound_falls_with_the_margin_and_rises_with_every_discrepancy(seed):
-    """Monotone in d and in Z."""
-    Z, _ = draws(images=1, seed=seed)
-    d = torch.linspace(0.05, 0.5, 19, dtype=torch.float64)
-    bounds = chernoff_bound(Z.expand(19, -1, -1), d)
-    assert (bounds.diff() <= 0).all()
-    before = chernoff_bound(Z, d[-1:])
-    for index in range(0, Z.numel(), 7):
-        raised = Z.clone()
-        raised.view(-1)[index] += 0.1
-        assert chernoff_bound(raised, d[-1:]) >= before
+@pytest.mark.parametrize('compat', [None, 'official'])
+@pytest.mark.parametrize('shrink', [1.0, 0.3, 0.01])
+@pytest.mark.parametrize('seed', range(3))
+def test_the_bound_falls_with_the_margin_and_rises_with_every_discrepancy(seed, shrink, compat):
+    """Monotone in d and in Z, with the published overflows too: small discrepancies lead to these."""
+    Z = draws(images=1, seed=seed)[0] * shrink
+    d = torch.linspace(0.005, 0.5, 100, dtype=torch.float64)
+    rounding = 1e-5 if compat else 0.0
+    bounds = chernoff_bound(Z.expand(100, -1, -1), d, compat=compat)
+    assert (bounds[1:] <= bounds[:-1] * (1 + rounding)).all()
+    assert bounds[0] > bounds[-1]
+    for margin in (d[10:11], d[-1:]):
+        before = chernoff_bound(Z, margin, compat=compat)
+        for index in range(0, Z.numel(), 7):
+            for raise_by in (0.1, 0.5):
+                raised = Z.clone()
+                raised.view(-1)[index] += raise_by
+                assert chernoff_bound(raised, margin, compat=compat) >= before * (1 - rounding)
 
 
 @pytest.mark.parametrize('compat', [None, 'official'])
@@ -89,6 +95,15 @@ def test_edges():
     assert chernoff_bound(zero, one) == 0
     assert chernoff_bound(zero, one * 0) == 1
     assert chernoff_bound(zero + 1, one) == 1
+
+
+@pytest.mark.parametrize('compat', [None, 'official'])
+def test_no_image_has_no_bound(compat):
+    """In the dtype of all others."""
+    Z, d = draws()
+    found = chernoff_bound(Z[:0], d[:0], compat=compat)
+    assert found.shape == (0,)
+    assert found.dtype == chernoff_bound(Z, d, compat=compat).dtype
 
 
 def test_temperatures_of_each_image():

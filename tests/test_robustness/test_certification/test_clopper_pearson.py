@@ -31,8 +31,28 @@ def test_more_failures_give_a_larger_bound():
     assert (np.diff(found) > 0).all()
 
 
-@pytest.mark.parametrize(('failures', 'draws', 'confidence'), [(-1, 10, 0.9), (11, 10, 0.9), (0, 0, 0.9), (0, 5, 1.0)])
+def test_no_counts_have_no_bounds():
+    """As other functions of arrays."""
+    assert clopper_pearson_upper([], 10).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ('failures', 'draws', 'confidence'),
+    [
+        (-1, 10, 0.9),
+        (11, 10, 0.9),
+        (0, 0, 0.9),
+        (0, 5, 1.0),
+        (0, 5, np.nan),
+        (np.nan, 10, 0.9),
+        ([1, np.nan], 10, 0.9),
+        (0.5, 10, 0.9),
+        (1, 10.5, 0.9),
+        (True, 10, 0.9),
+        ('1', 10, 0.9),
+    ],
+)
 def test_impossible_counts_are_refused(failures, draws, confidence):
-    """Counts lie between 0 and the number of draws, the confidence between 0 and 1."""
+    """Counts are whole and lie between 0 and the number of draws, the confidence between 0 and 1."""
     with pytest.raises(MmsharpError):
         clopper_pearson_upper(failures, draws, confidence)

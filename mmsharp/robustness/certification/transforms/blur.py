@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
 
 MOST = 100.0
 REACH = 3.0
@@ -63,4 +63,4 @@ class Blur(ImageTransform):
         return blurred
 
     def __str__(self) -> str:
-        return f'blur:{self.sigma:.12g}'
+        return f'blur:{amount_text(self.sigma)}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
 
 
 @IMAGE_TRANSFORMS.register_module()
@@ -40,4 +40,4 @@ class Contrast(ImageTransform):
         return images * factor
 
     def __str__(self) -> str:
-        return f'contrast:{self.change:.12g}'
+        return f'contrast:{amount_text(self.change)}'

@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
+
+MOST = 100.0
+"""Far beyond it, single precision takes ``1 / exponent`` for 0, and ``0 ** 0`` is white."""
 
 
 @IMAGE_TRANSFORMS.register_module()
@@ -16,10 +19,10 @@ class Gamma(ImageTransform):
     there, so that more of them darken than brighten.
 
     Args:
-        exponent: The largest ``g``, above 1.
+        exponent: The largest ``g``, above 1 and up to 100.
 
     Raises:
-        MmsharpError: The exponent is not above 1.
+        MmsharpError: The exponent is out of range.
 
     Example:
         >>> import torch
@@ -31,7 +34,7 @@ class Gamma(ImageTransform):
     identity = (1.0,)
 
     def __init__(self, exponent: float) -> None:
-        self.exponent = check_amount('gamma', exponent, least=1.0)
+        self.exponent = check_amount('gamma', exponent, most=MOST, least=1.0)
         self.low, self.high = (1 / self.exponent,), (self.exponent,)
 
     def transform(self, images: Tensor, parameters: Tensor) -> Tensor:
@@ -40,4 +43,4 @@ class Gamma(ImageTransform):
         return images.clamp(min=0.0) ** power
 
     def __str__(self) -> str:
-        return f'gamma:{self.exponent:.12g}'
+        return f'gamma:{amount_text(self.exponent)}'

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
 from mmsharp.robustness.certification.transforms.resampling import resample
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
 
 
 @IMAGE_TRANSFORMS.register_module()
@@ -43,4 +43,4 @@ class Rotation(ImageTransform):
         return resample(images, (cosine, -sine, sine, cosine), (zero, zero))
 
     def __str__(self) -> str:
-        return f'rotation:{self.degrees:.12g}'
+        return f'rotation:{amount_text(self.degrees)}'

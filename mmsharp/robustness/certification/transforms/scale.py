@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
 from mmsharp.robustness.certification.transforms.resampling import resample
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
 
 MOST = 0.99
 """A factor of 0 has no image."""
@@ -44,4 +44,4 @@ class Scale(ImageTransform):
         return resample(images, (1 / wide, zero, zero, 1 / high), (zero, zero))
 
     def __str__(self) -> str:
-        return f'scale:{self.change:.12g}'
+        return f'scale:{amount_text(self.change)}'

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmsharp.registry import IMAGE_TRANSFORMS
 from mmsharp.robustness.certification.transforms.resampling import resample
-from mmsharp.robustness.certification.transforms.transform import ImageTransform, check_amount
+from mmsharp.robustness.certification.transforms.transform import ImageTransform, amount_text, check_amount
 
 
 @IMAGE_TRANSFORMS.register_module()
@@ -43,4 +43,4 @@ class Translation(ImageTransform):
         return resample(images, (one, zero, zero, one), (-right * width, -down * height))
 
     def __str__(self) -> str:
-        return f'translation:{self.fraction:.12g}'
+        return f'translation:{amount_text(self.fraction)}'

@@ -120,6 +120,15 @@ def test_photometry_longhand():
     assert parse_transform('gamma:4').low == (0.25,)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64])
+def test_the_largest_gamma_leaves_black_and_white(dtype):
+    """At both ends of its range, whatever the precision of the images."""
+    image = torch.tensor([[[[0.0, 1.0]]]], dtype=dtype)
+    largest = parse_transform('gamma:100')
+    for end in (largest.low, largest.high):
+        assert torch.equal(largest(image, torch.tensor([end], dtype=torch.float64)), image)
+
+
 @pytest.mark.parametrize('sigma', [0.5, 1.0, 1.7])
 def test_blur_is_torchvisions(sigma):
     """A kernel of the same reach gives the same picture; as it is mirrored at the edges too."""
@@ -165,7 +174,9 @@ def test_parts_can_be_built_from_configs():
         ('rotation:nan', 'out of range'),
         ('scale:1', 'up to 0.99'),
         ('gamma:1', 'above 1'),
-        ('gamma:inf', 'finite'),
+        ('gamma:inf', 'up to 100'),
+        ('gamma:1e300', 'up to 100'),
+        ('blur:nan', 'out of range'),
         ('brightness:-0.1', 'out of range'),
         ('rotation:10+', "'' is unknown"),
         ('rotation:10-brightness:0.4', 'is no number'),
@@ -185,5 +196,8 @@ def test_no_transform_at_all_is_refused():
 
 def test_amounts_keep_their_digits():
     """Two amounts that differ do not share draws or files."""
-    assert str(parse_transform('blur:0.1234567')) == 'blur:0.1234567'
+    texts = ['blur:0.1234567', 'blur:0.12345678901234', 'blur:0.12345678901235', f'blur:{0.1 + 0.2!r}']
+    assert [str(transform) for transform in parse_transforms(texts)] == texts
+    drawn = [draw_parameters(parse_transform(text), 'a', 1).item() for text in texts[1:3]]
+    assert drawn[0] != pytest.approx(drawn[1], rel=1e-6)
     assert np.isclose(parse_transform('rotation:1e1').high[0], 10)
