@@ -122,7 +122,9 @@ class MaskSearchHook(PruningHook):
 
     def _end_search(self, runner: Any, model: Any) -> None:
         binary = {name: mask.detach() for name, mask in model.mask_search.hard(model).items()}
-        kept = sum(int(mask.sum()) for mask in binary.values()) / sum(mask.numel() for mask in binary.values())
+        kept = sum(int(mask.count_nonzero()) for mask in binary.values()) / sum(
+            mask.numel() for mask in binary.values()
+        )
         channels = hasattr(model.mask_search.units, 'groups')
         if channels:
             self.pruner.settle(model)

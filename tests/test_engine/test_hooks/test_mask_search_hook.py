@@ -2,11 +2,14 @@
 
 import copy
 import json
+from functools import partial
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from small_classifier import CHANNELS, WEIGHTS, own_state
+from torch.utils.data import Dataset
 
 from mmsharp.apis import init_model
 from mmsharp.engine.checkpoints.pruning_state import PruningState
@@ -20,6 +23,34 @@ from mmsharp.pruning.slimming.slim_difference import slim_difference
 
 HOOK = dict(type='mmsharp.MaskSearchHook', search=2)
 BOTH = pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+
+
+@DATASETS.register_module(force=True)
+class FixedPixels(Dataset):
+    """Twenty-four random images of pixels from 0 to 255 with three classes, the same in every run."""
+
+    def __init__(self) -> None:
+        noise = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+        self.images = (127.5 + 60 * noise).clamp(0, 255)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(inputs=self.images[index], data_samples=torch.tensor(index * index % 3))
+
+
+@pytest.fixture
+def make_runner(make_runner):
+    """The runner of all hooks, on images that can be transformed."""
+    loader = dict(
+        batch_size=6,
+        num_workers=0,
+        dataset=dict(type='FixedPixels'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    return partial(make_runner, train_dataloader=loader)
 
 
 def model_of(search, **config):
