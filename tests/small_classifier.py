@@ -13,8 +13,8 @@ import mmsharp  # noqa: F401 (registers its models)
 class SmallClassifier(BaseModel):
     """Two convolutions with BatchNorm, dropout, and a linear head; the task is cross-entropy."""
 
-    def __init__(self, width: int = 6, dropout: float = 0.2) -> None:
-        super().__init__()
+    def __init__(self, width: int = 6, dropout: float = 0.2, data_preprocessor=None) -> None:
+        super().__init__(data_preprocessor)
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.inner = nn.Sequential(nn.Conv2d(width, 10, 3, padding=1, bias=False), nn.BatchNorm2d(10), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
@@ -31,7 +31,7 @@ class SmallClassifier(BaseModel):
 
 def batch(seed: int = 0, images: int = 6) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(images, 3, 8, 8, generator=generator)
+    inputs = (127.5 + 60 * torch.randn(images, 3, 8, 8, generator=generator)).clamp(0, 255)
     return dict(inputs=inputs, data_samples=torch.arange(images) % 3)
 
 

@@ -2,6 +2,9 @@
 csam_search = dict(
     granularity='weight',
     ratio=0.5,
+    ignore=[],
+    # Of channels only, with granularity='channel': input_shape=(3, 224, 224), and, in place of ratio, a budget of what
+    # remains, such as budget=dict(params=0.4), with round_to=8.
     parameterisation=dict(type='Soft', percentile=90.0),
     perturbation=dict(type='Uniform', rho=0.05),
     losses=dict(
@@ -14,16 +17,21 @@ csam_search = dict(
                 dict(type='Contrast', change=0.4),
                 dict(type='Brightness', change=0.4),
             ],
+            eta=1e-6,
+            limit=10.0,
         ),
         consistency=dict(type='Consistency', weight=1.0),
         l1=dict(type='L1', weight=0.01),
         task=dict(type='Task', weight=1.0),
     ),
+    train_norms=False,
+    collapse=dict(window=512, limit=0.95),
 )
 # Masks are no weights: decay would shrink them beside the L1 term. Their gradients are far smaller than weights', as
 # each is one of very many, so that they want a larger rate.
 csam_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))
-csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))
+# slim is of channels only.
+csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2, slim=True, recalibration=10))
 
 # The same idea for detectors of one stage, ours: over channels, which a detector on a device wants, and without the
 # margin of classes, which sigmoids do not have.

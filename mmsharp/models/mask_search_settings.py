@@ -33,7 +33,7 @@ class MaskSearchSettings:
         budget: ``dict(params=0.4)``, ``dict(macs=0.5)`` or ``dict(channels=0.5)``: what remains, in place of a ratio,
             of channels only.
         input_shape: ``(channels, height, width)`` of an image as the network gets it; to find coupled channels.
-        round_to: With a budget, every group keeps a multiple of this.
+        round_to: With a budget, every group keeps a multiple of this; refused with a ratio, which is exact.
         ignore: Patterns of layers that stay whole.
         parameterisation: What is learned in place of a mask; by default ``Soft`` masks, percentile 90.
         perturbation: By default ``Uniform``, rho 0.05.
@@ -90,6 +90,11 @@ class MaskSearchSettings:
             raise MmsharpError('search.budget of latency is not met by mask search; give params, macs or channels')
         if isinstance(self.round_to, bool) or not isinstance(self.round_to, int) or self.round_to < 1:
             raise MmsharpError(f'search.round_to is {self.round_to!r}, expected a positive whole number')
+        if self.round_to != 1 and self.budget is None:
+            raise MmsharpError(
+                f'search.round_to is {self.round_to}, and search.ratio={self.ratio!r} is met exactly; leave round_to '
+                "out, or give a budget of channels, such as granularity='channel', budget=dict(params=0.4)"
+            )
         if isinstance(self.ignore, str) or not all(isinstance(pattern, str) for pattern in self.ignore):
             raise MmsharpError(f'search.ignore is {self.ignore!r}, expected a sequence of patterns')
         if not isinstance(self.train_norms, bool):

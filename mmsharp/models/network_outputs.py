@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,15 +48,28 @@ def head_of(model: nn.Module) -> nn.Module:
     return head
 
 
+class HeadCall(NamedTuple):
+    """One call of a head.
+
+    Attributes:
+        output: What it gave.
+        with_labels: Whether it got more than features: heads that give the labelled class a margin take labels, in the
+            loss alone.
+    """
+
+    output: Any
+    with_labels: bool
+
+
 @contextmanager
-def captured(head: nn.Module) -> Iterator[list[Any]]:
-    """A list that has the head's last output once a forward pass inside is over."""
-    found: list[Any] = []
+def captured(head: nn.Module) -> Iterator[list[HeadCall]]:
+    """A list that has the head's last call once a forward pass inside is over."""
+    found: list[HeadCall] = []
 
-    def keep(module: nn.Module, arguments: Any, output: Any) -> None:
-        found[:] = [output]
+    def keep(module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
+        found[:] = [HeadCall(output, len(arguments) + len(named) > 1)]
 
-    handle = head.register_forward_hook(keep)
+    handle = head.register_forward_hook(keep, with_kwargs=True)
     try:
         yield found
     finally:

@@ -1,6 +1,7 @@
 """Configs of C-SAM and its baselines on single weights: the comparison is one of methods, and each of them trains."""
 
 import copy
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from shipped_configs import AUGMENTED, CONFIGS, SEARCHED, dense_of, load
 from mmsharp.engine import deployment
 from mmsharp.engine.checkpoints.mask_search_checkpoint import ordinary_of
 from mmsharp.engine.configs.config import load_config
+from mmsharp.engine.hooks import MaskSearchHook
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.models.mask_search_settings import MaskSearchSettings
+from mmsharp.registry import MASK_TERMS
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -163,4 +166,12 @@ def test_the_method_can_be_inherited(tmp_path):
         HOOKS.build(dict(part)) for part in (config.default_hooks.pruning, dict(type='mmsharp.MaskSearchHook'))
     )
     assert (hook.search, hook.slim) == (default.search, default.slim)
+    assert set(inspect.signature(MaskSearchHook).parameters) == set(config.default_hooks.pruning) - {'type'}
+    text = (CONFIGS / '_base_/csam_parts.py').read_text()
+    for name in MaskSearchSettings.__dataclass_fields__:
+        of_channels = name in ('budget', 'input_shape', 'round_to')
+        assert (name in config.model.search) is not of_channels, name
+        assert f'{name}=' in text
+    for term in config.model.search.losses.values():
+        assert set(inspect.signature(MASK_TERMS.get(term.type)).parameters) == set(term) - {'type'}
     assert MODELS.get('mmsharp.MaskSearch') is not None

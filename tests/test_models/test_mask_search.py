@@ -1,6 +1,7 @@
 """A model with masks to search: its weights stand still, its passes share a batch, its terms are the parts'."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_batch_normalisation_sees_the_unperturbed_pass_alone(search):
     reference = copy.deepcopy(model)
     torch.manual_seed(1)
     model(**batch(), mode='loss')
-    reference._run(reference.mask_search.soft(), batch()['inputs'], None, 'tensor')
+    reference.run_masked(reference.mask_search.soft(), batch()['inputs'], None, 'tensor')
     theirs = statistics(own_state(reference))
     for key, value in statistics(own_state(model)).items():
         torch.testing.assert_close(value, theirs[key], rtol=0, atol=0)
@@ -65,6 +66,123 @@ def test_no_radius_is_no_instability():
         perturbation = dict(type=name) if name == 'None' else dict(type=name, rho=0.0)
         model = build(dict(WEIGHTS, perturbation=perturbation))
         assert model(**batch(), mode='loss')['loss_stability'] == 0
+
+
+class Arranged:
+    """A transform that keeps what it is given, and gives what it is told."""
+
+    dimensions = 1
+
+    def __init__(self, change=lambda pixels: pixels):
+        self.change, self.seen = change, []
+
+    def parameters(self, uniform):
+        return uniform
+
+    def __call__(self, pixels, parameters):
+        self.seen.append(pixels.clone())
+        return self.change(pixels)
+
+
+def margin(transform, weight: float = 1.0) -> dict:
+    return dict(type='MarginRatio', transform=transform, weight=weight)
+
+
+@pytest.mark.parametrize('perturbation', [dict(type='Uniform', rho=0.3), dict(type='Gradient', rho=3.0)], ids=str)
+def test_transformed_images_are_seen_with_the_perturbed_masks(perturbation):
+    """A transform that changes nothing makes no difference to the perturbed pass, however far it moves."""
+    losses = dict(TASK, stability=dict(type='Stability'), margin_ratio=margin(Arranged()))
+    model = build(dict(WEIGHTS, perturbation=perturbation, losses=losses))
+    found = model(**batch(), mode='loss')
+    assert found['loss_stability'] > 1e-3
+    assert found['loss_margin_ratio'] < 1e-3
+
+
+def test_every_term_sees_its_own_transform():
+    """A second margin ratio on black images; together they cost a pass each."""
+    black = Arranged(torch.zeros_like)
+    model = build(dict(WEIGHTS, losses=dict(same=margin(Arranged()), black=margin(black), off=margin(black, 0))))
+    passes = []
+    model.stem.register_forward_hook(lambda *_: passes.append(1))
+    found = model(**batch(), mode='loss')
+    assert found['loss_same'] < 1e-3 < found['loss_black']
+    assert len(passes) == 4  # clean, perturbed, and two transformed
+    assert len(black.seen) == 1
+
+
+SHIFTED = dict(type='ImgDataPreprocessor', mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0])
+
+
+@pytest.mark.parametrize('preprocessor', [None, SHIFTED], ids=['plain', 'normalised'])
+def test_transforms_see_the_pixels_of_the_pipeline(preprocessor):
+    """Divided by 255, whatever the preprocessor takes off; and what they give is put back on its scale."""
+    transform = Arranged()
+    model = build(dict(WEIGHTS, losses=dict(m=margin(transform))), data_preprocessor=preprocessor)
+    reached = []
+    model.stem.register_forward_pre_hook(lambda module, arguments: reached.append(arguments[0].clone()))
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    given = list(images) if preprocessor else images.float()
+    model.train_step(dict(inputs=given, data_samples=torch.arange(4) % 3), wrapper_of(model))
+    torch.testing.assert_close(transform.seen[0], images.float() / 255)
+    torch.testing.assert_close(reached[-1], reached[0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('preprocessor', 'images', 'words'),
+    [
+        (dict(SHIFTED, mean=[0.5] * 3, std=[0.25] * 3), torch.rand(4, 3, 8, 8), 'ImgDataPreprocessor .mean=.*8 bits'),
+        (None, torch.randn(4, 3, 8, 8), 'BaseDataPreprocessor .no mean and std'),
+        (SHIFTED, torch.rand(4, 3, 8, 8) * 65535, 'the pixels of the batch lie from'),
+    ],
+    ids=['shares of white', 'standardised', '16 bits'],
+)
+def test_images_of_another_scale_are_not_transformed(preprocessor, images, words):
+    """By the preprocessor and the range, with what to do; without a transform they are welcome."""
+    model = build(data_preprocessor=preprocessor)
+    data = dict(inputs=list(images) if preprocessor else images, data_samples=torch.arange(4) % 3)
+    with pytest.raises(MmsharpError, match=words):
+        model.train_step(data, wrapper_of(model))
+    model = build(dict(WEIGHTS, losses=TASK), data_preprocessor=preprocessor)
+    model.train_step(data, wrapper_of(model))
+
+
+@MODELS.register_module(force=True)
+class WithMargin(nn.Linear):
+    """A head that gives the labelled class a harder time, in the loss alone, as ArcFace does."""
+
+    def forward(self, inputs, labels=None):
+        scores = super().forward(inputs)
+        return scores if labels is None else scores - 3 * nn.functional.one_hot(labels, 3)
+
+
+@MODELS.register_module(force=True)
+class MarginClassifier(MODELS.get('SmallClassifier')):
+    def __init__(self):
+        super().__init__()
+        self.head = WithMargin(10, 3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        features = self.dropout(self.inner(self.stem(inputs)).mean(dim=(2, 3)))
+        if mode == 'loss':
+            return dict(loss=nn.functional.cross_entropy(self.head(features, data_samples), data_samples))
+        return self.head(features)
+
+
+@pytest.mark.parametrize('name', ['Uniform', 'Gradient', 'None'])
+def test_a_head_with_margins_is_compared_by_what_it_predicts(name):
+    """The laws of no radius and of binary masks, which its loss pass would break; its loss has the margin."""
+    perturbation = dict(type=name) if name == 'None' else dict(type=name, rho=0.0)
+    search = dict(WEIGHTS, perturbation=perturbation)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='mmsharp.MaskSearch', base='MarginClassifier', search=search)).train()
+    model.begin_search()
+    for mask in model.mask_search.by_name().values():
+        mask.data.copy_(mask.round())
+        mask.data.copy_(hard_mask(mask, mask.numel() - round(0.5 * mask.numel())))
+    found = model(**batch(), mode='loss')
+    assert found['loss_stability'] == 0
+    assert found['loss_consistency'] == 0
+    assert found['loss_task'] > 1.5
 
 
 def test_some_radius_is_some_instability():
@@ -135,6 +253,20 @@ def test_a_pass_that_nobody_asks_for_is_not_made():
     losses = model(**batch(), mode='loss')
     assert len(seen) == 1
     assert list(losses) == ['loss_task']
+
+
+@pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+def test_masks_stay_where_they_are_defined(search):
+    """In [0, 1] in every pass, though steps far beyond are taken."""
+    model = build(search)
+    wrapper = wrapper_of(model, lr=50.0)
+    for step in range(3):
+        model.train_step(batch(step), wrapper)
+        after = [variable.clone() for variable in model.mask_search.variables.values()]
+        assert any(variable.min() < 0 or variable.max() > 1 for variable in after)
+        model(**batch(step), mode='loss')
+        assert all(v.min() >= 0 and v.max() <= 1 for v in model.mask_search.variables.values())
+        assert all(mask.min() >= 0 and mask.max() <= 1 for mask in model.mask_search.soft().values())
 
 
 @pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
@@ -227,10 +359,99 @@ def test_a_state_dict_holds_the_search():
     assert all(key.startswith('mask_search.') for key in extra)
 
 
+def test_frozen_parts_are_left_as_they_are():
+    """Whole, frozen before, during and after the search."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='mmsharp.MaskSearch', base='FrozenStem', search=WEIGHTS)).train()
+    before = own_state(model)['stem.0.weight']
+    train(model, 2)
+    model.finish_search()
+    train(model, 1)
+    assert torch.equal(model.stem[0].weight, before)
+    assert not model.stem[0].weight.requires_grad
+    assert int((model.inner[0].weight == 0).sum()) == round(0.5 * model.inner[0].weight.numel())
+
+
+@MODELS.register_module(force=True)
+class FrozenStem(MODELS.get('SmallClassifier')):
+    def __init__(self):
+        super().__init__()
+        self.stem.requires_grad_(False)
+
+
+@MODELS.register_module(force=True)
+class TiedLayers(MODELS.get('SmallClassifier')):
+    def __init__(self):
+        super().__init__()
+        self.inner[0] = nn.Conv2d(6, 6, 3, padding=1)
+        self.inner[1] = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6))
+        self.inner[1][0].weight = self.inner[0].weight
+        self.head = nn.Linear(6, 3)
+
+
+def test_tied_layers_have_one_mask():
+    """They train, stay tied, and end at the ratio; over channels both are named."""
+    torch.manual_seed(0)
+    with pytest.raises(MmsharpError, match=r'inner\.0\.weight, inner\.1\.0\.weight are one tied weight'):
+        MODELS.build(dict(type='mmsharp.MaskSearch', base='TiedLayers', search=CHANNELS))
+    model = MODELS.build(dict(type='mmsharp.MaskSearch', base='TiedLayers', search=WEIGHTS)).train()
+    train(model, 2)
+    model.finish_search()
+    tied = model.inner[0].weight
+    assert model.inner[1][0].weight is tied
+    assert int((tied == 0).sum()) == round(0.5 * tied.numel())
+    assert all(torch.isfinite(log['loss']) for log in train(model, 1))
+
+
+def test_training_without_the_hook_is_noticed(monkeypatch):
+    """Once; also where a search goes on that was loaded, whose weights would learn otherwise."""
+    said = []
+    monkeypatch.setattr('mmsharp.models.masked_network.print_log', lambda text, *_: said.append(text))
+    model = build()
+    train(model, 3)
+    assert len(said) == 1
+    assert "add default_hooks=dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2))" in said[0]
+    other = build()
+    other.load_state_dict(model.state_dict())
+    before = own_state(other)
+    train(other, 1)
+    assert len(said) == 2
+    assert torch.equal(other.head.weight, before['head.weight'])
+    begun = build()
+    begun.begin_search()
+    train(begun, 1)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    'copied', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=['copy', 'pickle']
+)
+def test_a_copy_searches_alike(copied):
+    """Also one that is written down, whose class is made as it is needed."""
+    model = build()
+    train(model, 1)
+    other = copied(model)
+    assert type(other) is type(model)
+    torch.manual_seed(5)
+    first = model(**batch(), mode='loss')
+    torch.manual_seed(5)
+    second = other(**batch(), mode='loss')
+    assert {key: value.item() for key, value in first.items()} == {key: value.item() for key, value in second.items()}
+
+
+@pytest.mark.parametrize('missing', ['base', 'search'])
+def test_what_is_missing_is_named(missing):
+    """With an example."""
+    config = dict(type='mmsharp.MaskSearch', base='SmallClassifier', search=WEIGHTS)
+    del config[missing]
+    with pytest.raises(MmsharpError, match=f"'{missing}' is missing.*search=dict\\(ratio=0.5"):
+        MODELS.build(config)
+
+
 def test_collapse_is_noticed(monkeypatch):
     """A head whose bias decides every image."""
     said = []
-    monkeypatch.setattr('mmsharp.models.mask_search.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('mmsharp.models.masked_network.print_log', lambda text, *_: said.append(text))
     model = build(dict(WEIGHTS, collapse=dict(window=12, limit=0.9)))
     train(model, 2)
     said.clear()
@@ -263,6 +484,8 @@ def test_the_config_is_left_as_it_was():
         (dict(CHANNELS, input_shape=None), r'give \(channels, height, width\)'),
         (dict(CHANNELS, ratio=None, budget=dict(latency=0.5)), 'budget of latency'),
         (dict(CHANNELS, round_to=0), 'search.round_to is 0'),
+        (dict(CHANNELS, round_to=8), 'round_to is 8, and search.ratio=0.5 is met exactly'),
+        (dict(WEIGHTS, ratio=0.99, parameterisation=dict(type='Score')), "of 'head.weight'; remove less"),
         (dict(WEIGHTS, ignore='head'), "search.ignore is 'head'"),
         (dict(WEIGHTS, train_norms=1), 'search.train_norms is 1'),
         (dict(WEIGHTS, losses=dict()), 'nothing would be learned'),
@@ -326,6 +549,8 @@ def test_a_detector_is_searched_by_its_scores_and_boxes():
     assert {'loss_cls', 'loss_bbox', 'loss_stability', 'loss_consistency', 'loss_l1'} <= set(log)
     assert log['loss_stability'] > 0
     assert torch.equal(model.bbox_head.retina_cls.weight, before['bbox_head.retina_cls.weight'])
+    still = MODELS.build(dict(config, search=dict(search, perturbation=dict(type='Uniform', rho=0.0)))).train()
+    assert still(**still.data_preprocessor(data, True), mode='loss')['loss_stability'] == 0
     assert all(isinstance(sample, BaseDataElement) for sample in samples)
 
 

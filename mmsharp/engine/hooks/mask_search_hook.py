@@ -10,11 +10,12 @@ from typing import Any
 from mmsharp.engine.checkpoints.mask_search_checkpoint import MASKS
 from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, validate_length
-from mmsharp.engine.hooks.pruning_hook import PruningHook
+from mmsharp.engine.hooks.pruning_hook import PruningHook, by_reason
 from mmsharp.engine.hooks.searched_pruner import SearchedPruner
 from mmsharp.engine.inner_model import inner_model
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching, without_masks
+from mmsharp.pruning import ChannelMasks, DenseLayer, Recipe
 from mmsharp.pruning.mask_search import reestimate_statistics
 from mmsharp.registry import HOOKS
 
@@ -59,9 +60,13 @@ class MaskSearchHook(PruningHook):
         self._end = 0
 
     def before_train(self, runner: Any) -> None:
-        """Begin the search with the weights that were loaded, or go on with it."""
+        """Begin the search with the weights that were loaded, or go on with it.
+
+        Raises:
+            MmsharpError: The model has no masks, or its search has ended: without ``resume``, or with another ratio.
+        """
         super().before_train(runner)
-        if self._state.kind == 'slim':
+        if self._state.kind == 'slim' or (self._state.kind == 'masked' and self.pruner.knows):
             return
         for model in self._copies(runner):
             if not has_masks(model):
@@ -70,7 +75,17 @@ class MaskSearchHook(PruningHook):
                     "model=dict(type='mmsharp.MaskSearch', base='<the type of your model>', search=dict(ratio=0.5)), "
                     'or prune with mmsharp.PruningHook'
                 )
-        inner_model(runner.model).begin_search()  # type: ignore[operator]
+        searched: Any = inner_model(runner.model)
+        if not is_searching(searched) and not runner._resume:
+            raise MmsharpError(
+                f'load_from={runner._load_from!r} holds masks whose search has ended already, and MaskSearchHook '
+                'searches those of dense models; start from a dense one, go on with this one by resume=True, or let '
+                'tools/slim.py write it without masks and begin with that'
+            )
+        searched.begin_search()
+        whole = [DenseLayer(name, reason) for name, reason in searched.mask_search.units.whole.items()]
+        for reason, names in by_reason(whole).items():
+            runner.logger.info(f'mmsharp: whole, because {reason}: {", ".join(names)}')
         self._rewrap(runner)
 
     def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
@@ -92,14 +107,23 @@ class MaskSearchHook(PruningHook):
         assert self._phases is not None
         model: Any = inner_model(runner.model)
         searches_channels = has_masks(model) and hasattr(model.mask_search.units, 'groups')
-        if searches_channels and self._forward is None and self._state.kind != 'slim':
+        if self._forward is None and (searches_channels or self._state.kind == 'masked'):
             self._attach(runner, data_batch)
         phase = self._phases.at(runner.iter)
         if phase != self._phase:
             self._phase = phase
-            self.enter_phase(runner, 'fine-tuning' if phase == FINE_TUNING else 'search of masks')
+            self._announce(runner, is_searching(model) or phase == FINE_TUNING)
         if is_searching(model) and phase == FINE_TUNING:
             self._end_search(runner, model)
+
+    def _announce(self, runner: Any, as_laid: bool) -> None:
+        if as_laid:
+            self.enter_phase(runner, 'fine-tuning' if self._phase == FINE_TUNING else 'search of masks')
+            return
+        runner.logger.info(
+            f'mmsharp: fine-tuning from iteration {runner.iter}; the search has ended before, and '
+            f'search={self.search!r} comes too late'
+        )
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -115,14 +139,24 @@ class MaskSearchHook(PruningHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Take the masks of a slim checkpoint's model away before it is cut."""
-        if PruningState.from_checkpoint(checkpoint).kind == 'slim':
+        """Take the masks away where their search over channels has ended, before the model is cut.
+
+        Raises:
+            MmsharpError: It has ended with other numbers of channels than the model's settings say.
+        """
+        state = PruningState.from_checkpoint(checkpoint)
+        if runner._resume and state.recipe is not None:
+            self._check_counts(runner, state.recipe)
+        cut = state.kind == 'slim' and not state.fits(inner_model(runner.model), checkpoint['state_dict'])
+        if cut or (runner._resume and state.kind != 'dense'):
             self._take_masks_away(runner)
         super().after_load_checkpoint(runner, checkpoint)
 
     def _end_search(self, runner: Any, model: Any) -> None:
         binary = {name: mask.detach() for name, mask in model.mask_search.hard(model).items()}
-        kept = sum(int(mask.sum()) for mask in binary.values()) / sum(mask.numel() for mask in binary.values())
+        kept = sum(int(mask.count_nonzero()) for mask in binary.values()) / sum(
+            mask.numel() for mask in binary.values()
+        )
         channels = hasattr(model.mask_search.units, 'groups')
         if channels:
             self.pruner.settle(model)
@@ -144,6 +178,21 @@ class MaskSearchHook(PruningHook):
             self._slim(runner)
         else:
             self._rewrap(runner)
+
+    def _check_counts(self, runner: Any, recipe: Recipe) -> None:
+        model: Any = inner_model(runner.model)
+        units = model.mask_search.units if has_masks(model) else None
+        if units is None or not hasattr(units, 'groups'):
+            return
+        self.pruner.know(units.groups)
+        for group, mask in zip(units.groups.groups, ChannelMasks.from_recipe(units.groups, recipe).keep):
+            kept, found = units.kept.get(group.name, group.channels), int(mask.sum())
+            if found != kept:
+                raise MmsharpError(
+                    f'the search that is resumed has ended with {found} of {group.channels} channels kept in '
+                    f'{group.name!r}, and the settings of now keep {kept}; go on with the ratio or budget that it was '
+                    'searched with, or begin a new search from a dense model'
+                )
 
     def _take_masks_away(self, runner: Any) -> None:
         for model in self._copies(runner):

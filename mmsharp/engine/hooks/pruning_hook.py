@@ -195,7 +195,7 @@ class PruningHook(Hook):
             f'mmsharp: {channels} channels in {len(groups.groups)} coupled groups can be pruned; '
             f'{len({layer.module for layer in groups.dense})} layers stay dense'
         )
-        for reason, paths in _by_reason(groups.dense).items():
+        for reason, paths in by_reason(groups.dense).items():
             runner.logger.info(f'mmsharp: dense, because {reason}: {", ".join(paths)}')
         if self._state.kind == 'masked' and self._state.recipe is not None:
             self.pruner.load_recipe(self._state.recipe)
@@ -301,7 +301,13 @@ class PruningHook(Hook):
                 yield hook.ema_model
 
 
-def _by_reason(dense: Sequence[DenseLayer]) -> dict[str, list[str]]:
+def by_reason(dense: Sequence[DenseLayer]) -> dict[str, list[str]]:
+    """The paths of layers by why they stay as they are.
+
+    Example:
+        >>> by_reason([DenseLayer('stem', 'frozen'), DenseLayer('', 'frozen')])
+        {'frozen': ['stem', 'the model itself']}
+    """
     found: dict[str, list[str]] = {}
     for layer in dense:
         found.setdefault(layer.reason, []).append(layer.module or 'the model itself')

@@ -23,11 +23,24 @@ class SearchedPruner(ChannelPruner):
     def __init__(self) -> None:
         super().__init__(budget=dict(channels=1.0))
         self.keep: list[Tensor] = []
+        self._found: GroupSet | None = None
 
     def attach(self, model: Any, forward: Forward, groups: GroupSet | None = None) -> None:
-        """Take over the groups of the search."""
+        """Take over the groups of the search, or those that :meth:`know` was given where the masks have gone."""
+        if self._found is not None:
+            super().attach(model, forward, self._found)
+            return
         with model.ordinary():
             super().attach(model, forward, model.mask_search.units.groups)
+
+    @property
+    def knows(self) -> bool:
+        """Whether it needs no masks to :meth:`attach`."""
+        return self._found is not None
+
+    def know(self, groups: GroupSet) -> None:
+        """Remember the groups of a search that has ended, before its masks are taken away."""
+        self._found = groups
 
     def settle(self, model: Any) -> None:
         """Take over the binary masks of the search."""

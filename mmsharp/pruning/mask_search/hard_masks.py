@@ -10,12 +10,13 @@ from torch import Tensor
 from mmsharp.errors import MmsharpError
 
 
-def kept_count(size: int, ratio: float) -> int:
+def kept_count(size: int, ratio: float, name: str = '') -> int:
     """How many of ``size`` entries stay when a share ``ratio`` is removed: ``size - round(ratio * size)``.
 
     Args:
         size: Entries of a mask, at least 1.
         ratio: The removed share, in [0, 1).
+        name: Of the layer or group, for the message.
 
     Raises:
         MmsharpError: The ratio is outside of [0, 1), or nothing would be left.
@@ -28,7 +29,10 @@ def kept_count(size: int, ratio: float) -> int:
         raise MmsharpError(f'ratio is {ratio!r}, expected the share of entries to remove, in [0, 1)')
     kept = size - round(ratio * size)
     if kept < 1:
-        raise MmsharpError(f'ratio={ratio!r} leaves none of {size} entries; remove less, or leave this layer out')
+        where = f' of {name!r}' if name else ''
+        raise MmsharpError(
+            f'ratio={ratio!r} leaves none of {size} entries{where}; remove less, or leave this layer out by `ignore`'
+        )
     return kept
 
 
@@ -40,12 +44,15 @@ def hard_mask(rank: Tensor, kept: int, magnitude: Tensor | None = None) -> Tenso
     training has driven to 0 or 1 tie in great numbers.
 
     Args:
-        rank: Any shape, real numbers.
+        rank: Any shape, finite numbers.
         kept: How many ones, 1 to the number of entries.
         magnitude: Of the same shape; larger wins among ties.
 
     Returns:
         The mask, of shape, type and device of ``rank``.
+
+    Raises:
+        MmsharpError: An entry of ``rank`` is not finite.
 
     Example:
         >>> hard_mask(torch.tensor([0.9, 0.2, 0.5, 0.5]), 2).tolist()
@@ -54,12 +61,18 @@ def hard_mask(rank: Tensor, kept: int, magnitude: Tensor | None = None) -> Tenso
         [1.0, 0.0, 0.0, 1.0]
     """
     flat = rank.detach().flatten().float()
+    if not flat.isfinite().all():
+        raise MmsharpError(
+            f'{int((~flat.isfinite()).sum())} of {flat.numel()} mask entries are not finite numbers, so that none is '
+            'the largest: the search has diverged; lower the learning rate of the masks, or clip their gradients'
+        )
     if kept >= flat.numel():
         return torch.ones_like(rank)
     cut = flat.kthvalue(flat.numel() - kept + 1).values
-    mask = (flat > cut).to(rank.dtype)
+    above = flat > cut
+    mask = above.to(rank.dtype)
     tied = (flat == cut).nonzero()[:, 0]
-    missing = kept - int(mask.sum())
+    missing = kept - int(above.sum())  # a sum of floats would be rounded
     if magnitude is not None and missing < len(tied):
         tied = tied[magnitude.detach().flatten().float()[tied].sort(descending=True, stable=True).indices]
     mask[tied[:missing]] = 1

@@ -18,7 +18,7 @@ class Passes:
     Args:
         clean: With the masks themselves.
         perturbed: With perturbed masks.
-        transformed: Of transformed images, with perturbed masks.
+        transformed: Of the images that the looking term's own transform has made, with perturbed masks.
         hard: With the binary masks.
         task: The network's own losses by name, of the perturbed pass: tensors or lists of tensors, and things to log.
         masks: The masks of the clean pass.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +63,10 @@ class SearchedMasks(nn.Module):
         """Set the variables from the model's weights of now; nothing happens at a second call.
 
         Raises:
-            MmsharpError: A weight is not finite.
+            MmsharpError: A weight is not finite; or masks that were loaded are binary, with another number of ones.
         """
+        if self.finished:
+            self._check_counts()
         if self.begun:
             return
         for name, values in self.units.values(model).items():
@@ -80,24 +83,34 @@ class SearchedMasks(nn.Module):
 
         Args:
             moved: What a perturbation adds to each variable.
+
+        Raises:
+            MmsharpError: A binary mask is to be made of a variable that is not finite.
         """
         if self.finished:
             return self.by_name()
         found = {}
         for name, variable in self.by_name().items():
             here = variable if moved is None else variable + moved[name].to(variable)
-            found[name] = self.parameterisation.mask(here, self.units.kept[name])
+            with _naming(name):
+                found[name] = self.parameterisation.mask(here, self.units.kept[name])
         return found
 
     def hard(self, model: nn.Module) -> dict[str, Tensor]:
-        """The binary masks of now, exact in number, straight through to the variables; larger weights win ties."""
+        """The binary masks of now, exact in number, straight through to the variables; larger weights win ties.
+
+        Raises:
+            MmsharpError: A variable is not finite.
+        """
         if self.finished:
             return self.by_name()
         magnitudes = self.units.values(model)
         found = {}
         for name, variable in self.by_name().items():
             rank = self.parameterisation.rank(variable)
-            found[name] = straight_through(hard_mask(rank, self.units.kept[name], magnitudes[name].abs()), rank)
+            with _naming(name):
+                binary = hard_mask(rank, self.units.kept[name], magnitudes[name].abs())
+            found[name] = straight_through(binary, rank)
         return found
 
     def masked(self, model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,6 +130,9 @@ class SearchedMasks(nn.Module):
         Args:
             model: The network, or an average of its weights.
             masks: The binary masks, where they are known already; by default those of now.
+
+        Raises:
+            MmsharpError: A variable is not finite; nothing has been changed then.
         """
         binary = {name: mask.detach().clone() for name, mask in (masks or self.hard(model)).items()}
         for name, variable in self.by_name().items():
@@ -125,6 +141,25 @@ class SearchedMasks(nn.Module):
             model.get_parameter(name).copy_(product)
         self.begun.fill_(True)
         self.finished.fill_(True)
+
+    def _check_counts(self) -> None:
+        for name, mask in self.by_name().items():
+            ones, kept = int(mask.count_nonzero()), self.units.kept[name]
+            if ones != kept:
+                raise MmsharpError(
+                    f'mask search: the search that was loaded has ended with {ones} of {mask.numel()} entries kept in '
+                    f'{name!r}, and the settings of now keep {kept}; go on with the ratio or budget that it was '
+                    'searched with, or begin a new search from a dense model'
+                )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors inside say which mask they are about."""
+    try:
+        yield
+    except MmsharpError as error:
+        raise MmsharpError(f'mask search: {name!r}: {error}') from None
 
 
 def _key(name: str) -> str:

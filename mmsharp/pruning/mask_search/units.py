@@ -13,10 +13,14 @@ class MaskUnits:
     Attributes:
         shapes: The shape of each mask, by name.
         kept: How many entries of each binary mask are ones.
+        whole: What has no mask though it could have one in another network, with the reason.
     """
 
     shapes: dict[str, tuple[int, ...]]
     kept: dict[str, int]
+    whole: dict[str, str]
+
+    FROZEN = 'its weights are frozen'
 
     def values(self, model: nn.Module) -> dict[str, Tensor]:
         """What masks begin from, of the masks' shapes, detached, on the model's device: weights, or norms."""

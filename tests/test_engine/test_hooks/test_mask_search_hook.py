@@ -2,11 +2,15 @@
 
 import copy
 import json
+from functools import partial
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, MODELS
 from small_classifier import CHANNELS, WEIGHTS, own_state
+from torch.utils.data import Dataset
 
 from mmsharp.apis import init_model
 from mmsharp.engine.checkpoints.pruning_state import PruningState
@@ -20,6 +24,34 @@ from mmsharp.pruning.slimming.slim_difference import slim_difference
 
 HOOK = dict(type='mmsharp.MaskSearchHook', search=2)
 BOTH = pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+
+
+@DATASETS.register_module(force=True)
+class FixedPixels(Dataset):
+    """Twenty-four random images of pixels from 0 to 255 with three classes, the same in every run."""
+
+    def __init__(self) -> None:
+        noise = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+        self.images = (127.5 + 60 * noise).clamp(0, 255)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(inputs=self.images[index], data_samples=torch.tensor(index * index % 3))
+
+
+@pytest.fixture
+def make_runner(make_runner):
+    """The runner of all hooks, on images that can be transformed."""
+    loader = dict(
+        batch_size=6,
+        num_workers=0,
+        dataset=dict(type='FixedPixels'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    return partial(make_runner, train_dataloader=loader)
 
 
 def model_of(search, **config):
@@ -59,13 +91,16 @@ def test_a_search_ends_and_training_goes_on(make_runner, search, tmp_path):
     assert not torch.equal(end['state_dict']['head.weight'], last['state_dict']['head.weight'])
 
 
+@pytest.mark.parametrize('slim', [True, False], ids=['slim', 'masked'])
 @BOTH
 @pytest.mark.parametrize('epoch', [1, 2, 3])
-def test_a_resumed_run_ends_like_one_that_was_not_interrupted(make_runner, search, epoch, tmp_path):
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(make_runner, search, epoch, slim, tmp_path):
     """Bitwise, from the search, from its end, and from fine-tuning."""
+    if search is WEIGHTS and not slim:
+        pytest.skip('weights never become slim')
 
     def made(name, resume=None):
-        hook = dict(HOOK, recalibration=2)
+        hook = dict(HOOK, recalibration=2, slim=slim)
         runner = make_runner(hook, name, resume=resume, model=model_of(search), max_epochs=4)
         runner.register_hook(RNGStateHook())
         runner.train()
@@ -147,6 +182,100 @@ def config_of(search) -> Config:
     )
 
 
+@pytest.mark.parametrize(
+    ('search', 'slim'),
+    [(WEIGHTS, True), (CHANNELS, True), (CHANNELS, False)],
+    ids=['weights', 'slim channels', 'masked channels'],
+)
+def test_a_finished_search_is_not_taken_over_with_another_ratio(make_runner, search, slim, tmp_path):
+    """Nor, without `resume`, with any: it would be called a search, and nothing be searched."""
+    hook = dict(HOOK, slim=slim)
+    make_runner(hook, model=model_of(search), max_epochs=3).train()
+    path = tmp_path / 'run/epoch_3.pth'
+    with pytest.raises(MmsharpError, match=r'keep [0-9]+; go on with the ratio or budget that it was searched with'):
+        make_runner(hook, 'other', resume=path, model=model_of(dict(search, ratio=0.3)), max_epochs=4).train()
+    if search is WEIGHTS or slim:
+        with pytest.raises(MmsharpError, match=r'load_from=.*MaskSearchHook .* dense models; start from a dense one'):
+            make_runner(hook, 'again', load_from=str(path), model=model_of(search), max_epochs=4).train()
+
+
+def test_a_longer_search_comes_too_late(make_runner, tmp_path, caplog):
+    """What has ended stays ended, which the log says; weights learn on."""
+    make_runner(HOOK, model=model_of(WEIGHTS), max_epochs=3).train()
+    first = state_of(tmp_path / 'run/epoch_3.pth')['state_dict']
+    runner = make_runner(
+        dict(HOOK, search=4),
+        'longer',
+        resume=tmp_path / 'run/epoch_3.pth',
+        model=model_of(WEIGHTS),
+        max_epochs=5,
+        log_level='INFO',
+    )
+    runner.train()
+    last = own_state(runner.model)
+    log = next((tmp_path / 'longer').glob('*/*.log')).read_text()
+    assert 'mmsharp: fine-tuning from iteration 12; the search has ended before, and search=4 comes too late' in log
+    assert 'search of masks' not in log
+    assert torch.equal(last['head.weight'] == 0, first['head.weight'] == 0)
+    assert not torch.equal(last['head.weight'], first['head.weight'])
+
+
+def test_a_search_that_diverges_ends_with_an_error(make_runner, tmp_path):
+    """By the name of a layer, with no checkpoint of zeros."""
+    runner = make_runner(dict(HOOK, search=1), model=model_of(WEIGHTS), max_epochs=2)
+    runner.register_hook(Diverges())
+    with pytest.raises(MmsharpError, match=r"'head\.weight': 30 of 30 mask entries are not finite.*diverged"):
+        runner.train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+    assert own_state(runner.model)['head.weight'].all()
+
+
+class Diverges(Hook):
+    """A search of which one layer gets no numbers, just before it ends."""
+
+    priority = 'VERY_HIGH'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 3:
+            runner.model.mask_search.by_name()['head.weight'].data.fill_(float('nan'))
+
+
+@pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+def test_masks_stay_where_they_are_defined(make_runner, search):
+    """In [0, 1] after every iteration, as hooks that follow and checkpoints see them, though steps go far beyond."""
+    seen = []
+
+    class Looks(Hook):
+        priority = 'NORMAL'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if has_masks(runner.model):  # channels end without
+                seen.extend(variable.clone() for variable in runner.model.mask_search.variables.values())
+
+    optimizer = dict(type='SGD', lr=50.0, momentum=0.9)
+    runner = make_runner(HOOK, model=model_of(search), max_epochs=2, optim_wrapper=dict(optimizer=optimizer))
+    runner.register_hook(Looks())
+    runner.train()
+    assert len(seen) >= 7
+    assert all(variable.min() >= 0 and variable.max() <= 1 for variable in seen)
+    assert any(((variable == 0) | (variable == 1)).all() for variable in seen)
+
+
+def test_what_has_no_mask_is_logged(make_runner, tmp_path):
+    """By name, with the reason."""
+    model = dict(type='mmsharp.MaskSearch', base='FrozenHead', search=WEIGHTS)
+    make_runner(HOOK, model=model, max_epochs=2, log_level='INFO').train()
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'mmsharp: whole, because its weights are frozen: head.weight' in log
+
+
+@MODELS.register_module(force=True)
+class FrozenHead(MODELS.get('SmallClassifier')):
+    def __init__(self):
+        super().__init__()
+        self.head.requires_grad_(False)
+
+
 @BOTH
 def test_the_result_is_deployed_as_plain_weights(make_runner, search, tmp_path):
     """`tools/slim.py` writes a folder whose model is ordinary: zeros in its weights, or fewer channels."""
@@ -165,6 +294,12 @@ def test_the_result_is_deployed_as_plain_weights(make_runner, search, tmp_path):
     assert bool(recipe['modules']) == (search is CHANNELS)
     if search is WEIGHTS:
         assert int((weights['head.weight'] == 0).sum()) == 15
+    if search is WEIGHTS:  # a dense network with zeros, which may be searched again
+        again = make_runner(HOOK, 'again', load_from=str(tmp_path / 'slim/slim.pth'), model=model_of(search))
+        again.load_or_resume()
+        again.call_hook('before_train')
+        assert is_searching(again.model)
+        assert torch.equal(again.model.head.weight, weights['head.weight'])
     hooks = Config.fromfile(tmp_path / 'slim/config.py').get('default_hooks') or {}
     assert 'pruning' not in hooks
 

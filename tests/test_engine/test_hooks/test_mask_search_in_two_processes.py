@@ -27,7 +27,8 @@ class LabelledImagesOfThisRank(Dataset):
     """Random images, others in each process, as pictures of which only the network's input is looked at."""
 
     def __init__(self) -> None:
-        self.images = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(get_rank()))
+        noise = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(get_rank()))
+        self.images = (127.5 + 60 * noise).clamp(0, 255)
 
     def __len__(self) -> int:
         return len(self.images)

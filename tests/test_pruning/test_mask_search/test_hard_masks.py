@@ -46,5 +46,18 @@ def test_other_ratios_are_refused(ratio):
 
 def test_a_layer_is_not_emptied():
     """A tiny layer with a high ratio."""
-    with pytest.raises(MmsharpError, match='leaves none of 1 entries'):
-        kept_count(1, 0.9)
+    with pytest.raises(MmsharpError, match=r"leaves none of 1 entries of 'head\.weight'"):
+        kept_count(1, 0.9, 'head.weight')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_what_is_not_finite_has_no_largest(value):
+    """Rather than a mask with fewer ones."""
+    with pytest.raises(MmsharpError, match='1 of 3 mask entries are not finite'):
+        hard_mask(torch.tensor([0.5, value, 0.25]), 2)
+
+
+def test_the_count_is_exact_in_half_precision():
+    """A sum of a thousand bfloat16 ones is not a thousand."""
+    rank = (torch.arange(2000) % 7).to(torch.bfloat16)
+    assert int(hard_mask(rank, 1003).count_nonzero()) == 1003

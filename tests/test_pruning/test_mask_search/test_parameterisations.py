@@ -38,6 +38,33 @@ def test_a_finished_mask_is_binary_and_exact(name):
         assert int((layer.weight == 0).sum()) == round(0.3 * layer.weight.numel())
 
 
+@pytest.mark.parametrize('name', ALL)
+def test_a_diverged_search_is_not_finished(name):
+    """By the name of the layer, and nothing has changed; half of the network would be zeros, or all of it."""
+    model = nn.Sequential(nn.Linear(9, 7), nn.Linear(7, 3))
+    masks = SearchedMasks(WeightUnits(model, 0.3), build_part(MASK_PARAMETERISATIONS, dict(type=name)))
+    masks.begin_(model)
+    masks.by_name()['1.weight'].data[0, 0] = float('nan')
+    before = {key: value.clone() for key, value in (*model.state_dict().items(), *masks.state_dict().items())}
+    with pytest.raises(MmsharpError, match=r"'1\.weight': 1 of 21 mask entries are not finite.*diverged"):
+        masks.finish_(model)
+    for key, value in (*model.state_dict().items(), *masks.state_dict().items()):
+        assert value.equal(before[key]) or value.isnan().any()
+    assert not masks.finished
+
+
+def test_another_number_of_ones_is_not_taken_over():
+    """A search that ended at 0.3 is no result of settings that say 0.5."""
+    model = nn.Linear(10, 10)
+    ended = SearchedMasks(WeightUnits(model, 0.3), Soft())
+    ended.begin_(model)
+    ended.finish_(model)
+    other = SearchedMasks(WeightUnits(model, 0.5), Soft())
+    other.load_state_dict(ended.state_dict())
+    with pytest.raises(MmsharpError, match=r"70 of 100 entries kept in 'weight', and the settings of now keep 50"):
+        other.begin_(model)
+
+
 @pytest.mark.parametrize('percent', [0.0, 12.5, 50.0, 90.0, 100.0])
 @pytest.mark.parametrize('size', [1, 2, 101])
 def test_percentiles_are_numpy_s(percent, size):

@@ -86,6 +86,13 @@ def test_the_margin_ratio_is_the_condition_of_cc_cert():
     assert MarginRatio().value(seen).item() == pytest.approx((0.4 / 0.25 + 10) / 2, rel=1e-4)
 
 
+def test_one_class_has_no_margin():
+    """What to do is said."""
+    outputs = probabilities(classes=1)
+    with pytest.raises(MmsharpError, match=r'gives one class.*margin_ratio=None'):
+        MarginRatio().value(Passes(outputs, outputs, outputs, None, None, {}))
+
+
 @pytest.mark.parametrize('setting', [dict(eta=0), dict(limit=-1), dict(transform=3), dict(eta=float('nan'))])
 def test_other_settings_of_the_margin_are_refused(setting):
     """By name."""

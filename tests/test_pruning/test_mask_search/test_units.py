@@ -102,6 +102,77 @@ def test_layers_can_be_left_out(found):
         WeightUnits(nn.BatchNorm1d(2), 0.5)
 
 
+def test_frozen_layers_stay_whole(found):
+    """Of weights each layer, of channels what only frozen layers make; both by name, with the reason."""
+    model, forward, _ = found
+    model.inner[0].requires_grad_(False)
+    units = WeightUnits(model, 0.5)
+    assert 'inner.0.weight' not in units.shapes
+    assert units.whole == {'inner.0.weight': 'its weights are frozen'}
+    groups = find_groups(model, forward)
+    assert not ChannelUnits(groups, model, 0.5).whole  # its normalisation learns
+    model.inner[1].requires_grad_(False)
+    for settings in (dict(ratio=0.5), dict(budget=('params', 0.7), forward=forward)):
+        units = ChannelUnits(groups, model, **settings)
+        assert [*units.whole] == ['inner.0']
+        assert set(units.shapes) == set(units.kept) == set(units.values(model)) == {'stem.0'}
+        keep = units.keep({'stem.0': (torch.arange(8) < units.kept['stem.0']).float()})
+        kept = {group.name: int(mask.sum()) for group, mask in zip(groups.groups, keep)}
+        assert kept == {'stem.0': units.kept['stem.0'], 'inner.0': 6}
+    assert CostModel(model, forward, groups).fraction('params', keep) <= 0.7
+    model.requires_grad_(False)
+    with pytest.raises(MmsharpError, match='frozen_stages=-1'):
+        ChannelUnits(groups, model, 0.5)
+    with pytest.raises(MmsharpError, match='its weights are frozen'):
+        WeightUnits(model, 0.5)
+
+
+def test_one_weight_of_two_layers_has_one_mask():
+    """Under the first name, and it acts in both."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Tanh(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    units = WeightUnits(model, 0.5)
+    assert [*units.shapes] == ['0.weight']
+    mask = (torch.arange(16).reshape(4, 4) % 2).float()
+    inputs = torch.randn(3, 4)
+    weight = model[0].weight * mask
+    expected = (inputs @ weight.T).tanh() @ weight.T
+    torch.testing.assert_close(run(model, units, {'0.weight': mask}, tensor_forward(inputs)), expected)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.normed = torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 4))
+        self.head = nn.Linear(4, 2)
+
+
+def test_what_has_no_mask_is_named():
+    """Matrices that are no weight of a layer, and weights that are computed."""
+    units = WeightUnits(Attention(), 0.5)
+    assert [*units.shapes] == ['attention.out_proj.weight', 'head.weight']
+    original = 'normed.parametrizations.weight.original'
+    assert [*units.whole] == ['attention.in_proj_weight', f'{original}0', f'{original}1']
+    assert 'parametrization' in units.whole[f'{original}1']
+
+
+@pytest.mark.parametrize(
+    ('layer', 'inputs'),
+    [
+        (nn.Conv2d(8, 4, 3), 72),
+        (nn.Conv2d(8, 4, 3, groups=4), 18),
+        (nn.ConvTranspose2d(8, 4, 3), 72),
+        (nn.ConvTranspose2d(8, 4, (3, 1), groups=2), 12),
+        (nn.Linear(8, 4), 8),
+    ],
+    ids=str,
+)
+def test_inputs_of_one_output_are_counted(layer, inputs):
+    """Input channels per group times the size of the kernel, transposed or not."""
+    assert WeightUnits(layer, 0.5).fan_in('weight') == inputs
+
+
 def test_statistics_are_those_of_the_batches():
     """The average of the batches' means and unbiased variances; frozen layers and modes stay."""
     norm, frozen = nn.BatchNorm1d(3), nn.BatchNorm1d(3).eval()

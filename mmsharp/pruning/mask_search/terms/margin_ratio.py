@@ -51,10 +51,15 @@ class MarginRatio(Term):
         """The mean ratio.
 
         Raises:
-            MmsharpError: There is no transformed pass.
+            MmsharpError: There is no transformed pass, or the head gives one class.
         """
         if passes.transformed is None:
             raise MmsharpError('MarginRatio: it needs a pass of transformed images')
+        if passes.perturbed.scores.shape[2] < 2:
+            raise MmsharpError(
+                'MarginRatio: the head gives one class, and a margin is between two; leave the term out of '
+                'search.losses, margin_ratio=None, or give the head two classes'
+            )
         best = passes.perturbed.scores[:, 0].topk(2, dim=1).values
         margin = (best[:, 0] - best[:, 1]) / 2
         return (discrepancy(passes.perturbed, passes.transformed) / (margin + self.eta)).clamp(max=self.limit).mean()

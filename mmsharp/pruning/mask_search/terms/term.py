@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.mask_search.drawn_transforms import DrawnTransforms
 from mmsharp.pruning.mask_search.passes import Passes
 
 
@@ -21,6 +22,7 @@ class Term:
             ``'task'``.
         ascends: Whether its gradient in the perturbation says where the loss rises, at no perturbation.
         for_detectors: Whether it is defined for detectors.
+        transform: Makes the images of its transformed pass; ``None`` of terms without one.
 
     Args:
         weight: What the term is multiplied by; at 0 it is not computed.
@@ -32,6 +34,7 @@ class Term:
     passes: ClassVar[frozenset[str]] = frozenset()
     ascends: ClassVar[bool] = False
     for_detectors: ClassVar[bool] = True
+    transform: DrawnTransforms | None = None
 
     def __init__(self, weight: float = 1.0) -> None:
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:

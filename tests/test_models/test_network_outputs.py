@@ -1,0 +1,31 @@
+"""What heads give, as probabilities and boxes."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmsharp.models.network_outputs import outputs_of
+
+
+class Maps(nn.Module):
+    """A detector's head as far as it is asked: two anchors, so many classes."""
+
+    def __init__(self, classes: int, sigmoid: bool):
+        super().__init__()
+        self.cls_out_channels, self.use_sigmoid_cls = classes, sigmoid
+
+
+@pytest.mark.parametrize('sigmoid', [True, False])
+def test_scores_of_detectors_are_probabilities(sigmoid):
+    """Of each class by itself, or among the classes and the background, at every place and anchor of every level."""
+    torch.manual_seed(0)
+    logits = [torch.randn(2, 6, 4, 5), torch.randn(2, 6, 2, 3)]
+    boxes = [torch.randn(2, 8, 4, 5), torch.randn(2, 8, 2, 3)]
+    found = outputs_of(Maps(3, sigmoid), (logits, boxes))
+    assert found.scores.shape == (2, 2 * (20 + 6), 3)
+    assert found.boxes.shape == (2, 2 * (20 + 6), 4)
+    assert found.background is not sigmoid
+    here = logits[0][1, 3:6, 2, 4]  # the second image, the second anchor, row 2, column 4
+    expected = here.sigmoid() if sigmoid else here.softmax(dim=0)
+    torch.testing.assert_close(found.scores[1, (2 * 5 + 4) * 2 + 1], expected)
+    torch.testing.assert_close(found.boxes[1, (2 * 5 + 4) * 2 + 1], boxes[0][1, 4:8, 2, 4])
