@@ -19,20 +19,22 @@ ITERATIONS = dict(
         collate_fn=dict(type='default_collate'),
     ),
 )
+PROTECTION = dict(type='mmsharp.ProtectiveReconstruction')
 RESUMES = [
-    pytest.param('plain', dict(protection=dict(type='mmsharp.ProtectiveReconstruction', watch=3)), id='plain'),
-    pytest.param(
-        'adam', dict(protection=dict(type='mmsharp.ProtectiveReconstruction', watch=2, refill=True)), id='adam'
-    ),
+    pytest.param('plain', dict(protection=dict(PROTECTION, watch=3)), id='plain'),
+    pytest.param('adam', dict(protection=dict(PROTECTION, watch=2, refill=True)), id='adam'),
     pytest.param('accumulated', dict(interval=4), id='accumulated'),
     pytest.param('adasap', dict(interval=4, fine_tuning=dict(type='ASAM', rho=0.5)), id='adasap'),
+    pytest.param('scaled', dict(protection=dict(PROTECTION, watch=3)), id='scaled'),
+    pytest.param('fixed', dict(protection=dict(PROTECTION, watch=2)), id='fixed'),
+    pytest.param('scaled_sam', dict(protection=dict(PROTECTION, watch=2)), id='scaled_sam'),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('wrapper', 'change'), RESUMES)
 def test_resuming_is_bitwise_exact_also_inside_the_window(make_runner, wrapper, change):
-    """From after every iteration of two soft steps, and from the hard phase: weights, momentum, masks and log."""
+    """From inside and between windows, before the masks, and from the hard phase: weights, momentum, masks and log."""
     hook = dict(HOOK, hard=0.2, **change)
 
     def settings():
@@ -47,7 +49,7 @@ def test_resuming_is_bitwise_exact_also_inside_the_window(make_runner, wrapper, 
     whole.train()
     accumulates = 'accumulative_counts' in WRAPPERS[wrapper] and wrapper != 'adasap'
     begun = {iteration for iteration in range(24) if iteration % 2} if accumulates else set()
-    for iteration in (1, 3, 4, 5, 13, 18):
+    for iteration in (1, 3, 4, 5, 11, 12, 13, 18):
         if iteration in begun and not inside[iteration - 1]:
             continue  # MMEngine's own wrapper forgets the gradients of a step that has begun
         path = f'{whole.work_dir}/iter_{iteration}.pth'
@@ -62,8 +64,10 @@ def test_resuming_is_bitwise_exact_also_inside_the_window(make_runner, wrapper, 
                 assert torch.equal(value, second['optimizer']['state'][index][name]), (iteration, name)
         assert first['mmsharp'] == second['mmsharp']
         assert steps_of(resumed) == steps_of(whole)
-        assert first['optimizer'].get('loss_scaler') == second['optimizer'].get('loss_scaler')
-    assert any(inside) or wrapper == 'scaled'
+        scales = [checkpoint['optimizer'].get('loss_scaler') for checkpoint in (first, second)]
+        assert scales[0] == scales[1]
+        assert (scales[0] is not None) == hasattr(whole.optim_wrapper, 'loss_scaler')
+    assert any(inside)
 
 
 def test_a_checkpoint_inside_the_window_is_plain_data(make_runner):
