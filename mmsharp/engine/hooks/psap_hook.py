@@ -75,8 +75,9 @@ class PSAPHook(PruningHook):
         interval: Iterations between two soft steps, and before the first one; ``None`` stands for once through the
             training data, or an eighth of the soft phase where that is shorter.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
-        limit_regrowth: Whether the gradients of filters that grow back are shortened to the mean length of the others
-            of their layer (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
+        limit_regrowth: Whether the gradients of filters that grow back, and their steps where the optimizer is not SGD,
+            are shortened to the mean length of the others of their layer
+            (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
             normalisation comes back by a pulse at once, many times longer than those that were kept.
         clear_momentum: Whether a filter loses its momentum when it is zeroed. With its momentum, it moves away from
             zero at the next step whatever its gradient, as in the released code of soft filter pruning; pulses are then

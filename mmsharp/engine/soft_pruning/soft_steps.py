@@ -184,7 +184,8 @@ class SoftSteps:
 
     def _grow(self, growing: Sequence[Tensor]) -> None:
         if self._limit_regrowth:
-            self._regrowth = LimitedRegrowth(self._model, self._pruner.groups.groups, growing)
+            groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
+            self._regrowth = LimitedRegrowth(self._model, groups, growing, optimizer)
 
     def _stop_growing(self) -> None:
         if self._regrowth is not None:
