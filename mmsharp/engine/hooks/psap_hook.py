@@ -48,8 +48,9 @@ class PSAPHook(PruningHook):
        soft step. What is protected is spared at the next steps, too, until the evidence for it has faded
        (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
        (``limit_regrowth``), where they get a gradient.
+       Groups of which no filter is trained (``frozen_stages``) are left whole, since nothing in them could come back.
     3. Hard pruning: masks, chosen with the evidence of the soft steps, are held in every layer that makes or reads a
-       channel.
+       channel. Frozen groups lose theirs here.
     4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
 
     ``protection=False``, ``limit_regrowth=False`` and ``clear_momentum=False`` with a ``Uniform`` allocation are soft
@@ -169,7 +170,7 @@ class PSAPHook(PruningHook):
         super().before_train_iter(runner, batch_idx, data_batch)
         if self._steps is None:
             return
-        if self._steps.window is None and self._is_soft(runner.iter):
+        if self._is_soft(runner.iter):
             self._prune_softly(runner, self._steps)
         self._steps.before_iteration()
 
@@ -252,8 +253,8 @@ class PSAPHook(PruningHook):
 
     def _prune(self, runner: Any, progress: float) -> None:
         assert self._steps is not None
-        first, sparsity = self._state.kind == 'dense', self._steps.sparsity()
         self._steps.end()
+        first, sparsity = self._state.kind == 'dense', self._steps.sparsity()
         super()._prune(runner, progress)
         if first:
             keep = self.pruner.masks.keep

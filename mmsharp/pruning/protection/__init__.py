@@ -1,6 +1,6 @@
 """Protection: soft pruning, what the gradient says about the filters that are gone, and which of them come back."""
 
-from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
+from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts, learns
 from mmsharp.pruning.protection.gate_gradients import gate_gradients
 from mmsharp.pruning.protection.gate_means import GateMeans
 from mmsharp.pruning.protection.limited_regrowth import LimitedRegrowth
@@ -20,6 +20,7 @@ __all__ = [
     'filter_parts',
     'gate_gradients',
     'held',
+    'learns',
     'reconstruct',
     'refill',
 ]

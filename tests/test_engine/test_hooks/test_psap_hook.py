@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from psap_training import HOOK, PRUNER, WRAPPERS, Watch, hook_of, setting, steps_of
 
 from mmsharp.engine.hooks import PSAPHook
@@ -64,6 +65,24 @@ def test_zeroed_filters_grow_back_until_the_masks_are_held(make_runner, limited)
     assert min(dead[9:12]) < max(dead[9:12]) or dead[11] < dead[12]
     assert len(set(dead[12:])) == 1
     assert dead[12] > 0
+
+
+def test_soft_steps_leave_frozen_groups_whole(make_runner):
+    """Bitwise, and named in the log; the masks that are held take from them, and meet the budget exactly."""
+    runner = make_runner(dict(HOOK, hard=0.25, slim=False))
+    runner.model.inner[0].requires_grad_(False)
+    before, same = runner.model.inner[0].weight.clone(), []
+    runner.register_hook(Watch(lambda runner: same.append(torch.equal(runner.model.inner[0].weight, before))))
+    runner.train()
+    assert same == [True] * 12 + [False] * 12
+    zeroed = {name: [s['zeroed'] for s in steps_of(runner) if s['group'] == name] for name in ('inner.0', 'stem.0')}
+    assert zeroed['inner.0'][:-1] == [0] * 3
+    assert zeroed['inner.0'][-1] > 0
+    assert max(zeroed['stem.0'][:-1]) > 0
+    pruner = hook_of(runner).pruner
+    assert 0.3 <= pruner.cost.fraction('params', pruner.masks.keep) <= 0.4
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert log.count("soft steps leave 'inner.0' whole") == 1
 
 
 def test_masked_equals_slim_after_the_hard_phase(make_runner):

@@ -136,6 +136,32 @@ def test_a_pulse_does_not_make_the_loss_scaler_skip(make_runner, monkeypatch, fi
     assert not all(pulse.isfinite().all() for pulse in overflowing)
 
 
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize(
+    ('overflows', 'open_after'),
+    [
+        pytest.param([3], [3], id='one step'),
+        pytest.param([3, 4, 5], [3, 4, 5], id='all steps before the next soft step'),
+        pytest.param([9, 10, 11], [9, 10, 11], id='all steps before the masks'),
+    ],
+)
+def test_a_step_that_the_scaler_skips_is_not_watched(make_runner, fused, overflows, open_after):
+    """The window waits for one that is taken, and has ended when the next soft step or the masks are due."""
+    change = setting('scaled')
+    change['optim_wrapper']['optimizer']['fused'] = fused
+    runner, opened = make_runner(dict(HOOK, protection=dict(type='Nothing')), **change), []
+    runner.model.head.weight.register_hook(lambda gradient: gradient * (torch.inf if runner.iter in overflows else 1))
+    runner.register_hook(Watch(lambda runner: opened.extend([runner.iter] * (window_of(runner) is not None))))
+    runner.train()
+    assert opened == open_after
+    seen, groups = hook_of(runner).protection.seen, len(hook_of(runner).pruner.groups.groups)
+    pulses = [max(float(pulse.max()) for pulse, _, _ in seen[i : i + groups]) for i in range(0, len(seen), groups)]
+    assert [pulse > 0 for pulse in pulses] == [len(overflows) < 3 or step not in overflows for step in (3, 6, 9)]
+    assert all(pulse.isfinite().all() for pulse, _, _ in seen)
+    assert hook_of(runner)._state.kind == 'slim'
+    assert sorted({step['iteration'] for step in steps_of(runner)}) == [3, 6, 9, 12]
+
+
 @pytest.mark.parametrize('wrapper', ['plain', 'bfloat16', 'adam'])
 def test_filters_grow_back_by_steps_of_the_usual_length(make_runner, wrapper):
     """The first step from zero: no longer than the others' of its layer, which the whole pulse would make it."""
