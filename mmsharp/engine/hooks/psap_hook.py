@@ -19,6 +19,7 @@ from mmsharp.engine.soft_pruning.pruning_log import PruningLog, step_lines
 from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
 from mmsharp.engine.soft_pruning.soft_steps import SoftSteps
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.protection import check_protection
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
 from mmsharp.sharpness import Ascent
 from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
@@ -66,7 +67,8 @@ class PSAPHook(PruningHook):
         budget: See :class:`PruningHook`.
         pruner: See :class:`PruningHook`; with the allocation ``SparsityRatio`` and the schedule ``Linear`` unless it
             says otherwise.
-        protection: ``dict(type='mmsharp.ProtectiveReconstruction', ...)``, which ``None`` stands for, or ``False``.
+        protection: ``dict(type='mmsharp.ProtectiveReconstruction', ...)``, which ``None`` stands for, or ``False``; an
+            object of your own has ``watch``, ``gate`` and ``refill``, too.
         warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
             (iterations in iteration loops).
         pruning: Length of the soft phase, likewise.
@@ -106,7 +108,7 @@ class PSAPHook(PruningHook):
         fine_tuning: Mapping[str, Any] | Ascent | None = None,
     ) -> None:
         pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
-        if isinstance(pruner, Mapping):
+        if isinstance(pruner, Mapping) and 'type' in pruner:
             own = dict(allocation=dict(type='mmsharp.SparsityRatio'), schedule=dict(type='mmsharp.Linear'))
             pruner = {**own, **pruner}
         super().__init__(budget, pruner, warmup, pruning, 1 if interval is None else interval, slim)
@@ -115,10 +117,13 @@ class PSAPHook(PruningHook):
         if isinstance(ramp, bool) or not isinstance(ramp, (int, float)) or not 0 <= ramp <= 1:
             raise MmsharpError(f'ramp={ramp!r} is not a share of the soft phase, from 0 to 1')
         self.ramp = float(ramp)
-        default = dict(type='mmsharp.ProtectiveReconstruction')
-        self.protection = None if protection is False else build_part(PROTECTIONS, protection or default)
-        if self.protection is not None and not callable(self.protection):
-            raise MmsharpError(f'protection={protection!r} is neither a config with a `type` nor False')
+        self.protection = None
+        if protection is not False:
+            protection = dict(type='mmsharp.ProtectiveReconstruction') if protection is None else protection
+            self.protection = build_part(PROTECTIONS, protection)
+            if not callable(self.protection):
+                raise MmsharpError(f'protection={protection!r} is no config with a `type`, no callable and not False')
+            check_protection(self.protection)
         self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
         if not isinstance(self.fine_tuning, (Ascent, type(None))):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')

@@ -127,7 +127,8 @@ class SoftSteps:
         window.close()
         self._window = None
         gates, scores = self._step['gates'], self._step['scores']
-        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores)
+        names = [group.name for group in self._pruner.groups.groups]
+        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores, names)
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)

@@ -5,7 +5,12 @@ from mmsharp.pruning.protection.gate_gradients import gate_gradients
 from mmsharp.pruning.protection.gate_means import GateMeans
 from mmsharp.pruning.protection.limited_regrowth import LimitedRegrowth
 from mmsharp.pruning.protection.protection_memory import ProtectionMemory, held
-from mmsharp.pruning.protection.protective_reconstruction import ProtectiveReconstruction, reconstruct, refill
+from mmsharp.pruning.protection.protective_reconstruction import (
+    ProtectiveReconstruction,
+    check_protection,
+    reconstruct,
+    refill,
+)
 from mmsharp.pruning.protection.pulses import PulseWatch
 from mmsharp.pruning.protection.soft_pruning import SoftPruning
 
@@ -17,6 +22,7 @@ __all__ = [
     'ProtectiveReconstruction',
     'PulseWatch',
     'SoftPruning',
+    'check_protection',
     'filter_parts',
     'gate_gradients',
     'held',
