@@ -215,6 +215,24 @@ def test_gates_are_means_over_the_steps_before_the_filters_are_zeroed(make_runne
             assert gate.any()
 
 
+def test_an_ascent_leaves_watched_filters_where_they_are(make_runner):
+    """Also one along the momentum, which they have kept: every forward of the window sees zeros."""
+    hook = dict(HOOK, protection=dict(type='Nothing'), clear_momentum=False)
+    runner = make_runner(hook, ascent=dict(type='MomentumSAM', ascent=dict(type='SAM', rho=0.5)))
+    seen = []
+
+    def look(layer, _):
+        if window_of(runner) is not None:
+            masks = window_of(runner).soft.parameter_masks()
+            seen.append(bool((layer.weight * (1 - masks.get(layer.weight, torch.ones(())))).any()))
+
+    for layer in (runner.model.stem[0], runner.model.inner[0], runner.model.outer[0]):
+        layer.register_forward_pre_hook(look)
+    runner.train()
+    assert len(seen) >= 9
+    assert not any(seen)
+
+
 @pytest.mark.parametrize('cleared', [True, False])
 def test_momentum_moves_filters_that_keep_it(make_runner, cleared):
     """Away from zero at the first step, where a watched filter without momentum stays."""
