@@ -140,13 +140,22 @@ class PSAPHook(PruningHook):
         """Lay the phases over the run, and open its list of steps.
 
         Raises:
-            MmsharpError: An ascent for fine-tuning without a sharpness-aware wrapper; or as in :class:`PruningHook`.
+            MmsharpError: An ascent for fine-tuning without a sharpness-aware wrapper; weights to start from that were
+                saved inside a watching window; or as in :class:`PruningHook`.
         """
         if self.fine_tuning is not None and not isinstance(runner.optim_wrapper, SharpnessAware):
             raise MmsharpError(
                 f'fine_tuning is an ascent, but optim_wrapper is a {type(runner.optim_wrapper).__name__}, which takes '
                 "none; leave fine_tuning out, or set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=...)"
             )
+        if not runner._resume and self._loaded is not None:
+            if self._loaded['window'] is not None:
+                raise MmsharpError(
+                    f'load_from={runner._load_from!r} was saved while filters that had just been zeroed were watched, '
+                    'and all of them would be lost; start from a checkpoint of another iteration, or go on with this '
+                    'one by resume=True'
+                )
+            self._loaded = None
         super().before_train(runner)
         if is_main_process():
             self._log = PruningLog(runner.work_dir)
@@ -189,9 +198,7 @@ class PSAPHook(PruningHook):
 
     def after_train(self, runner: Any) -> None:
         """Draw what was done over layers and time."""
-        lines = self._log.read() if self._log is not None and self._log.path.exists() else []
-        if lines:
-            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
+        self._draw()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put an open window and what the next step needs beside the weights, as tensors and plain data."""
@@ -203,8 +210,7 @@ class PSAPHook(PruningHook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Remember what is to be gone on with."""
         super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume:
-            self._loaded = checkpoint.get(STATE_KEY)
+        self._loaded = checkpoint.get(STATE_KEY)
 
     def decide(self, progress: float) -> list[Tensor]:
         """With what protections of the soft steps have found: the masks that are held are chosen by it, too."""
@@ -215,6 +221,11 @@ class PSAPHook(PruningHook):
     def _protective(self) -> ProtectivePhases:
         assert isinstance(self._phases, ProtectivePhases)
         return self._phases
+
+    def _draw(self) -> None:
+        lines = self._log.read() if self._log is not None and self._log.path.exists() else []
+        if lines:
+            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         super()._attach(runner, data_batch)
@@ -265,6 +276,7 @@ class PSAPHook(PruningHook):
             keep = self.pruner.masks.keep
             nobody = [torch.zeros_like(mask) for mask in keep]
             self._report(runner, self._steps.decided(runner.iter, 'hard', keep, sparsity), nobody, nobody)
+            self._draw()  # pruning is over, and fine-tuning may be killed
         self._steps.forget()
 
     def _report(

@@ -190,7 +190,18 @@ class SoftSteps:
         self._loss_scale.go_on(state['loss_scale'])
         if state['growing'] is not None:
             self._grow([mask.cpu() for mask in state['growing']])
-        if state['window'] is not None and self._protection is not None:
+        if state['window'] is not None and self._protection is None:
+            keep = [mask.cpu() for mask in state['window']['soft']['keep']]
+            nobody = [torch.zeros_like(mask) for mask in keep]
+            print_log(
+                'mmsharp: the checkpoint was saved while zeroed filters were watched; with protection=False none of '
+                'them comes back',
+                'current',
+                logging.WARNING,
+            )
+            self._grow([~mask for mask in keep])
+            self._close(nobody, nobody)
+        elif state['window'] is not None:
             soft = self._soft_pruning([mask.cpu() for mask in state['window']['soft']['keep']])
             self._window = WatchingWindow(soft, self._wrapper, self._protection.watch)
             self._window.load_state_dict(state['window'])

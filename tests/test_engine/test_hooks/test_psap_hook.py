@@ -166,6 +166,20 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
     )
 
 
+def test_a_run_that_is_killed_in_fine_tuning_has_its_figure(make_runner):
+    """It is drawn when the masks are held."""
+    runner = make_runner(HOOK)
+
+    def kill(runner):
+        if runner.iter == 14:
+            raise KeyboardInterrupt
+
+    runner.register_hook(Watch(kill))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert (Path(runner.work_dir) / 'psap.png').stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [

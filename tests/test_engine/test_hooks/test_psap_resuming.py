@@ -2,12 +2,14 @@
 
 import copy
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from psap_training import HOOK, WRAPPERS, Watch, setting, steps_of, window_of
 
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.errors import MmsharpError
 
 ITERATIONS = dict(
     train_cfg=dict(by_epoch=False, max_iters=24, val_interval=1000),
@@ -82,6 +84,29 @@ def test_a_checkpoint_inside_the_window_is_plain_data(make_runner):
     assert checkpoint['mmsharp_psap']['window'] is not None
     assert checkpoint['mmsharp']['state'] == 'dense'
     assert 'mmsharp_psap' not in check_checkpoint(f'{runner.work_dir}/iter_24.pth')
+
+
+def test_what_a_window_has_zeroed_is_not_lost_silently(make_runner):
+    """A new run does not start from a checkpoint inside a window; resumed without a protection, the step is closed."""
+    protection = dict(type='mmsharp.ProtectiveReconstruction', watch=3)
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False))
+    hooks['pruning'] = dict(HOOK, protection=protection)
+    first = make_runner(None, 'first', **setting('plain', default_hooks=hooks))
+    first.train()
+    for iteration, inside in ((4, True), (2, False)):
+        runner = make_runner(HOOK, f'from {iteration}', load_from=f'{first.work_dir}/iter_{iteration}.pth')
+        if inside:
+            with pytest.raises(MmsharpError, match=r'iter_4.pth.* was saved while filters .* resume=True'):
+                runner.train()
+        else:
+            runner.train()
+    path = f'{first.work_dir}/iter_4.pth'
+    resumed = make_runner(dict(HOOK, protection=False), 'resumed', resume=path)
+    resumed.train()
+    steps = [step for step in steps_of(resumed) if step['iteration'] == 3]
+    assert sum(step['zeroed'] for step in steps) > 0
+    assert not any(step['protected'] for step in steps)
+    assert 'none of them comes back' in next(Path(resumed.log_dir).glob('*.log')).read_text()
 
 
 def test_a_run_begun_anew_in_a_folder_begins_its_list_anew(make_runner):
