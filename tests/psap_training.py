@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmsharp.engine.hooks import PSAPHook
-from mmsharp.engine.optim_wrappers import AmpOptimWrapper
+from mmsharp.engine.optim_wrappers import AmpOptimWrapper, AmpSAMOptimWrapper
 from mmsharp.pruning.protection import filter_parts
 from mmsharp.registry import OPTIM_WRAPPERS, PROTECTIONS
 
@@ -22,18 +22,30 @@ WRAPPERS = {
     'accumulated': dict(type='OptimWrapper', accumulative_counts=2),
     'bfloat16': dict(type='mmsharp.AmpOptimWrapper', dtype='bfloat16'),
     'scaled': dict(type='mmsharp.ScaledOnCPU', dtype='bfloat16'),
+    'fixed': dict(type='mmsharp.ScaledOnCPU', dtype='bfloat16', scale=1024.0),
     'sam': dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='SAM', rho=0.5)),
     'adasap': dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'), accumulative_counts=2),
+    'scaled_sam': dict(type='mmsharp.ScaledSAMOnCPU', ascent=dict(type='AdaSAP'), dtype='bfloat16'),
 }
 
 
-@OPTIM_WRAPPERS.register_module(force=True)
-class ScaledOnCPU(AmpOptimWrapper):
+class Scaled:
     """With loss scaling, which the wrappers have on an accelerator alone."""
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, scale: float | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.loss_scaler = torch.amp.GradScaler('cpu', growth_interval=5)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale or 65536.0, growth_interval=5)
+        self._scale_update_param = scale
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class ScaledOnCPU(Scaled, AmpOptimWrapper):
+    """A scale that grows, or a fixed one."""
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class ScaledSAMOnCPU(Scaled, AmpSAMOptimWrapper):
+    """Sharpness-aware, too."""
 
 
 def setting(name, **change):

@@ -37,7 +37,9 @@ psap_hooks = dict(
         hard=0.0,
         ramp=2 / 3,
         interval=None,  # an epoch, or an eighth of the soft phase
+        slim=True,
         limit_regrowth=True,
         clear_momentum=True,
+        fine_tuning=None,  # an ascent for the small network, with a sharpness-aware optim_wrapper
     )
 )

@@ -1,6 +1,7 @@
 """Laws of the shipped configs, stated over every file in ``configs/``: networks, data, parts and where they start."""
 
 import copy
+import inspect
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
 from mmsharp.datasets.digits_voc import DigitsVOC, write_digits_voc
 from mmsharp.engine import deployment
 from mmsharp.engine.configs.config import check_data, load_config
+from mmsharp.engine.hooks import PSAPHook
 from mmsharp.registry import ASCENTS, build_part
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
@@ -293,6 +295,7 @@ def test_psap_can_be_inherited_alone_and_beside_adasap(name, tmp_path):
     assert config.optim_wrapper.optimizer == dense.optim_wrapper.optimizer
     written = HOOKS.build(copy.deepcopy(config.default_hooks.pruning))
     plain = HOOKS.build(dict(type='mmsharp.PSAPHook', budget=dict(macs=0.5)))
+    assert set(config.default_hooks.pruning) == {'type', *inspect.signature(PSAPHook).parameters}
     for part in ('criterion', 'allocation', 'schedule'):
         ours, theirs = (getattr(hook.pruner, part) for hook in (written, plain))
         assert type(ours) is type(theirs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from mmsharp.errors import MmsharpError
 
@@ -62,8 +64,7 @@ def phases_from_lengths(warm_up: float, pruning: float, interval: int, max_iters
         >>> phases_from_lengths(1, 0.3, 30, max_iters=1000, iters_per_unit=100)
         Phases(warm_up_end=100, pruning_end=400, interval=30)
     """
-    warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
-    pruning_end = warm_up_end + iterations_of(pruning, max_iters, iters_per_unit)
+    warm_up_end, pruning_end = ends_of((warm_up, pruning), max_iters, iters_per_unit)
     if pruning_end > max_iters:
         raise MmsharpError(
             f'warmup={warm_up!r} and pruning={pruning!r} end at iteration {pruning_end}, but training has only '
@@ -100,3 +101,19 @@ def iterations_of(length: float, max_iters: int, iters_per_unit: int) -> int:
         (250, 200)
     """
     return round(length * max_iters) if isinstance(length, float) else length * iters_per_unit
+
+
+def ends_of(lengths: Sequence[float], max_iters: int, iters_per_unit: int) -> list[int]:
+    """Where phases that follow each other end, in iterations: their sums are rounded, so that shares of 1 fill the run.
+
+    Args:
+        lengths: A float is a share of all iterations, an int a number of units.
+        max_iters: All iterations of the run.
+        iters_per_unit: Iterations of an epoch for epoch loops, 1 for iteration loops.
+
+    Example:
+        >>> ends_of((0.5, 0.5), 23, 1), ends_of((2, 0.25), 1000, 100)
+        ([12, 23], [200, 450])
+    """
+    exact = (length * (max_iters if isinstance(length, float) else iters_per_unit) for length in lengths)
+    return [round(end) for end in accumulate(exact)]

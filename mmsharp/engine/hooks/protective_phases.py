@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mmsharp.engine.hooks.phases import FINE_TUNING, WARM_UP, Phases, iterations_of
+from mmsharp.engine.hooks.phases import FINE_TUNING, WARM_UP, Phases, ends_of
 from mmsharp.errors import MmsharpError
 
 SOFT, HARD = 'soft pruning', 'hard pruning'
@@ -94,11 +94,10 @@ def protective_phases(
         >>> protective_phases(0.0, 0.75, 0, 0.5, 10, max_iters=100, iters_per_unit=20)
         ProtectivePhases(warm_up_end=0, pruning_end=75, interval=10, soft_end=75, ramp=3, stride=1, window=0)
     """
-    warm_up_end = iterations_of(warm_up, max_iters, iters_per_unit)
-    soft_end = warm_up_end + iterations_of(soft, max_iters, iters_per_unit)
+    warm_up_end, soft_end, pruning_end = ends_of((warm_up, soft, hard), max_iters, iters_per_unit)
     # Masks and loss scale change where the optimizer begins a step, too.
-    soft_end = max(warm_up_end, soft_end - soft_end % stride)
-    pruning_end = soft_end + iterations_of(hard, max_iters, iters_per_unit)
+    earlier = min(soft_end % stride, soft_end - warm_up_end)
+    soft_end, pruning_end = soft_end - earlier, pruning_end - earlier
     if pruning_end > max_iters:
         raise MmsharpError(
             f'warmup={warm_up!r}, pruning={soft!r} and hard={hard!r} end at iteration {pruning_end}, but training has '

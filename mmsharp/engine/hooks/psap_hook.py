@@ -19,6 +19,7 @@ from mmsharp.engine.soft_pruning.pruning_log import PruningLog, step_lines
 from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
 from mmsharp.engine.soft_pruning.soft_steps import SoftSteps
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning.protection import check_protection
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part
 from mmsharp.sharpness import Ascent
 from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
@@ -48,8 +49,9 @@ class PSAPHook(PruningHook):
        soft step. What is protected is spared at the next steps, too, until the evidence for it has faded
        (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
        (``limit_regrowth``), where they get a gradient.
+       Groups of which no filter is trained (``frozen_stages``) are left whole, since nothing in them could come back.
     3. Hard pruning: masks, chosen with the evidence of the soft steps, are held in every layer that makes or reads a
-       channel.
+       channel. Frozen groups lose theirs here.
     4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
 
     ``protection=False``, ``limit_regrowth=False`` and ``clear_momentum=False`` with a ``Uniform`` allocation are soft
@@ -65,7 +67,8 @@ class PSAPHook(PruningHook):
         budget: See :class:`PruningHook`.
         pruner: See :class:`PruningHook`; with the allocation ``SparsityRatio`` and the schedule ``Linear`` unless it
             says otherwise.
-        protection: ``dict(type='mmsharp.ProtectiveReconstruction', ...)``, which ``None`` stands for, or ``False``.
+        protection: ``dict(type='mmsharp.ProtectiveReconstruction', ...)``, which ``None`` stands for, or ``False``; an
+            object of your own has ``watch``, ``gate`` and ``refill``, too.
         warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
             (iterations in iteration loops).
         pruning: Length of the soft phase, likewise.
@@ -75,8 +78,9 @@ class PSAPHook(PruningHook):
         interval: Iterations between two soft steps, and before the first one; ``None`` stands for once through the
             training data, or an eighth of the soft phase where that is shorter.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
-        limit_regrowth: Whether the gradients of filters that grow back are shortened to the mean length of the others
-            of their layer (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
+        limit_regrowth: Whether the gradients of filters that grow back, and their steps where the optimizer is not SGD,
+            are shortened to the mean length of the others of their layer
+            (:mod:`mmsharp.pruning.protection.limited_regrowth`). Otherwise a filter behind batch
             normalisation comes back by a pulse at once, many times longer than those that were kept.
         clear_momentum: Whether a filter loses its momentum when it is zeroed. With its momentum, it moves away from
             zero at the next step whatever its gradient, as in the released code of soft filter pruning; pulses are then
@@ -104,7 +108,7 @@ class PSAPHook(PruningHook):
         fine_tuning: Mapping[str, Any] | Ascent | None = None,
     ) -> None:
         pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
-        if isinstance(pruner, Mapping):
+        if isinstance(pruner, Mapping) and 'type' in pruner:
             own = dict(allocation=dict(type='mmsharp.SparsityRatio'), schedule=dict(type='mmsharp.Linear'))
             pruner = {**own, **pruner}
         super().__init__(budget, pruner, warmup, pruning, 1 if interval is None else interval, slim)
@@ -113,10 +117,13 @@ class PSAPHook(PruningHook):
         if isinstance(ramp, bool) or not isinstance(ramp, (int, float)) or not 0 <= ramp <= 1:
             raise MmsharpError(f'ramp={ramp!r} is not a share of the soft phase, from 0 to 1')
         self.ramp = float(ramp)
-        default = dict(type='mmsharp.ProtectiveReconstruction')
-        self.protection = None if protection is False else build_part(PROTECTIONS, protection or default)
-        if self.protection is not None and not callable(self.protection):
-            raise MmsharpError(f'protection={protection!r} is neither a config with a `type` nor False')
+        self.protection = None
+        if protection is not False:
+            protection = dict(type='mmsharp.ProtectiveReconstruction') if protection is None else protection
+            self.protection = build_part(PROTECTIONS, protection)
+            if not callable(self.protection):
+                raise MmsharpError(f'protection={protection!r} is no config with a `type`, no callable and not False')
+            check_protection(self.protection)
         self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
         if not isinstance(self.fine_tuning, (Ascent, type(None))):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
@@ -133,13 +140,22 @@ class PSAPHook(PruningHook):
         """Lay the phases over the run, and open its list of steps.
 
         Raises:
-            MmsharpError: An ascent for fine-tuning without a sharpness-aware wrapper; or as in :class:`PruningHook`.
+            MmsharpError: An ascent for fine-tuning without a sharpness-aware wrapper; weights to start from that were
+                saved inside a watching window; or as in :class:`PruningHook`.
         """
         if self.fine_tuning is not None and not isinstance(runner.optim_wrapper, SharpnessAware):
             raise MmsharpError(
                 f'fine_tuning is an ascent, but optim_wrapper is a {type(runner.optim_wrapper).__name__}, which takes '
                 "none; leave fine_tuning out, or set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=...)"
             )
+        if not runner._resume and self._loaded is not None:
+            if self._loaded['window'] is not None:
+                raise MmsharpError(
+                    f'load_from={runner._load_from!r} was saved while filters that had just been zeroed were watched, '
+                    'and all of them would be lost; start from a checkpoint of another iteration, or go on with this '
+                    'one by resume=True'
+                )
+            self._loaded = None
         super().before_train(runner)
         if is_main_process():
             self._log = PruningLog(runner.work_dir)
@@ -168,7 +184,7 @@ class PSAPHook(PruningHook):
         super().before_train_iter(runner, batch_idx, data_batch)
         if self._steps is None:
             return
-        if self._steps.window is None and self._is_soft(runner.iter):
+        if self._is_soft(runner.iter):
             self._prune_softly(runner, self._steps)
         self._steps.before_iteration()
 
@@ -182,9 +198,7 @@ class PSAPHook(PruningHook):
 
     def after_train(self, runner: Any) -> None:
         """Draw what was done over layers and time."""
-        lines = self._log.read() if self._log is not None and self._log.path.exists() else []
-        if lines:
-            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
+        self._draw()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put an open window and what the next step needs beside the weights, as tensors and plain data."""
@@ -196,8 +210,7 @@ class PSAPHook(PruningHook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Remember what is to be gone on with."""
         super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume:
-            self._loaded = checkpoint.get(STATE_KEY)
+        self._loaded = checkpoint.get(STATE_KEY)
 
     def decide(self, progress: float) -> list[Tensor]:
         """With what protections of the soft steps have found: the masks that are held are chosen by it, too."""
@@ -208,6 +221,11 @@ class PSAPHook(PruningHook):
     def _protective(self) -> ProtectivePhases:
         assert isinstance(self._phases, ProtectivePhases)
         return self._phases
+
+    def _draw(self) -> None:
+        lines = self._log.read() if self._log is not None and self._log.path.exists() else []
+        if lines:
+            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         super()._attach(runner, data_batch)
@@ -251,13 +269,14 @@ class PSAPHook(PruningHook):
 
     def _prune(self, runner: Any, progress: float) -> None:
         assert self._steps is not None
-        first, sparsity = self._state.kind == 'dense', self._steps.sparsity()
         self._steps.end()
+        first, sparsity = self._state.kind == 'dense', self._steps.sparsity()
         super()._prune(runner, progress)
         if first:
             keep = self.pruner.masks.keep
             nobody = [torch.zeros_like(mask) for mask in keep]
             self._report(runner, self._steps.decided(runner.iter, 'hard', keep, sparsity), nobody, nobody)
+            self._draw()  # pruning is over, and fine-tuning may be killed
         self._steps.forget()
 
     def _report(

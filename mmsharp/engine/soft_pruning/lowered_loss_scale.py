@@ -51,7 +51,6 @@ class LoweredLossScale:
         scaler = self._scaler()
         if scaler is not None and self.before is None:
             self.before = float(scaler.get_scale())
-            scaler.scale(torch.ones((), device=scaler._device))  # it has no scale before the first loss
             self._set(scaler, self.before / PULSE)
 
     def restore(self) -> None:
@@ -71,6 +70,7 @@ class LoweredLossScale:
     def _set(self, scaler: torch.amp.GradScaler, scale: float) -> None:
         if isinstance(getattr(self._wrapper, '_scale_update_param', None), (int, float)):
             self._wrapper._scale_update_param = scale  # a fixed scale, which the wrapper sets after every step
+        scaler.scale(torch.ones((), device=scaler._device))  # it has no scale to update before the first loss
         scaler.update(scale)
 
     def _scaler(self) -> torch.amp.GradScaler | None:

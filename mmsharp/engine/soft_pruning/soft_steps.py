@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmsharp.engine.first_process_decides import first_process_decides
@@ -20,6 +22,7 @@ from mmsharp.pruning import (
     reconstruct,
     sparsity_ratios,
 )
+from mmsharp.pruning.protection import learns
 
 Report = Callable[[Mapping[str, Any], Sequence[Tensor], Sequence[Tensor]], None]
 """Called with a step that is over, what came back, and what was zeroed instead."""
@@ -27,6 +30,9 @@ Report = Callable[[Mapping[str, Any], Sequence[Tensor], Sequence[Tensor]], None]
 
 class SoftSteps:
     """One soft step after another on a model that is trained, in as many processes as there are.
+
+    Groups of which no filter is trained are left whole, and named in the log: they would answer with no pulse, and
+    could not grow back.
 
     Args:
         model: The inner model, which the pruner is attached to.
@@ -59,6 +65,7 @@ class SoftSteps:
         self._scores: list[Tensor] = []
         self._gates = GateMeans()
         self._step: dict[str, Any] = {}
+        self._frozen: list[str] = []
 
     @property
     def window(self) -> WatchingWindow | None:
@@ -75,10 +82,14 @@ class SoftSteps:
         return list(self._pruner.decide(progress, raised))
 
     def take(self, iteration: int, progress: float) -> list[Tensor]:
-        """Zero what is decided on, and open the window; gives the keep-masks."""
+        """Zero what is decided on, and open the window; gives the keep-masks.
+
+        A window that is still open, because no step could be taken in it, ends with what has been seen.
+        """
+        self._decide_what_returns()
         pruner, protection = self._pruner, self._protection
         sparsity = self.sparsity()
-        keep = first_process_decides(self.decide(progress))
+        keep = first_process_decides(self._without_frozen(self.decide(progress)))
         if pruner.observes:
             pruner.criterion.reset()
         refills = protection is not None and protection.refill
@@ -106,13 +117,18 @@ class SoftSteps:
 
     def after_iteration(self) -> None:
         """Bring filters back if the window is over."""
-        if self._window is None or not self._window.after_iteration():
+        if self._window is not None and self._window.after_iteration():
+            self._decide_what_returns()
+
+    def _decide_what_returns(self) -> None:
+        if self._window is None:
             return
         window, soft = self._window, self._window.soft
         window.close()
         self._window = None
         gates, scores = self._step['gates'], self._step['scores']
-        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores)
+        names = [group.name for group in self._pruner.groups.groups]
+        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores, names)
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)
@@ -129,6 +145,7 @@ class SoftSteps:
 
     def end(self) -> None:
         """Training goes on as usual: masks are held from now on."""
+        self._decide_what_returns()
         self._stop_growing()
         self._loss_scale.restore()
 
@@ -173,10 +190,35 @@ class SoftSteps:
         self._loss_scale.go_on(state['loss_scale'])
         if state['growing'] is not None:
             self._grow([mask.cpu() for mask in state['growing']])
-        if state['window'] is not None and self._protection is not None:
+        if state['window'] is not None and self._protection is None:
+            keep = [mask.cpu() for mask in state['window']['soft']['keep']]
+            nobody = [torch.zeros_like(mask) for mask in keep]
+            print_log(
+                'mmsharp: the checkpoint was saved while zeroed filters were watched; with protection=False none of '
+                'them comes back',
+                'current',
+                logging.WARNING,
+            )
+            self._grow([~mask for mask in keep])
+            self._close(nobody, nobody)
+        elif state['window'] is not None:
             soft = self._soft_pruning([mask.cpu() for mask in state['window']['soft']['keep']])
             self._window = WatchingWindow(soft, self._wrapper, self._protection.watch)
             self._window.load_state_dict(state['window'])
+
+    def _without_frozen(self, keep: Sequence[Tensor]) -> list[Tensor]:
+        groups = self._pruner.groups.groups
+        frozen = [not learns(self._model, group) for group in groups]
+        names = [group.name for group, still in zip(groups, frozen) if still]
+        if names and names != self._frozen:
+            print_log(
+                f'mmsharp: soft steps leave {", ".join(map(repr, names))} whole, because no filter of theirs is '
+                'trained; what goes of them is decided when the masks are held',
+                'current',
+                logging.WARNING,
+            )
+        self._frozen = names
+        return [torch.ones_like(mask) if still else mask for mask, still in zip(keep, frozen)]
 
     def _soft_pruning(self, keep: Sequence[Tensor]) -> SoftPruning:
         groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
@@ -184,7 +226,8 @@ class SoftSteps:
 
     def _grow(self, growing: Sequence[Tensor]) -> None:
         if self._limit_regrowth:
-            self._regrowth = LimitedRegrowth(self._model, self._pruner.groups.groups, growing)
+            groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
+            self._regrowth = LimitedRegrowth(self._model, groups, growing, optimizer)
 
     def _stop_growing(self) -> None:
         if self._regrowth is not None:

@@ -19,6 +19,8 @@ from mmsharp.errors import MmsharpError
 RESOURCES = ('params', 'macs', 'channels', 'latency')
 """What a budget can be of."""
 
+EXAMPLE = 'dict(params=0.4)'
+
 Fraction = Callable[[Sequence[Tensor]], float]
 """Kept fraction of the dense model's cost, from keep-masks; never rises when a channel goes."""
 
@@ -83,9 +85,10 @@ def parse_budget(budget: Any) -> tuple[str, float]:
         ('params', 0.4)
     """
     if not isinstance(budget, Mapping) or len(budget) != 1 or next(iter(budget)) not in RESOURCES:
+        flops = isinstance(budget, Mapping) and 'flops' in {str(key).lower() for key in budget}
         raise MmsharpError(
             f'budget is {budget!r}, expected a dict with exactly one of {", ".join(RESOURCES)}, such as '
-            'dict(params=0.4)'
+            f'{"dict(macs=0.4): a share of FLOPs is the same share of multiply-accumulates" if flops else EXAMPLE}'
         )
     resource, target = next(iter(budget.items()))
     if isinstance(target, bool) or not isinstance(target, (int, float)) or not 0 < target <= 1:

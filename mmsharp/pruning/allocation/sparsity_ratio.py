@@ -67,10 +67,10 @@ class SparsityRatio:
     """``P_l = clip(mu * S_l, 0, max_ratio)``: sparser layers lose a larger share; ``mu`` is what meets the budget.
 
     ``scope='layer'``: ``S_l`` is that of :func:`sparsity_ratios`, and each group loses ``floor(P_l * channels)`` of
-    them, those of the lowest score. Where all ``S_l`` are equal, as just after random initialisation, this is
-    :class:`Uniform`. ``scope='global'``: ``S_l`` is the share of the group's weights below one threshold for the whole
-    model, and ``P_l = S_l``; the threshold takes the place of ``mu``. With layers of equally many weights per filter
-    and a budget of channels, it is the quantile of all magnitudes at the share to be pruned.
+    them, those of the lowest score. Where all ``S_l`` are equal, this is :class:`Uniform`; just after random
+    initialisation they nearly are. ``scope='global'``: ``S_l`` is the share of the group's weights below one threshold
+    for the whole model, and ``P_l = S_l``; the threshold takes the place of ``mu``. With layers of equally many weights
+    per filter and a budget of channels, it is the quantile of all magnitudes at the share to be pruned.
 
     Both are found by going down one order of all channels, so that the budget is met with no filter more than needed
     (a rounding step of the limits, if that is larger). Beyond ``max_ratio``, and from groups without small weights,

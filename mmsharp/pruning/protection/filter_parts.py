@@ -74,3 +74,16 @@ def filter_parts(model: nn.Module, group: ChannelGroup) -> Iterator[FilterPart]:
             if name in module._buffers and new(tensor, member.positions):
                 path = f'{member.module}.{name}' if member.module else name
                 yield FilterPart(path, tensor, dim, member.positions, member.channels, False)
+
+
+def learns(model: nn.Module, group: ChannelGroup) -> bool:
+    """Whether any filter that makes the channels is trained.
+
+    Example:
+        >>> from mmsharp.pruning import find_groups, tensor_forward
+        >>> model = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
+        >>> group = find_groups(model, tensor_forward(torch.zeros(1, 1))).groups[0]
+        >>> learns(model, group), learns(model.requires_grad_(False), group)
+        (True, False)
+    """
+    return any(part.learned and part.tensor.requires_grad for part in filter_parts(model, group))

@@ -2,8 +2,10 @@
 
 A filter that is still zero when it is trained on answers every batch with a pulse. One step along it leaves a filter
 many times longer than those that were kept: batch normalisation hides that, a criterion that measures lengths takes it
-for importance, and a clipping norm, an ascent or a check for overflow sees little else in the meantime. That PSAP or
-soft filter pruning limit the regrowth is not known; the limit is ours.
+for importance, and a clipping norm, an ascent or a check for overflow sees little else in the meantime. Adam and its
+kin divide a gradient by its own size, so that the length of the gradient says nothing of the step: a filter whose
+moments begin anew takes steps several times as long as the others, and the step itself is shortened. That PSAP or soft
+filter pruning limit the regrowth is not known; the limit is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def shortened(gradient: Tensor, dim: int, growing: Tensor) -> Tensor:
     """The gradient with ``g_j <- g_j * min(1, m / ||g_j||)`` for growing filters, ``m`` the mean length of all others.
 
     Args:
-        gradient: Of a parameter.
+        gradient: Of a parameter, or a step of it.
         dim: The dimension along which its filters lie.
         growing: Positions of the growing filters, int64 on the gradient's device.
 
@@ -52,12 +54,14 @@ def shortened(gradient: Tensor, dim: int, growing: Tensor) -> Tensor:
 class LimitedRegrowth:
     """Shortens the gradients of growing filters through hooks on the parameters, for any optimizer and ascent.
 
-    Lengths are compared within one gradient, so that a loss scale changes nothing.
+    Lengths are compared within one gradient, so that a loss scale changes nothing. The steps of an optimizer that is
+    not ``torch.optim.SGD`` are shortened likewise, to the mean length of the steps of the others.
 
     Args:
         model: The model.
         groups: Its groups.
         growing: Bool of shape ``(channels,)`` per group: the zeroed channels that have not come back.
+        optimizer: Of the model, if its steps may have to be shortened.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -71,9 +75,17 @@ class LimitedRegrowth:
         >>> limit.close()
     """
 
-    def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup], growing: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        growing: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
         self.growing = [mask.clone() for mask in growing]
         self._handles: list[Any] = []
+        self._limited: list[tuple[Tensor, int, Tensor]] = []
+        self._before: list[Tensor] = []
         places: dict[Tensor, list[tuple[int, Tensor]]] = defaultdict(list)
         for group, mask in zip(groups, growing):
             for part in filter_parts(model, group) if mask.any() else ():
@@ -83,9 +95,25 @@ class LimitedRegrowth:
             positions = torch.cat([here for _, here in parts]).to(parameter.device)
             if len(positions):
                 self._limit(parameter, parts[0][0], positions)
+        # SGD's steps are as long as its gradients.
+        if optimizer is not None and not isinstance(optimizer, torch.optim.SGD) and self._limited:
+            self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._before_step()))
+            self._handles.append(optimizer.register_step_post_hook(lambda *_: self._after_step()))
 
     def _limit(self, parameter: Tensor, dim: int, positions: Tensor) -> None:
+        self._limited.append((parameter, dim, positions))
         self._handles.append(parameter.register_hook(lambda gradient: shortened(gradient, dim, positions)))
+
+    def _before_step(self) -> None:
+        self._before = [parameter.detach().clone() for parameter, _, _ in self._limited]
+
+    @torch.no_grad()
+    def _after_step(self) -> None:
+        for (parameter, dim, positions), before in zip(self._limited, self._before):
+            step = shortened(parameter - before, dim, positions)
+            now = before.index_select(dim, positions) + step.index_select(dim, positions)
+            parameter.index_copy_(dim, positions, now)
+        self._before = []
 
     def close(self) -> None:
         """Take the hooks off."""

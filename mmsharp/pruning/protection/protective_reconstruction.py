@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmsharp.errors import MmsharpError
+from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.protection.protection_memory import ProtectionMemory
 from mmsharp.registry import PROTECTIONS
 
@@ -21,6 +22,10 @@ from mmsharp.registry import PROTECTIONS
 @PROTECTIONS.register_module()
 class ProtectiveReconstruction:
     """Channel ``j`` comes back if ``pulse_j > mean + kappa * std`` over the channels of its group that were zeroed.
+
+    None of ``n`` values lies more than ``sqrt(n - 1)`` standard deviations above their mean, so that nobody among
+    ``n <= 1 + max(kappa, 0)^2`` channels could come back by that, with ``kappa=1`` one or two. So few are judged by
+    their gate gradients, by the same formula, among themselves and the kept channels of the group.
 
     Pulses scale with what lies behind a layer, so that they are compared within a group only, and any common factor,
     such as a loss scale, changes nothing. Channels whose pulse is exactly 0, such as those behind a ReLU with a shift
@@ -34,7 +39,8 @@ class ProtectiveReconstruction:
 
     Args:
         kappa: How many standard deviations (of the population) above the mean.
-        gate: Whether gate gradients are taken for channels without a pulse; otherwise these stay zeroed.
+        gate: Whether gate gradients are taken for channels without a pulse, or with too few to compare with; otherwise
+            these stay zeroed.
         refill: Whether as many further channels of the group, those of the lowest score, are zeroed as come back
             (:func:`refill`), so that the group's ratio is met in spite of the protection.
         watch: Steps of the optimizer during which the pulses are read.
@@ -48,6 +54,9 @@ class ProtectiveReconstruction:
         >>> pulse = torch.tensor([1.0, 1.0, 9.0, 0.0])
         >>> ProtectiveReconstruction()(pulse, None, torch.tensor([True, True, True, False])).tolist()
         [False, False, True, False]
+        >>> gate = torch.tensor([9.0, 1.0, 1.0, 2.0])
+        >>> ProtectiveReconstruction()(pulse, gate, torch.tensor([True, True, False, False])).tolist()
+        [True, False, False, False]
     """
 
     def __init__(
@@ -61,18 +70,13 @@ class ProtectiveReconstruction:
     ) -> None:
         if isinstance(kappa, bool) or not isinstance(kappa, (int, float)) or not math.isfinite(kappa):
             raise MmsharpError(f'ProtectiveReconstruction: kappa is {kappa!r}, expected a finite number')
-        for name, value in (('gate', gate), ('refill', refill)):
-            if not isinstance(value, bool):
-                raise MmsharpError(f'ProtectiveReconstruction: {name} is {value!r}, expected True or False')
-        if isinstance(watch, bool) or not isinstance(watch, int) or watch < 1:
-            raise MmsharpError(f'ProtectiveReconstruction: watch is {watch!r}, expected a positive number of steps')
-        ProtectionMemory(memory, weight)  # says what is wrong with them
         self.kappa = float(kappa)
         self.gate = gate
         self.refill = refill
         self.watch = watch
-        self.memory = float(memory)
-        self.weight = float(weight)
+        self.memory = memory
+        self.weight = weight
+        check_protection(self)
 
     def __call__(self, pulse: Tensor, gate: Tensor | None, zeroed: Tensor) -> Tensor:
         """Which channels of a group come back.
@@ -89,9 +93,13 @@ class ProtectiveReconstruction:
         pulse = torch.where(pulse.isfinite(), pulse, torch.zeros_like(pulse))
         protected = zeroed & self._stands_out(pulse, zeroed)
         if gate is not None and self.gate:
-            silent = zeroed & (pulse == 0)
-            protected |= silent & self._stands_out(gate, silent)
+            judged = zeroed if self._too_few(zeroed) else zeroed & (pulse == 0)
+            among = judged | ~zeroed if self._too_few(judged) else judged
+            protected |= judged & self._stands_out(gate, among)
         return protected
+
+    def _too_few(self, among: Tensor) -> bool:
+        return int(among.sum()) <= 1 + max(self.kappa, 0.0) ** 2
 
     def _stands_out(self, values: Tensor, among: Tensor) -> Tensor:
         if not among.any():
@@ -99,6 +107,43 @@ class ProtectiveReconstruction:
         sample = values[among].double()
         # Equal values have a standard deviation of rounding, above which none of them stands out.
         return values.double() > (sample.mean() + self.kappa * sample.std(unbiased=False)) * (1 + 1e-9)
+
+
+def check_protection(protection: Any) -> None:
+    """Refuse an object that the watching window could not go by.
+
+    Args:
+        protection: A callable with ``watch``, ``gate`` and ``refill``, and with ``memory`` and ``weight`` if what it
+            brings back is to be remembered.
+
+    Raises:
+        MmsharpError: Naming what is missing or wrong, and what is accepted.
+
+    Example:
+        >>> check_protection(ProtectiveReconstruction(watch=2))
+        >>> check_protection(lambda pulse, gate, zeroed: zeroed)
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: function: watch is missing, expected a positive number of steps
+    """
+    name = type(protection).__name__
+    if not callable(protection):
+        raise MmsharpError(f'{name} is no callable, and a protection is called as protection(pulse, gate, zeroed)')
+    missing = object()
+    watch = getattr(protection, 'watch', missing)
+    if isinstance(watch, bool) or not isinstance(watch, int) or watch < 1:
+        raise MmsharpError(f'{name}: watch is {_seen(watch, missing)}, expected a positive number of steps')
+    for key in ('gate', 'refill'):
+        value = getattr(protection, key, missing)
+        if not isinstance(value, bool):
+            raise MmsharpError(f'{name}: {key} is {_seen(value, missing)}, expected True or False')
+    try:
+        ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
+    except MmsharpError as error:
+        raise MmsharpError(f'{name}: {error}') from None
+
+
+def _seen(value: Any, missing: object) -> str:
+    return 'missing' if value is missing else repr(value)
 
 
 def refill(keep: Tensor, protected: Tensor, scores: Tensor) -> Tensor:
@@ -128,6 +173,7 @@ def reconstruct(
     pulses: Sequence[Tensor],
     gates: Sequence[Tensor] | None,
     scores: Sequence[Tensor] | None,
+    names: Sequence[str] | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Which channels of each group come back after a soft step, and which are zeroed instead.
 
@@ -137,9 +183,13 @@ def reconstruct(
         pulses: Per group, same shape.
         gates: Likewise, or ``None``.
         scores: Likewise, to :func:`refill` by; ``None`` zeroes nothing instead.
+        names: Of the groups, for messages.
 
     Returns:
-        Two masks per group, bool of the same shape.
+        Two masks per group, bool of the same shape; what was kept cannot come back.
+
+    Raises:
+        MmsharpError: The protection gives no bool tensor of that shape.
 
     Example:
         >>> keep = [torch.tensor([True, False, False, False])]
@@ -147,7 +197,16 @@ def reconstruct(
         ([tensor([False, False, False,  True])], [tensor([False, False, False, False])])
     """
     known: Sequence[Tensor | None] = gates or [None] * len(keep)
-    back = [protection(pulse, gate, ~mask) for pulse, gate, mask in zip(pulses, known, keep)]
+    back = []
+    for number, (pulse, gate, mask) in enumerate(zip(pulses, known, keep)):
+        answer = protection(pulse, gate, ~mask)
+        if not isinstance(answer, Tensor) or answer.dtype != torch.bool or answer.shape != mask.shape:
+            given = f'{answer.dtype} of shape {tuple(answer.shape)}' if isinstance(answer, Tensor) else shown(answer)
+            raise MmsharpError(
+                f'{type(protection).__name__}: for group {names[number] if names else number!r} it gives {given}, '
+                f'expected a torch.bool tensor of shape {tuple(mask.shape)}, True for each channel that comes back'
+            )
+        back.append(answer.to(mask.device) & ~mask)
     if scores is None:
         return back, [torch.zeros_like(mask) for mask in keep]
     return back, [refill(mask, one, score) for mask, one, score in zip(keep, back, scores)]

@@ -101,6 +101,10 @@ class PulseWatch:
             self._squares[number].index_add_(0, channels, squares.double().cpu())
         self._sums.clear()
 
+    def forget_step(self) -> None:
+        """Leave out the gradients of a step that the optimizer did not take."""
+        self._sums.clear()
+
     def pulses(self) -> list[Tensor]:
         """Per group, float32 of shape ``(channels,)`` on the CPU; 0 for channels that are kept or got no gradient."""
         return [squares.sqrt().float() for squares in self._squares]

@@ -41,3 +41,9 @@ def test_lengths_that_mean_nothing_are_refused(length):
     """Neither a share in [0, 1) nor a whole number."""
     with pytest.raises(MmsharpError, match='warmup'):
         validate_length('warmup', length)
+
+
+def test_shares_of_one_fill_the_run():
+    """The ends are rounded, and not the lengths, which would exceed it."""
+    for iterations in range(2, 100):
+        assert phases_from_lengths(0.5, 0.5, 1, iterations, 1).pruning_end == iterations

@@ -43,6 +43,16 @@ def test_a_ramp_of_nothing_asks_for_all_at_once():
     assert [phases.soft_progress(iteration) for iteration in (0, 4, 8)] == [None, 1.0, 1.0]
 
 
+@pytest.mark.parametrize('shares', [(0.0, 0.5, 0.5), (0.25, 0.5, 0.25), (0.1, 0.65, 0.25), (0.1, 0.2, 0.7)])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_shares_of_one_fill_the_run(shares, stride):
+    """Whatever they are rounded to, up to the step of the optimizer that the masks begin with."""
+    for iterations in range(20, 200):
+        phases = protective_phases(*shares, 0.5, 2, iterations, 1, stride)
+        assert iterations - stride < phases.pruning_end <= iterations
+        assert abs(phases.soft_end - sum(shares[:2]) * iterations) < stride
+
+
 def test_what_does_not_fit_is_refused():
     """With the numbers."""
     with pytest.raises(MmsharpError, match='only 100 iterations'):

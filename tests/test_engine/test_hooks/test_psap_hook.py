@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from psap_training import HOOK, PRUNER, WRAPPERS, Watch, hook_of, setting, steps_of
 
 from mmsharp.engine.hooks import PSAPHook
@@ -64,6 +65,24 @@ def test_zeroed_filters_grow_back_until_the_masks_are_held(make_runner, limited)
     assert min(dead[9:12]) < max(dead[9:12]) or dead[11] < dead[12]
     assert len(set(dead[12:])) == 1
     assert dead[12] > 0
+
+
+def test_soft_steps_leave_frozen_groups_whole(make_runner):
+    """Bitwise, and named in the log; the masks that are held take from them, and meet the budget exactly."""
+    runner = make_runner(dict(HOOK, hard=0.25, slim=False))
+    runner.model.inner[0].requires_grad_(False)
+    before, same = runner.model.inner[0].weight.clone(), []
+    runner.register_hook(Watch(lambda runner: same.append(torch.equal(runner.model.inner[0].weight, before))))
+    runner.train()
+    assert same == [True] * 12 + [False] * 12
+    zeroed = {name: [s['zeroed'] for s in steps_of(runner) if s['group'] == name] for name in ('inner.0', 'stem.0')}
+    assert zeroed['inner.0'][:-1] == [0] * 3
+    assert zeroed['inner.0'][-1] > 0
+    assert max(zeroed['stem.0'][:-1]) > 0
+    pruner = hook_of(runner).pruner
+    assert 0.3 <= pruner.cost.fraction('params', pruner.masks.keep) <= 0.4
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert log.count("soft steps leave 'inner.0' whole") == 1
 
 
 def test_masked_equals_slim_after_the_hard_phase(make_runner):
@@ -147,13 +166,32 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
     )
 
 
+def test_a_run_that_is_killed_in_fine_tuning_has_its_figure(make_runner):
+    """It is drawn when the masks are held."""
+    runner = make_runner(HOOK)
+
+    def kill(runner):
+        if runner.iter == 14:
+            raise KeyboardInterrupt
+
+    runner.register_hook(Watch(kill))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert (Path(runner.work_dir) / 'psap.png').stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
         (dict(ramp=1.5), 'ramp'),
         (dict(hard=-1), 'hard'),
         (dict(protection=dict(type='Unknown')), 'Unknown'),
-        (dict(protection=True), 'protection'),
+        (dict(protection=True), 'protection=True'),
+        (dict(protection=0), 'protection=0'),
+        (dict(protection={}), 'no `type`'),
+        (dict(protection=lambda pulse, gate, zeroed: zeroed), 'watch is missing'),
+        (dict(protection=dict(type='Nothing', watch=0)), 'Nothing: watch is 0'),
+        (dict(pruner=dict(round_to=1)), "pruner={'round_to': 1} has no `type`"),
         (dict(protection=dict(type='ProtectiveReconstruction', kappa='big')), 'kappa'),
         (dict(limit_regrowth=1), 'limit_regrowth'),
         (dict(clear_momentum=0), 'clear_momentum'),

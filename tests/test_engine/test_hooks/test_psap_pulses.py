@@ -136,25 +136,55 @@ def test_a_pulse_does_not_make_the_loss_scaler_skip(make_runner, monkeypatch, fi
     assert not all(pulse.isfinite().all() for pulse in overflowing)
 
 
-@pytest.mark.parametrize('wrapper', ['plain', 'bfloat16'])
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize(
+    ('overflows', 'open_after'),
+    [
+        pytest.param([3], [3], id='one step'),
+        pytest.param([3, 4, 5], [3, 4, 5], id='all steps before the next soft step'),
+        pytest.param([9, 10, 11], [9, 10, 11], id='all steps before the masks'),
+    ],
+)
+def test_a_step_that_the_scaler_skips_is_not_watched(make_runner, fused, overflows, open_after):
+    """The window waits for one that is taken, and has ended when the next soft step or the masks are due."""
+    change = setting('scaled')
+    change['optim_wrapper']['optimizer']['fused'] = fused
+    runner, opened = make_runner(dict(HOOK, protection=dict(type='Nothing')), **change), []
+    runner.model.head.weight.register_hook(lambda gradient: gradient * (torch.inf if runner.iter in overflows else 1))
+    runner.register_hook(Watch(lambda runner: opened.extend([runner.iter] * (window_of(runner) is not None))))
+    runner.train()
+    assert opened == open_after
+    seen, groups = hook_of(runner).protection.seen, len(hook_of(runner).pruner.groups.groups)
+    pulses = [max(float(pulse.max()) for pulse, _, _ in seen[i : i + groups]) for i in range(0, len(seen), groups)]
+    assert [pulse > 0 for pulse in pulses] == [len(overflows) < 3 or step not in overflows for step in (3, 6, 9)]
+    assert all(pulse.isfinite().all() for pulse, _, _ in seen)
+    assert hook_of(runner)._state.kind == 'slim'
+    assert sorted({step['iteration'] for step in steps_of(runner)}) == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize('wrapper', ['plain', 'bfloat16', 'adam'])
 def test_filters_grow_back_by_steps_of_the_usual_length(make_runner, wrapper):
-    """The first step from zero, which the whole pulse would make many times longer."""
+    """The first step from zero: no longer than the others' of its layer, which the whole pulse would make it."""
     grown = {True: [], False: []}
     for limited in grown:
         hook = dict(HOOK, protection=dict(type='Nothing'), limit_regrowth=limited, warmup=2, ramp=0.0)
-        runner = make_runner(hook, f'{limited}', **setting(wrapper))
+        runner, before = make_runner(hook, f'{limited}', **setting(wrapper)), {}
 
-        def look(runner, lengths=grown[limited]):
+        def look(runner, before=before, ratios=grown[limited]):
+            if runner.iter == 11:
+                before.update(filters_of(runner))
             if runner.iter == 12:  # zeroed before iteration 11, watched in it
                 groups = hook_of(runner).pruner.groups.groups
                 for group, (_, _, zeroed) in zip(groups, hook_of(runner).protection.seen[-len(groups) :]):
                     for (name, tensor), (values, channels, _) in filters_of(runner).items():
                         if name == group.name and tensor.endswith('.weight/'):
-                            lengths.extend(values[zeroed[channels]].flatten(1).norm(dim=1).tolist())
+                            steps = (values - before[name, tensor][0]).flatten(1).norm(dim=1)
+                            gone = zeroed[channels]
+                            ratios.extend((steps[gone] / steps[~gone].mean()).tolist())
 
         runner.register_hook(Watch(look))
         runner.train()
-    assert 0 < max(grown[True]) < 0.5 * max(grown[False])
+    assert 0 < max(grown[True]) < 1.001 < max(grown[False])
 
 
 @pytest.mark.parametrize('wrapper', ['plain', 'accumulated', 'sam'])
@@ -183,6 +213,24 @@ def test_gates_are_means_over_the_steps_before_the_filters_are_zeroed(make_runne
             _, gate, _ = seen[number * groups + place]
             torch.testing.assert_close(gate, torch.stack([gates[place] for gates in between]).mean(dim=0))
             assert gate.any()
+
+
+def test_an_ascent_leaves_watched_filters_where_they_are(make_runner):
+    """Also one along the momentum, which they have kept: every forward of the window sees zeros."""
+    hook = dict(HOOK, protection=dict(type='Nothing'), clear_momentum=False)
+    runner = make_runner(hook, ascent=dict(type='MomentumSAM', ascent=dict(type='SAM', rho=0.5)))
+    seen = []
+
+    def look(layer, _):
+        if window_of(runner) is not None:
+            masks = window_of(runner).soft.parameter_masks()
+            seen.append(bool((layer.weight * (1 - masks.get(layer.weight, torch.ones(())))).any()))
+
+    for layer in (runner.model.stem[0], runner.model.inner[0], runner.model.outer[0]):
+        layer.register_forward_pre_hook(look)
+    runner.train()
+    assert len(seen) >= 9
+    assert not any(seen)
 
 
 @pytest.mark.parametrize('cleared', [True, False])

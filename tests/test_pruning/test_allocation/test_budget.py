@@ -161,6 +161,12 @@ def test_bad_budgets_are_refused(budget):
         parse_budget(budget)
 
 
+def test_a_budget_of_flops_is_told_what_is_meant():
+    """The same share of multiply-accumulates."""
+    with pytest.raises(MmsharpError, match=r'dict\(macs=0.4\): a share of FLOPs'):
+        parse_budget(dict(flops=0.5))
+
+
 @pytest.mark.parametrize('limits', [{'min_channels': 0}, {'round_to': 0}, {'round_to': 2.0}, {'min_channels': True}])
 def test_bad_limits_are_refused(limits):
     """Positive integers."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import ProtectiveReconstruction, find_groups, gate_gradients, refill, tensor_forward
+from mmsharp.pruning import ProtectiveReconstruction, find_groups, gate_gradients, reconstruct, refill, tensor_forward
 
 ZEROED = torch.tensor([True, True, True, True, True, False])
 
@@ -56,6 +56,54 @@ def test_an_overflow_says_nothing(value):
 def test_nothing_zeroed_nothing_protected():
     """An empty sample has no mean."""
     assert not ProtectiveReconstruction()(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool)).any()
+
+
+@pytest.mark.parametrize('pulse', [0.0, 5.0])
+@pytest.mark.parametrize(('kappa', 'zeroed'), [(1.0, 1), (1.0, 2), (0.0, 1), (1.5, 3), (2.0, 5)])
+def test_too_few_to_stand_out_are_judged_among_the_kept(kappa, zeroed, pulse):
+    """By their gates, with the same formula; whatever their pulses are, and only where there are gates."""
+    gone, pulses = torch.arange(12) < zeroed, torch.zeros(12)
+    pulses[0] = pulse
+    gate = torch.rand(12, generator=torch.Generator().manual_seed(0))
+    for height in (0.1, 10.0):
+        gate[0] = height
+        threshold = gate.mean() + kappa * ((gate - gate.mean()) ** 2).mean().sqrt()
+        protected = ProtectiveReconstruction(kappa)(pulses, gate, gone)
+        assert torch.equal(protected, gone & (gate > threshold))
+        assert bool(protected[0]) == (height == 10.0)
+    assert not ProtectiveReconstruction(kappa)(pulses, None, gone).any()
+    assert not ProtectiveReconstruction(kappa, gate=False)(pulses, gate, gone).any()
+
+
+@pytest.mark.parametrize('kappa', [1.0, 2.0])
+def test_one_more_is_enough_to_stand_out_by_a_pulse(kappa):
+    """The numbers at which the rule changes: with one more, an outlier comes back whatever its gate."""
+    count = int(1 + kappa**2) + 1
+    zeroed, pulse = torch.arange(12) < count, torch.ones(12)
+    pulse[1] = 100.0
+    assert ProtectiveReconstruction(kappa)(pulse, torch.zeros(12), zeroed).nonzero().tolist() == [[1]]
+    zeroed[count - 1] = False
+    assert not ProtectiveReconstruction(kappa)(pulse, torch.zeros(12), zeroed).any()
+
+
+@pytest.mark.parametrize(
+    ('answer', 'words'),
+    [
+        (lambda zeroed: zeroed.float(), r"group 'stem' it gives torch.float32 of shape \(6,\), expected a torch.bool"),
+        (lambda zeroed: zeroed[:-1], r"group 'stem' it gives torch.bool of shape \(5,\)"),
+        (lambda zeroed: zeroed.tolist(), "group 'stem' it gives .*, expected"),
+    ],
+)
+def test_answers_of_another_kind_are_refused(answer, words):
+    """By group, with what is expected."""
+    with pytest.raises(MmsharpError, match=words):
+        reconstruct(lambda pulse, gate, zeroed: answer(zeroed), [~ZEROED], [torch.ones(6)], None, None, ['stem'])
+
+
+def test_what_was_kept_cannot_come_back():
+    """A protection may speak for all channels."""
+    everybody = reconstruct(lambda pulse, gate, zeroed: zeroed | True, [~ZEROED], [torch.ones(6)], None, None)
+    assert everybody[0][0].tolist() == ZEROED.tolist()
 
 
 @pytest.mark.parametrize(('kept', 'returning'), [(5, 2), (3, 3), (1, 4)])

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from mmdet.models.necks import FPN
 from torch import nn
 
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import SoftPruning, find_groups, tensor_forward
+from mmsharp.pruning import PulseWatch, SoftPruning, find_groups, tensor_forward
 from mmsharp.pruning.protection import filter_parts
 
 IMAGE = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -153,3 +154,51 @@ def test_masks_of_other_groups_are_refused(residual):
     groups = find_groups(residual, FORWARD).groups
     with pytest.raises(MmsharpError, match='channels for groups of'):
         SoftPruning(residual, groups, every_third_kept(groups)[:-1])
+
+
+class Neck(nn.Module):
+    """Three levels, mmdet's feature pyramid over them, and a layer that reads all of its outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Conv2d(3, 6, 3, stride=2, padding=1) for _ in range(3))
+        self.down = nn.ModuleList(nn.Conv2d(6, 3, 1) for _ in range(2))
+        self.neck = FPN([6, 6, 6], out_channels=8, num_outs=3)
+        self.read = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        features = [self.levels[0](x)]
+        for level, down in zip(self.levels[1:], self.down):
+            features.append(level(down(features[-1])))
+        return tuple(self.read(level) for level in self.neck(features))
+
+
+def test_the_coupled_filters_of_a_neck_go_and_come_back_together():
+    """A channel of the lateral layers, which sums couple, is zero in all levels or in none, and has one pulse."""
+    torch.manual_seed(0)
+    model, images = Neck(), torch.randn(2, 3, 32, 32)
+    for lateral in model.neck.lateral_convs:
+        nn.init.normal_(lateral.conv.bias)
+    groups = find_groups(model, tensor_forward(images)).groups
+    laterals = {f'neck.lateral_convs.{level}.conv.{name}' for level in range(3) for name in ('weight', 'bias')}
+    (number,) = (n for n, group in enumerate(groups) if laterals <= {part.name for part in filter_parts(model, group)})
+    keep = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
+    keep[number][[2, 5]] = False
+    before = copy.deepcopy(model.state_dict())
+    soft = SoftPruning(model, groups, keep)
+    soft.zero_()
+    assert {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])} == laterals
+    watch = PulseWatch(soft)
+    sum(level.square().mean() for level in model(images)).backward()
+    gradients = watch.gradients()
+    watch.take_step(gradients)
+    squares = sum(gradient[0].double().square().sum() for gradient in gradients)
+    assert len(gradients) == len(laterals)
+    torch.testing.assert_close(watch.pulses()[number][2].double(), squares.sqrt(), rtol=1e-5, atol=0)
+    back = [torch.zeros_like(mask) for mask in keep]
+    back[number][2] = True
+    soft.restore_(back)
+    for name in laterals:
+        now = model.state_dict()[name]
+        assert not now[5].any()
+        assert torch.equal(torch.cat([now[:5], now[6:]]), torch.cat([before[name][:5], before[name][6:]])), name
