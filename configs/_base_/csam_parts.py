@@ -17,7 +17,7 @@ csam_search = dict(
                 dict(type='Contrast', change=0.4),
                 dict(type='Brightness', change=0.4),
             ],
-            eta=1e-6,
+            eta=0.1,
             limit=10.0,
         ),
         consistency=dict(type='Consistency', weight=1.0),

@@ -83,7 +83,19 @@ def test_the_margin_ratio_is_the_condition_of_cc_cert():
     clean = Outputs(torch.tensor([[[0.7, 0.2, 0.1]], [[0.5, 0.5, 0.0]]]))
     other = Outputs(torch.tensor([[[0.3, 0.6, 0.1]], [[0.5, 0.4, 0.1]]]))
     seen = Passes(clean, clean, other, None, None, {})
-    assert MarginRatio().value(seen).item() == pytest.approx((0.4 / 0.25 + 10) / 2, rel=1e-4)
+    assert MarginRatio().value(seen).item() == pytest.approx((0.4 / 0.35 + 0.1 / 0.1) / 2, rel=1e-4)
+    assert MarginRatio(eta=1e-6).value(seen).item() == pytest.approx((0.4 / 0.25 + 10) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize('margin', [0.0, 1e-7, 1e-3, 0.3])
+def test_near_ties_do_not_rule_a_step(margin):
+    """However close two classes are, the slope of the ratio is at most ``1 / eta ** 2``."""
+    clean = torch.tensor([[[0.5 + margin, 0.5 - margin, 0.0]]], requires_grad=True)
+    other = torch.tensor([[[0.0, 0.0, 1.0]]], requires_grad=True)
+    eta = 0.1
+    seen = Passes(Outputs(clean), Outputs(clean), Outputs(other), None, None, {})
+    slopes = torch.autograd.grad(MarginRatio(eta=eta, limit=1e9).value(seen), [clean, other])
+    assert max(float(slope.abs().max()) for slope in slopes) <= 1 / eta**2
 
 
 def test_one_class_has_no_margin():

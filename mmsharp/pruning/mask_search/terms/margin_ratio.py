@@ -17,7 +17,7 @@ from mmsharp.registry import MASK_TERMS
 
 @MASK_TERMS.register_module()
 class MarginRatio(Term):
-    """``mean over images of min(Z / (d + eta), limit)``: below 1 the transformed image is classified alike.
+    """``mean over images of min(Z / (d + eta), limit)``: where ``Z < d``, the transformed image is classified alike.
 
     ``Z = ||p(x) - p(T x)||_inf`` and ``d = (p_1 - p_2) / 2`` of the two largest probabilities, both with perturbed
     masks; ``Z < d`` is CC-Cert's sufficient condition (Pautov et al. 2022, arXiv 2109.10696), which C-SAM
@@ -28,7 +28,7 @@ class MarginRatio(Term):
         weight: As in :class:`Term`.
         transform: ``T``, one or several configs of the image transforms that certification knows, drawn anew for each
             image; by default those of :class:`~mmsharp.pruning.mask_search.DrawnTransforms`.
-        eta: Keeps the ratio finite where two classes tie.
+        eta: Bounds the slope where two classes tie to ``1 / eta ** 2``; if tiny, a few such images rule every step.
         limit: Largest ratio of an image that counts, so that near ties do not rule the mean.
 
     Raises:
@@ -39,7 +39,7 @@ class MarginRatio(Term):
     ascends: ClassVar[bool] = True
     for_detectors: ClassVar[bool] = False
 
-    def __init__(self, weight: float = 1.0, transform: Any = None, eta: float = 1e-6, limit: float = 10.0) -> None:
+    def __init__(self, weight: float = 1.0, transform: Any = None, eta: float = 0.1, limit: float = 10.0) -> None:
         super().__init__(weight)
         self.transform = DrawnTransforms(*([] if transform is None else [transform]))
         for name, value in (('eta', eta), ('limit', limit)):
