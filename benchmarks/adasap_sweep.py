@@ -51,6 +51,11 @@ def asam(rho: float) -> dict[str, Any]:
     return dict(type='ASAM', rho=rho)
 
 
+def sam(rho: float) -> dict[str, Any]:
+    """SAM as the ascent of the last phase."""
+    return dict(type='SAM', rho=rho)
+
+
 def uniform(rho: float) -> dict[str, Any]:
     """One relative radius for all channels as the ascent of the last phase."""
     return dict(type='AdaSAP', rho_min=rho, rho_max=rho)
@@ -65,6 +70,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'relative 0.01..0.1, ASAM 0.5': adasap(asam(0.5), rho_min=0.01, rho_max=0.1),
     'relative 0.005..0.05, ASAM 1': adasap(asam(1.0), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, ASAM 2': adasap(asam(2.0), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, SAM 0.05': adasap(sam(0.05), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, SAM 0.1': adasap(sam(0.1), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.02': adasap(uniform(0.02), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.05': adasap(uniform(0.05), rho_min=0.005, rho_max=0.05),
     'relative 0.01..0.1, ASAM 1, along the momentum': METHODS['AdaSAP along the momentum'],
