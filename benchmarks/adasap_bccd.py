@@ -52,7 +52,7 @@ def main() -> None:
         options = {**data_options(), 'load_from': str(train(args.dense, mixed=args.mixed))}
         setting = Setting(BASE, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed, tree=True)
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        run_all(setting, runs, args.work_dir, record)
+        run_all(setting, runs, args.work_dir / record.stem, record)
     publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 

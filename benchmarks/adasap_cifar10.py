@@ -87,7 +87,7 @@ def main() -> None:
             same=dict(images=args.test, times=args.times),
         )
         runs = grid(args.methods, args.criteria, args.budgets, args.seeds)
-        run_all(setting, runs, args.work_dir, record)
+        run_all(setting, runs, args.work_dir / record.stem, record)
     publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 

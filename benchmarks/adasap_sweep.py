@@ -120,7 +120,6 @@ def main() -> None:
     name = '_'.join(filter(None, ['adasap_sweep', args.record, args.condition]))
     record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
     if not args.render:
-        work_dir = args.work_dir / args.condition if args.condition else args.work_dir
         options = {**prepare(args.work_dir, 15_000, 2_000), **SHORTER, **CONDITIONS.get(args.condition, {})}
         test = 'test_dataloader.dataset.data_root'
         options[test] = str(Path(options[test]).with_name('holdout'))
@@ -134,7 +133,7 @@ def main() -> None:
             mixed=args.mixed,
             tree=True,
         )
-        run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), work_dir, record)
+        run_all(setting, grid(args.methods, args.criteria, args.budgets, args.seeds), args.work_dir / name, record)
     publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 

@@ -109,7 +109,7 @@ def main() -> None:
         options = {**data_options(), 'load_from': str(train(dense, DENSE, args.mixed))}
         setting = Setting(ROOT, options, 'pascal_voc/mAP', '205 training images', mixed=args.mixed, tree=True)
         cells = grid(args.methods, ['Magnitude'], args.budgets, args.seeds)
-        run_all(setting, cells, args.work_dir, record, configure, perform_without_sharpness)
+        run_all(setting, cells, args.work_dir / record.stem, record, configure, perform_without_sharpness)
     publish(render(read_runs(record), record.stem), record.stem, DOCUMENT)
 
 

@@ -274,7 +274,7 @@ def _share(method: str, budget: float) -> float:
 def table_by_transform(found: Sequence[Mapping[str, Any]]) -> str:
     """What is certified against each transform, in per cent, and how much more C-SAM has than the best baseline."""
     lines = [
-        '| transform | weights kept | method | PCA | of the best baseline | exact | on the grid |',
+        '| transform | weights kept | method | PCA | over the best baseline | exact | on the grid |',
         '|---|---:|---|---:|---:|---:|---:|',
     ]
     for transform in dict.fromkeys(scores_of['transform'] for line in found for scores_of in line['certified']):
@@ -310,7 +310,7 @@ def certified_how(line: Mapping[str, Any]) -> str:
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with a figure."""
     transforms = [scores_of['transform'] for scores_of in found[0]['certified']]
-    budget = max(line['budget'] for line in found if line['method'] != UNPRUNED)
+    budget = max((line['budget'] for line in found if line['method'] != UNPRUNED), default=1.0)
     shown = [(method, lots) for at, method, lots in rows_of(found) if at in (1.0, budget)]
     panels = [
         Panel('clean (%)', lambda line: line['clean']),
@@ -321,8 +321,9 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
         ),
     ]
     draw_by_method(dict(shown), panels, DOCUMENT.parent / 'figures' / f'{name}.svg')
-    tables = f'{table(found)}\n\n{table_by_transform(found)}'
-    return f'{setup(found)} {certified_how(found[0])}\n\n{tables}\n\n![every method](figures/{name}.svg)'
+    figure = f'![every method, {budget:.0%} of the weights](figures/{name}.svg)'
+    head = f'{setup(found)} {certified_how(found[0])}'
+    return '\n\n'.join([head, table(found), table_by_transform(found), figure])
 
 
 def parse_args() -> argparse.Namespace:

@@ -121,15 +121,15 @@ def scores(
 
 def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
     """On what and with what settings a run was made."""
-    return dict(
+    found = dict(
         data=setting.data,
         epochs=config.train_cfg.max_epochs,
         wrapper=config.optim_wrapper.to_dict(),
         pruning=config.default_hooks.pruning.to_dict() if 'pruning' in config.default_hooks else None,
-        **setting.same,
         machine=machine(),
         versions=versions(PACKAGES),
     )
+    return {**found, **setting.same}
 
 
 def sharpness_by_phase(config: Config, folder: Path) -> dict[str, float]:

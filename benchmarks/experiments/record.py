@@ -77,7 +77,8 @@ def run_all(
         line = perform(configure(setting, run), run, work_dir, setting)
         found = [*read_record(record), line]  # another process may have added to it
         write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
-        print(f'    clean {line["clean"]:.2f}, mPC {line["mpc"]:.2f}, {line["train_seconds"] / 60:.1f} min', flush=True)
+        corrupted = '' if line['mpc'] is None else f', mPC {line["mpc"]:.2f}'
+        print(f'    clean {line["clean"]:.2f}{corrupted}, {line["train_seconds"] / 60:.1f} min', flush=True)
     return found
 
 

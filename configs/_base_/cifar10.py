@@ -46,7 +46,7 @@ default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=1, max_k
 auto_scale_lr = dict(base_batch_size=128)
 randomness = dict(seed=0)
 
-# For the heirs that prune: fewer epochs at a lower rate, from a trained network.
+# For the configs that prune: fewer epochs at a lower rate, from a trained network.
 cifar10_pruning = dict(
     train_cfg=dict(max_epochs=16, val_interval=4),
     lr=0.02,

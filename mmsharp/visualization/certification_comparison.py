@@ -30,6 +30,8 @@ def compared_head(compared: Mapping[str, Any]) -> list[str]:
 def compared_rows(compared: Mapping[str, Any]) -> list[list[str]]:
     """One row of text per transform, failure rate and model, models that are to be compared one below the other.
 
+    A model has no row for a rate that it was not certified at.
+
     Args:
         compared: What :func:`mmsharp.robustness.compare_certifications` gives, with one transform or more.
 
@@ -42,10 +44,12 @@ def compared_rows(compared: Mapping[str, Any]) -> list[list[str]]:
     """
     rows = []
     for each in compared['transforms']:
-        of_runs = [certification_rows([dict(run, transform=each['transform'])]) for run in each['runs']]
-        for at_rate in zip(*of_runs):
-            for run, (transform, *rest) in zip(each['runs'], at_rate, strict=True):
-                rows.append([transform, run['name'], *rest])
+        rates = sorted({at['eps'] for run in each['runs'] for at in run['eps']}, reverse=True)
+        for rate in rates:
+            for run in each['runs']:
+                here = [at for at in run['eps'] if at['eps'] == rate]
+                for transform, *rest in certification_rows([dict(run, transform=each['transform'], eps=here)]):
+                    rows.append([transform, run['name'], *rest])
     return rows
 
 

@@ -121,6 +121,15 @@ def test_the_table_has_a_row_per_method(csam):
     assert rows[4] == '| 50% | C-SAM | 2 | 80.00 ± 0.00 | -1.00 | 60.00 ± 0.00 | 42.0 ± 2.8 | 90% | 1.50x |'
 
 
+def test_a_record_of_the_unpruned_network_alone_is_rendered(csam, tmp_path, monkeypatch):
+    """It is the first run of an experiment."""
+    monkeypatch.setattr(csam, 'DOCUMENT', tmp_path / 'results.md')
+    monkeypatch.setattr(csam, 'setup', lambda found: 'Machine.')
+    text = csam.render(found()[:1], 'csam_cifar10_cpu')
+    assert text.startswith('Machine. Certified: 4 of the images')
+    assert (tmp_path / 'figures' / 'csam_cifar10_cpu.svg').is_file()
+
+
 def test_transforms_have_a_table_of_their_own(csam):
     """Longhand: 42 is 110 % more than 20, what the best baseline of the budget has; half of it is exact."""
     rows = csam.table_by_transform(found()).splitlines()

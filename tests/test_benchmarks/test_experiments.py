@@ -225,6 +225,21 @@ def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path
     assert len(experiments.read_record(path)) == 1
 
 
+def test_a_setting_may_name_what_is_known_anyway(experiments, benchmark, tmp_path):
+    """PSAP's has the epochs; its runs are of clean images alone, and have no mPC."""
+    psap = benchmark('psap_cifar10')
+    setting = psap.Setting(BASE, psap.length(4), '', same=dict(epochs=4, images=8))
+    run = psap.Run('PSAP', 'Magnitude', 0.3, 0)
+
+    def perform(config, run, work_dir, setting):
+        return _line(run, mpc=None, **experiments.circumstances(config, setting))
+
+    arguments = setting, [run], tmp_path, tmp_path / 'record.jsonl', psap.configure, perform
+    for _ in range(2):
+        [line] = experiments.run_all(*arguments)
+    assert (line['epochs'], line['images']) == (4, 8)
+
+
 def test_a_figure_of_methods_has_a_row_for_each(experiments, tmp_path):
     """And a panel for each quantity; the file is the same again."""
     found = {method: [dict(clean=80.0 + seed) for seed in range(2)] for method in ('HYDRA', 'C-SAM')}

@@ -27,6 +27,13 @@ def test_models_stand_one_below_the_other():
     assert rows[3] == ['blur:1', '<slim|>', '80.0 %', '70.0 %', '0.001 *', '1000', '60.0 %', '0.0 %', '0.0 %']
 
 
+def test_rates_are_not_mixed():
+    """A model that was certified at one rate stands beside the others at that rate alone."""
+    one = dict(run('short', 0.5), eps=run('short', 0.5)['eps'][1:])
+    rows = compared_rows(dict(transforms=[dict(transform='blur:1', runs=[run('dense', 0.4), one])]))
+    assert [(row[1], row[4]) for row in rows] == [('dense', '0.01'), ('dense', '0.001 *'), ('short', '0.001 *')]
+
+
 def test_every_form_holds_rows_and_notes(tmp_path):
     """Names are text, and marks are marks."""
     whole = dict(COMPARISON, certification=CERTIFICATION)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from mmsharp.errors import MmsharpError
 from mmsharp.pruning.mask_search.drawn_transforms import DEFAULT, DrawnTransforms
 from mmsharp.registry import TRANSFORMS
 
@@ -20,13 +21,13 @@ class RandomImageTransforms(BaseTransform):
     (:class:`mmsharp.CertifiedRobustness`) and that C-SAM's margin ratio draws, so that a method without such a term can
     train on the very same images. Colours may be in either order. Images keep their size; boxes are not moved.
 
-    Required and modified key: ``img``, of 8 bits per channel.
+    Required and modified key: ``img``, an array of 8 bits, ``(H, W)`` or ``(H, W, C)``.
 
     Args:
         transforms: Configs of registered image transforms, applied in their order.
 
     Raises:
-        MmsharpError: There is none, or one is no transform of images.
+        MmsharpError: There is none, or one is no transform of images; or, on use, an image is not of 8 bits.
 
     Example:
         >>> darker_or_brighter = RandomImageTransforms([dict(type='Brightness', change=0.2)])
@@ -40,9 +41,15 @@ class RandomImageTransforms(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Transform the image of ``results``."""
-        pixels = torch.from_numpy(np.ascontiguousarray(results['img'])).permute(2, 0, 1)[None]
+        image = results['img']
+        if image.dtype != np.uint8:
+            raise MmsharpError(
+                f'RandomImageTransforms: image {results.get("img_path", "")!r} has type {image.dtype}, expected uint8; '
+                'put it before what normalises, and load without to_float32'
+            )
+        pixels = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image))).permute(2, 0, 1)[None]
         drawn = self.draw(pixels.float() / WHITE, 0.0, 1.0)[0].permute(1, 2, 0)
-        results['img'] = (drawn * WHITE).round().clamp(0, WHITE).to(torch.uint8).numpy()
+        results['img'] = (drawn * WHITE).round().clamp(0, WHITE).to(torch.uint8).numpy().reshape(image.shape)
         return results
 
     def __repr__(self) -> str:

@@ -185,7 +185,7 @@ class SoftSteps:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there; model and optimizer have been loaded."""
         self._gates.load_state_dict(state['gates'])
-        self._step = state['step']
+        self._step = _on_cpu(state['step'])
         self._memory.evidence = [evidence.cpu() for evidence in state.get('evidence', ())]
         self._loss_scale.go_on(state['loss_scale'])
         if state['growing'] is not None:
@@ -237,3 +237,17 @@ class SoftSteps:
     def _close(self, protected: Sequence[Tensor], extra: Sequence[Tensor]) -> None:
         step, self._step = self._step, {}
         self._report(step, protected, extra)
+
+
+def _on_cpu(step: Any) -> Any:
+    """What was decided, where decisions are made: resuming maps a checkpoint to the device of the model.
+
+    Example:
+        >>> _on_cpu(dict(iteration=3, gates=[torch.ones(2)], scores=None))
+        {'iteration': 3, 'gates': [tensor([1., 1.])], 'scores': None}
+    """
+    if isinstance(step, Mapping):
+        return {name: _on_cpu(value) for name, value in step.items()}
+    if isinstance(step, (list, tuple)):
+        return type(step)(_on_cpu(value) for value in step)
+    return step.cpu() if isinstance(step, Tensor) else step

@@ -48,3 +48,18 @@ def test_it_can_be_named_in_a_pipeline():
     TRANSFORMS.build(dict(type='mmsharp.RandomImageTransforms', transforms=[dict(type='Blur', sigma=1.0)]))
     with pytest.raises(MmsharpError, match='transforms is empty'):
         TRANSFORMS.build(dict(type='mmsharp.RandomImageTransforms', transforms=[]))
+
+
+def test_grey_images_stay_grey():
+    """As their three equal channels would be."""
+    step = RandomImageTransforms()
+    torch.manual_seed(2)
+    grey = step(dict(img=IMAGE[..., 0]))['img']
+    torch.manual_seed(2)
+    assert np.array_equal(grey, step(dict(img=np.repeat(IMAGE[..., :1], 3, axis=2)))['img'][..., 0])
+
+
+def test_images_that_are_not_of_8_bits_are_refused():
+    """By their path and type."""
+    with pytest.raises(MmsharpError, match=r"image 'a\.jpg' has type float32, expected uint8"):
+        RandomImageTransforms()(dict(img=IMAGE.astype(np.float32), img_path='a.jpg'))
