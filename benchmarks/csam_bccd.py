@@ -17,11 +17,10 @@ from typing import Any
 
 from bccd_robustness import data_options, train
 from experiments.arguments import add_arguments
-from experiments.methods import MIXED
 from experiments.performing import perform_without_sharpness
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
-from experiments.runs import Run, Setting, grid
+from experiments.runs import Run, Setting, grid, settle
 from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
@@ -44,13 +43,7 @@ def configure(setting: Setting, one: Run) -> Config:
         config.model.search.budget = dict(params=one.budget)
     else:
         config.default_hooks.pruning.budget = dict(params=one.budget)
-    if setting.mixed:
-        config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
-    config.randomness = dict(seed=one.seed)
-    config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=1)
-    config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
-    config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
-    return config
+    return settle(config, setting, one)
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:

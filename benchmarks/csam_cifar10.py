@@ -28,11 +28,10 @@ import torch
 from adasap_cifar10 import DOCUMENT, prepare
 from experiments.arguments import add_arguments
 from experiments.figures import Panel, draw_by_method
-from experiments.methods import MIXED
 from experiments.performing import circumstances, last_checkpoint, scores, slim_network, train
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
-from experiments.runs import Run, Setting, grid
+from experiments.runs import Run, Setting, grid, settle
 from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
@@ -108,7 +107,7 @@ def configure(setting: Setting, one: Run) -> Config:
         config.model.search.ratio = 1 - one.budget
     elif 'pruning' in config.default_hooks:
         config.default_hooks.pruning.budget = dict(params=one.budget)
-    return _for_all(config, setting, one)
+    return settle(config, setting, one)
 
 
 def configure_first(setting: Setting, one: Run) -> Config | None:
@@ -118,17 +117,7 @@ def configure_first(setting: Setting, one: Run) -> Config | None:
         return None
     config = method.config(method.first)
     config.merge_from_dict(dict(setting.options))
-    return _for_all(config, setting, one)
-
-
-def _for_all(config: Config, setting: Setting, one: Run) -> Config:
-    if setting.mixed:
-        config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
-    config.randomness = dict(seed=one.seed)
-    config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=1)
-    config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
-    config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
-    return config
+    return settle(config, setting, one)
 
 
 def cells_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Run]:

@@ -18,26 +18,6 @@ from typing import Any
 from mmsharp.command_line import Options, run
 from mmsharp.robustness import BACKENDS, CHANNEL_ORDERS, CONSTANTS, GROUPS, NAMES, ON_BAD_IMAGE, transform_names
 
-SETTINGS = (
-    'corruptions',
-    'severities',
-    'corrupted',
-    'work_dir',
-    'seed',
-    'metric',
-    'classwise',
-    'on_bad_image',
-    'tta',
-    'channel_order',
-    'image_order',
-    'position',
-    'backend',
-    'constants',
-    'samples',
-    'cfg_options',
-    'launcher',
-)
-"""The options that are arguments of :func:`mmsharp.apis.evaluate_robustness`, by their names there."""
 OF_THE_GRID = (
     'corrupted',
     'metric',
@@ -51,7 +31,9 @@ OF_THE_GRID = (
     'constants',
     'samples',
 )
-"""Those of them that say nothing to a certification."""
+"""Options that say nothing to a certification."""
+SETTINGS = ('corruptions', 'severities', 'work_dir', 'seed', 'cfg_options', 'launcher', *OF_THE_GRID)
+"""The options that are arguments of :func:`mmsharp.apis.evaluate_robustness`, by their names there."""
 CERTIFICATION = ('draws', 'groups', 'eps', 'compat', 'cap', 'confidence', 'grid', 'chunk', 'seed')
 """The options that are arguments of :class:`mmsharp.robustness.CertificationSettings`, by their names there."""
 

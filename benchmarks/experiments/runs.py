@@ -80,16 +80,23 @@ def configure(setting: Setting, run: Run) -> Config:
     config = Config.fromfile(setting.base)
     config.merge_from_dict(dict(setting.options))
     config.merge_from_dict(dict(setting.methods[run.method]))
-    if setting.mixed:
-        config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
     hook = config.default_hooks.pruning
     hook.budget = dict(params=run.budget)
     hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
+    settle(config, setting, run)
+    config.default_hooks.checkpoint.max_keep_ckpts = -1  # sharpness is measured from phase to phase
+    lengthen(config, setting.times * (2 if run.method == LONGER else 1))
+    return config
+
+
+def settle(config: Config, setting: Setting, run: Run) -> Config:
+    """What is the same for all methods: precision, seed, checkpoints to resume from, memory format; in place."""
+    if setting.mixed:
+        config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
     config.randomness = dict(seed=run.seed)
-    config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=-1)
+    config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=1)
     config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
-    lengthen(config, setting.times * (2 if run.method == LONGER else 1))
     return config
 
 
