@@ -4,7 +4,7 @@
         [--record NAME] [--render]
 
 Both methods start from one dense detector, which is trained first, remove coupled channels until the same share of
-parameters is left, and have the same epochs and rates. That C-SAM's idea is used for detectors is ours, not the
+parameters is left, and have the same epochs. That C-SAM's idea is used for detectors is ours, not the
 paper's. Runs are lines of benchmarks/results/csam_bccd_NAME.jsonl; a killed experiment goes on where it was.
 """
 
