@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import data_folder
+from experiments.arguments import add_mixed, data_folder
 from experiments.methods import MIXED
 
 from mmsharp.apis import evaluate_robustness
@@ -90,7 +90,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'bccd_robustness', help='where to work')
-    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
+    add_mixed(parser)
     parser.add_argument('--record', metavar='NAME', help='write the record and the tables of the document')
     return parser.parse_args()
 

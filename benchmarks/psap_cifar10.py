@@ -23,6 +23,7 @@ from typing import Any
 
 from adasap_cifar10 import BASE, DOCUMENT, prepare
 from experiments import runs
+from experiments.arguments import add_mixed
 from experiments.figures import Panel, draw_by_method
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
@@ -121,7 +122,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, default=24, help='of each run (default: 24)')
     parser.add_argument('--train', type=int, default=25_000, help='training images (default: 25000)')
     parser.add_argument('--test', type=int, default=8_000, help='test images (default: 8000)')
-    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
+    add_mixed(parser)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'psap_cifar10', help='where to work')
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
     parser.add_argument('--render', action='store_true', help='only write the table from the record')

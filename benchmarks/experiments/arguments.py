@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mmsharp.errors import MmsharpError
 
@@ -32,9 +37,32 @@ def add_arguments(
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=list(seeds), help=f'(default: {seeds})')
     parser.add_argument('--work-dir', type=Path, default=work_dir, help='where to work')
-    parser.add_argument('--mixed', action='store_true', help='train in mixed precision, bfloat16 on CPUs')
+    add_mixed(parser)
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
     parser.add_argument('--render', action='store_true', help='only write the tables from the record')
+
+
+def add_mixed(parser: argparse.ArgumentParser) -> None:
+    """The option for mixed precision."""
+    parser.add_argument(
+        '--mixed', action=_Mixed, nargs=0, default=False, help='train in mixed precision, bfloat16 on CPUs'
+    )
+
+
+class _Mixed(argparse.Action):
+    """Sets the option, and says so where it does harm."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, True)
+        vectors = torch.backends.cpu.get_cpu_capability()
+        if not torch.cuda.is_available() and platform.machine() == 'x86_64' and vectors != 'AVX512':
+            print(
+                f'warning: this processor ({vectors}) has no bfloat16; training takes many times as long as '
+                'in float32: leave --mixed out, with a record of its own (--record NAME) where there is one',
+                file=sys.stderr,
+            )
 
 
 def data_folder() -> Path:

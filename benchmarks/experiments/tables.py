@@ -96,7 +96,7 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
         'Z80, 1 cores, torch 2.11, float32; 10 images, 2 epochs, seeds 0; 5 test images, 1 cells.'
     """
     first = found[0]
-    machines = {f'{line["machine"]["gpu"] or line["machine"]["processor"]}' for line in found}
+    machines = {_name(line['machine']) for line in found}
     epochs = {line['method']: line['epochs'] for line in found}
     usual = mode(epochs.values())
     longer = ', '.join(f'{method}: {count}' for method, count in epochs.items() if count != usual)
@@ -107,6 +107,13 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
         f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} test images, '
         f'{len(first["cells"])} cells.{_about_sharpness(first)}'
     )
+
+
+def _name(machine: Mapping[str, Any]) -> str:
+    if machine['gpu']:
+        return str(machine['gpu'])
+    vectors = machine.get('vectors')
+    return f'{machine["processor"]} ({vectors})' if vectors else str(machine['processor'])
 
 
 def _about_sharpness(line: Mapping[str, Any]) -> str:

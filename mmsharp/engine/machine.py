@@ -14,17 +14,18 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, GPU and system of this machine, in JSON types.
+    """Processor, cores, vector instructions, GPU and system of this machine, in JSON types.
 
     Example:
         >>> sorted(machine())
-        ['cores', 'gpu', 'processor', 'python', 'system']
+        ['cores', 'gpu', 'processor', 'python', 'system', 'vectors']
     """
     cpuinfo = Path('/proc/cpuinfo')
     names = re.findall(r'model name\s*: (.*)', cpuinfo.read_text()) if cpuinfo.is_file() else []
     return dict(
         processor=names[0] if names else platform.processor(),
         cores=len(os.sched_getaffinity(0)),
+        vectors=torch.backends.cpu.get_cpu_capability(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         system=f'{platform.system()} {platform.machine()}',
         python=platform.python_version(),

@@ -1,5 +1,6 @@
 """Experiments compare methods that differ in what they say, and repeat nothing."""
 
+import argparse
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -262,3 +263,18 @@ def test_an_empty_record_has_no_table(experiments, tmp_path):
     """The message says what to do."""
     with pytest.raises(MmsharpError, match='csam_cifar10_cpu has no run yet; start without --render'):
         experiments.read_runs(tmp_path / 'csam_cifar10_cpu.jsonl')
+
+
+@pytest.mark.parametrize(('vectors', 'warned'), [('AVX2', True), ('AVX512', False)])
+def test_mixed_precision_on_processors_without_it(benchmark, capsys, monkeypatch, vectors, warned):
+    """Who asks for bfloat16 where torch only imitates it is told before hours have passed."""
+    arguments = benchmark('experiments.arguments')
+    monkeypatch.setattr(arguments.torch.backends.cpu, 'get_cpu_capability', lambda: vectors)
+    monkeypatch.setattr(arguments.torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(arguments.platform, 'machine', lambda: 'x86_64')
+    parser = argparse.ArgumentParser()
+    arguments.add_mixed(parser)
+    assert parser.parse_args(['--mixed']).mixed
+    assert ('no bfloat16' in capsys.readouterr().err) == warned
+    assert not parser.parse_args([]).mixed
+    assert not capsys.readouterr().err
