@@ -1,5 +1,5 @@
 # CIFAR-10: data, the training of a dense network, and how one is pruned; a network's config adds its model.
-#     python tools/dataset_converters/cifar10_folder.py "$MMSHARP_DATA/cifar10" data/cifar10
+#     python tools/dataset_converters/cifar10_folder.py cifar-10-python.tar.gz data/cifar10
 #
 # 200 epochs of SGD, as the published weights of ResNet-20 and ResNet-56 were trained.
 _base_ = [

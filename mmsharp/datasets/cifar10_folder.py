@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from mmsharp.datasets.cifar10_archives import CLASSES, Picture, read_pictures
 from mmsharp.datasets.complete_folder import appearing_at_once, holds_complete_set
 from mmsharp.errors import MmsharpError
 
 MANIFEST = 'cifar10_folder.json'
 VERSION = 1
-CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-ARCHIVES = ('train_a.zip', 'train_b.zip', 'test.zip')
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ def write_cifar10_folder(
 ) -> Iterator[tuple[int, int]]:
     """Write ``folder/{train,val,test,holdout}/<class>/<name>.png``, and yield ``(done, all)`` after every image.
 
-    The pictures are copied byte by byte. The set appears in one step when it is complete.
+    The set appears in one step when it is complete. A seed draws the same images from the Python
+    version and from the zip files, which share names, and others from the binary version, which has none.
 
     Args:
-        source: The folder with ``train_a.zip``, ``train_b.zip`` and ``test.zip``, which hold
-            ``{train,test}/<class>/<name>.png`` (the layout of cyizhuo/CIFAR-10-dataset).
+        source: The archives; see :func:`~mmsharp.datasets.cifar10_archives.read_pictures`.
         folder: Where; must not exist, or hold such a set.
         settings: What.
 
@@ -77,50 +75,40 @@ def write_cifar10_folder(
     if holds_complete_set(target, MANIFEST, manifest):
         yield total, total
         return
-    archives = [_open(Path(source) / name) for name in ARCHIVES]
-    chosen = _choose(archives, settings)
+    chosen = _choose(read_pictures(Path(source)), settings)
     done = 0
     with appearing_at_once(target, MANIFEST, manifest) as part:
-        for split, images in chosen.items():
-            for archive, name in images:
-                path = part / split / PurePosixPath(name).parent.name / PurePosixPath(name).name
+        for split, pictures in chosen.items():
+            for kind, picture in pictures:
+                path = part / split / kind / picture.name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(archive.read(name))
+                path.write_bytes(picture.read())
                 done += 1
                 yield done, total
 
 
-def _open(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise MmsharpError(f'archive {str(path)!r} cannot be read: {error}; it comes from CIFAR-10 as PNG') from error
-
-
-def _choose(archives: list[zipfile.ZipFile], settings: CIFAR10Folder) -> dict[str, list[tuple[zipfile.ZipFile, str]]]:
-    """The images of each split, drawn class by class."""
-    found: dict[tuple[str, str], list[tuple[zipfile.ZipFile, str]]] = {}
-    for archive in archives:
-        for name in archive.namelist():
-            parts = PurePosixPath(name).parts
-            if len(parts) == 3 and name.endswith('.png'):
-                found.setdefault((parts[0], parts[1]), []).append((archive, name))
+def _choose(
+    found: Mapping[tuple[str, str], list[Picture]], settings: CIFAR10Folder
+) -> dict[str, list[tuple[str, Picture]]]:
+    """Class and picture of all images of each split, drawn class by class."""
     generator = np.random.default_rng(settings.seed)
-    chosen: dict[str, list[tuple[zipfile.ZipFile, str]]] = {'train': [], 'val': [], 'test': [], 'holdout': []}
+    chosen: dict[str, list[tuple[str, Picture]]] = {'train': [], 'val': [], 'test': [], 'holdout': []}
     wanted = {
         'train': (('train', settings.train), ('val', settings.val)),
         'test': (('test', settings.test), ('holdout', settings.holdout)),
     }
     for kind in CLASSES:
         for part, splits in wanted.items():
-            images = sorted(found.get((part, kind), []), key=lambda item: item[1])
-            order = generator.permutation(len(images))
+            pictures = sorted(found.get((part, kind), []), key=lambda picture: picture.name)
+            order = generator.permutation(len(pictures))
             needed = sum(count for _, count in splits) // len(CLASSES)
-            if needed > len(images):
-                raise MmsharpError(f'the archives hold {len(images)} images {part}/{kind}, and {needed} are asked for')
+            if needed > len(pictures):
+                raise MmsharpError(
+                    f'the archives hold {len(pictures)} images {part}/{kind}, and {needed} are asked for'
+                )
             start = 0
             for split, count in splits:
                 share = count // len(CLASSES)
-                chosen[split] += [images[index] for index in sorted(order[start : start + share].tolist())]
+                chosen[split] += [(kind, pictures[index]) for index in sorted(order[start : start + share].tolist())]
                 start += share
     return chosen
