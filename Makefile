@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.10 to 3.12, g++, git and make; `make help` lists the rest.
+# `make demo` and `make test` need Python 3.10 to 3.12 with headers and venv, g++, git and make; `make help` lists the rest.
 # Set-up reads PYTHON, MMSHARP_TORCH_INDEX and MMSHARP_MMCV_WHEELS: see docs/installation.md.
 
 SHELL := /bin/sh
@@ -74,23 +74,25 @@ bench: setup ## the large tests, and all benchmarks; each prints a table, and wr
 	for script in $(sort $(filter-out $(EXPERIMENTS),$(wildcard benchmarks/*.py))); do .venv/bin/python "$$script" || exit 1; done
 
 experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA names the data
-	.venv/bin/python benchmarks/bccd_robustness.py
-	.venv/bin/python benchmarks/adasap_cifar10.py
+	.venv/bin/python benchmarks/bccd_robustness.py --record cpu
+	.venv/bin/python benchmarks/adasap_cifar10.py --mixed
+	.venv/bin/python benchmarks/adasap_sweep.py --mixed
 	.venv/bin/python benchmarks/adasap_bccd.py
 	.venv/bin/python benchmarks/psap_pulses.py --record cpu
-	.venv/bin/python benchmarks/psap_cifar10.py
-	.venv/bin/python benchmarks/psap_cifar10.py --scratch
+	.venv/bin/python benchmarks/psap_cifar10.py --epochs 8
+	.venv/bin/python benchmarks/psap_cifar10.py --epochs 8 --scratch
 	.venv/bin/python benchmarks/csam_cifar10.py
+	.venv/bin/python benchmarks/csam_bccd.py
 
 results: setup ## every table and figure of the documents anew from the committed records
 	.venv/bin/python benchmarks/render_records.py
 
 docs: setup ## check that the links between the documents lead somewhere
-	.venv/bin/python scripts/check_links.py README.md CONTRIBUTING.md CHANGELOG.md docs
+	.venv/bin/python scripts/check_links.py README.md CONTRIBUTING.md CHANGELOG.md configs/README.md docs
 
 clean: ## remove what tools leave behind; keep .venv, data and results
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-distclean: clean ## remove also .venv, the generated data and the results
+distclean: clean ## remove also .venv, the generated data and ALL of work_dirs
 	rm -rf .venv .setup data/digits_voc data/digits_folder work_dirs

@@ -1,6 +1,6 @@
 # The baseline of configs/adasap/rtmdet_tiny_bccd.py: the same pruning, phases and epochs with the dense one's AdamW.
 _base_ = '../dense/rtmdet_tiny_bccd.py'
-load_from = 'work_dirs/dense_bccd/epoch_60.pth'
+load_from = 'work_dirs/dense/rtmdet_tiny_bccd/epoch_60.pth'
 
 max_epochs = 30
 base_lr = 0.001

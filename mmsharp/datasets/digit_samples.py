@@ -33,7 +33,7 @@ def load_digit_samples() -> tuple[Floats, NDArray[np.int64]]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise MmsharpError(
-            "the digits come with scikit-learn, which is missing; pip install 'mmsharp[demo]'"
+            "the digits come with scikit-learn, which is missing; pip install '.[demo]' in mmsharp's clone"
         ) from error
     bunch = load_digits()
     return (bunch.images / 16.0).astype(np.float32), bunch.target.astype(np.int64)
@@ -72,7 +72,7 @@ def load_photographs() -> dict[str, Image]:
         from skimage import data
     except ImportError as error:
         raise MmsharpError(
-            "the photographs come with scikit-image, which is missing; pip install 'mmsharp[demo]'"
+            "the photographs come with scikit-image, which is missing; pip install '.[demo]' in mmsharp's clone"
         ) from error
     photographs = {}
     for name in PHOTOGRAPHS:

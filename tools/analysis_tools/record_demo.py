@@ -71,7 +71,7 @@ def render(record: dict[str, Any]) -> str:
             f'{scores["rpc"]:.1%} |'
         )
     place, minutes = record['machine'], record['minutes']
-    took = ', '.join(f'{name} {value:g} minutes' for name, value in minutes.items())
+    took = ', '.join(f'{name}: {value:g} minutes' for name, value in minutes.items())
     lines += [
         '',
         f'Machine: {place["processor"]}, {place["cores"]} cores, {place["gpu"] or "no GPU"}, Python {place["python"]}, '

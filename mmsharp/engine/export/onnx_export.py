@@ -258,7 +258,9 @@ def onnx_package(name: str) -> Any:
     try:
         return __import__(name)
     except ImportError as error:
-        raise MmsharpError(f'exporting needs {name} ({one_line(error)}); pip install "mmsharp[export]"') from error
+        raise MmsharpError(
+            f'exporting needs {name} ({one_line(error)}); pip install ".[export]" in mmsharp\'s clone'
+        ) from error
 
 
 @contextmanager
