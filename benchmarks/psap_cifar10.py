@@ -41,13 +41,21 @@ METHODS: dict[str, tuple[dict[str, Any], str, str]] = {
     'uniform L2': (HELD, 'Uniform', 'Magnitude'),
     'global L2': (HELD, 'Global', 'Magnitude'),
     'soft filter pruning': (SOFT_FILTER_PRUNING, 'Uniform', 'Magnitude'),
+    'soft filter pruning, regrowth limited': (dict(SOFT, protection=False), 'Uniform', 'Magnitude'),
     'FPGM': (SOFT_FILTER_PRUNING, 'Uniform', 'GeometricMedian'),
     'PSAP': (SOFT, 'SparsityRatio', 'Magnitude'),
     'PSAP, uniform ratios': (SOFT, 'Uniform', 'Magnitude'),
     'PSAP, no protection': (dict(SOFT, protection=False), 'SparsityRatio', 'Magnitude'),
 }
 """Hook, allocation and criterion of each method."""
-DEFAULT = ('uniform L2', 'soft filter pruning', 'PSAP', 'PSAP, uniform ratios', 'PSAP, no protection')
+DEFAULT = (
+    'uniform L2',
+    'soft filter pruning',
+    'soft filter pruning, regrowth limited',
+    'PSAP',
+    'PSAP, uniform ratios',
+    'PSAP, no protection',
+)
 SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_scheduler.0.eta_min': 0.001}
 
 

@@ -6,9 +6,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # not on every platform
+    fcntl = None  # type: ignore[assignment]
 
 from mmsharp.errors import MmsharpError, one_line, shown
 
@@ -37,6 +42,31 @@ def appearing_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def hold(file: int | IO[Any], refusal: str) -> None:
+    """Lock an open file, or folder, against other processes until :func:`release`; a kill lets go of it, too.
+
+    Where the file system or the platform has no locks, nothing is held.
+
+    Raises:
+        MmsharpError: With this text, where another process holds it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise MmsharpError(refusal) from error
+    except OSError:
+        return  # a file system without locks: two writers are then not noticed
+
+
+def release(file: int | IO[Any]) -> None:
+    """Let go of what :func:`hold` has locked; closing alone would not, where a forked process has it open, too."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

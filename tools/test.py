@@ -13,10 +13,9 @@ import argparse
 import os
 
 from mmengine.config import ConfigDict
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from mmsharp.command_line import Options, run
+from mmsharp.engine.building_runner import build_runner
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.engine.configs.config import (
@@ -74,7 +73,7 @@ def main() -> None:
     if args.show or args.show_dir:
         _paint(config, args)
     with naming_broken_config(args.config):
-        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+        runner = build_runner(config)
     guard_checkpoint(runner, args.checkpoint)
     runner.register_hook(GuardedLoadingHook())
     if args.out is not None:

@@ -115,21 +115,29 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('give CONFIG and CHECKPOINT, or --compare with at least two folders')
     if args.compare is not None and (args.config is not None or len(args.compare) < 2):
         parser.error('--compare needs at least two folders and takes no CONFIG')
-    if args.compare is not None and args.certify is not None:
-        parser.error('--compare reads finished runs and certifies nothing; leave --certify out')
-    _check_certification(parser, args)
+    _check_modes(parser, args)
     if args.samples is not None and args.samples < 0:
         parser.error('--samples must not be negative')
     return args
 
 
-def _check_certification(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _check_modes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse an option that would have no effect, by its name."""
 
     def given(names: Sequence[str]) -> list[str]:
         return [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) is not None]
 
-    without_effect = given(['images', *(name for name in CERTIFICATION if name != 'seed')])
+    of_comparison, of_certification = given(['names', 'out']), given(['images', *CERTIFICATION])
+    if args.compare is not None:
+        others = given(['certify', *(name for name in OF_THE_GRID if name != 'metric')])
+        others += given(['corruptions', 'severities', 'work_dir', 'cfg_options'])
+        others += [*of_certification, *(['--launcher'] if args.launcher != 'none' else [])]
+        if others:
+            parser.error(f'--compare reads finished runs, and {others[0]} would change nothing in them; leave it out')
+        return
+    if of_comparison:
+        parser.error(f'{of_comparison[0]} belongs to --compare, which is not given; results go to --work-dir')
+    without_effect = [name for name in of_certification if name != '--seed']
     if without_effect and args.certify is None:
         parser.error(f'{without_effect[0]} belongs to --certify, which is not given')
     if args.certify is None:
@@ -140,9 +148,6 @@ def _check_certification(parser: argparse.ArgumentParser, args: argparse.Namespa
             f'{without_effect[0]} is of the corruption grid and changes no certification; leave it out, or give '
             '--corruptions or --severities to measure the grid too'
         )
-    without_effect = given(['names', 'out'])
-    if without_effect:
-        parser.error(f'{without_effect[0]} belongs to --compare, which certifies nothing; leave it out')
     if args.launcher != 'none':
         parser.error('--certify runs in one process; leave --launcher out')
     if args.images is not None and args.images < 0:
@@ -187,8 +192,9 @@ def certify(args: argparse.Namespace) -> None:
     from mmsharp.apis import certify_robustness
     from mmsharp.visualization import certification_text
 
-    work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem / 'robustness'
-    settings = {name: value for name in CERTIFICATION if (value := getattr(args, name)) is not None}
+    work_dir, decided = _decided(args)
+    settings = {name: value for name in ('seed',) if (value := decided.get(name)) is not None}
+    settings |= {name: value for name in CERTIFICATION if (value := getattr(args, name)) is not None}
     images = {} if args.images is None else {'images': args.images or None}
     summary = certify_robustness(
         args.config, args.checkpoint, work_dir, args.certify, settings=settings, cfg_options=args.cfg_options, **images
@@ -198,22 +204,27 @@ def certify(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate one model and print its scores.
-
-    What the command line leaves open, ``robustness.evaluation`` of the config decides, and then the defaults.
-    """
+    """Evaluate one model and print its scores."""
     from mmsharp.apis import evaluate_robustness
-    from mmsharp.engine.configs.config import load_config
-    from mmsharp.engine.robustness.from_config import evaluation_settings
 
-    config = load_config(args.config, args.cfg_options)
-    settings = evaluation_settings(config, evaluate_robustness)
-    settings |= {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
-    work_dir = settings.pop('work_dir', None) or Path('work_dirs') / Path(args.config).stem / 'robustness'
+    work_dir, settings = _decided(args)
+    settings |= {name: value for name in SETTINGS if name != 'work_dir' and (value := getattr(args, name)) is not None}
     summary = evaluate_robustness(args.config, args.checkpoint, work_dir, **settings)
     if summary:
         print_scores(summary)
         print(f'\nwritten to {work_dir}: results.jsonl, summary.json, summary.md, cells.csv, report.html')
+
+
+def _decided(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+    """The folder for the results, and what ``robustness.evaluation`` of the config decides where nobody else does."""
+    from mmsharp.apis import evaluate_robustness
+    from mmsharp.engine.configs.config import load_config
+    from mmsharp.engine.robustness.from_config import evaluation_settings
+
+    settings = evaluation_settings(load_config(args.config, args.cfg_options), evaluate_robustness)
+    work_dir = args.work_dir or settings.pop('work_dir', None)
+    settings.pop('work_dir', None)
+    return Path(work_dir or Path('work_dirs') / Path(args.config).stem / 'robustness'), settings
 
 
 def print_scores(summary: dict[str, Any]) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
 from mmsharp.command_line import Options, run
+from mmsharp.engine.building_runner import build_runner
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints, plain_checkpoints
 from mmsharp.engine.configs.config import (
@@ -78,7 +76,7 @@ def main() -> None:
     check_data(config, ('train_dataloader', 'val_dataloader'))
     check_config_checkpoints(config.get('load_from'), config.get('resume', False), config.work_dir, config.model)
     with naming_broken_config(args.config):
-        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+        runner = build_runner(config)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.register_hook(GuardedLoadingHook())
     if config.get('load_from'):

@@ -25,7 +25,7 @@ from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.config_text import config_text, plain_settings
 from mmsharp.engine.model_cost import image_sample, measure_costs
 from mmsharp.errors import MmsharpError, one_line
-from mmsharp.files import read_json, write_json, write_text
+from mmsharp.files import hold, read_json, release, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
@@ -297,10 +297,22 @@ def _budget_notes(config: Config, report: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _is_running(suffix: str) -> bool:
-    """Whether the process whose number ends the name of a staging folder is alive and not this one."""
-    number = suffix.removeprefix('.')
-    return number.isdigit() and int(number) != os.getpid() and Path(f'/proc/{number}').exists()
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes, on this machine or another; a kill lets go of it.
+
+    Raises:
+        MmsharpError: Another one holds it.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        hold(held, f'another process is writing a slim model to {str(folder)!r}; wait for it or give another folder')
+        try:
+            yield
+        finally:
+            release(held)
+    finally:
+        os.close(held)
 
 
 @contextmanager
@@ -311,21 +323,19 @@ def _staged(folder: Path) -> Iterator[Path]:
     """
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f'{STAGING}.{os.getpid()}'
     try:
-        for left in folder.glob(f'{STAGING}*'):
-            if not _is_running(left.suffix):
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                raise MmsharpError(
-                    f'another process is writing a slim model to {str(folder)!r}; wait for it or give another folder'
-                )
-        staging.mkdir()
-        yield staging
-        (folder / CONFIG).unlink(missing_ok=True)
-        for name in (RECIPE, WEIGHTS, REPORT, CONFIG):
-            os.replace(staging / name, folder / name)
+        with _only_writer(folder):
+            staging = folder / f'{STAGING}.{os.getpid()}'
+            for left in folder.glob(f'{STAGING}*'):
+                shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+            try:
+                staging.mkdir()
+                yield staging
+                (folder / CONFIG).unlink(missing_ok=True)
+                for name in (RECIPE, WEIGHTS, REPORT, CONFIG):
+                    os.replace(staging / name, folder / name)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
+        if not existed and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()

@@ -53,6 +53,7 @@ def naming_unreadable_images(work_dir: str) -> Iterator[None]:
         if found := _MISSING.search(last_line):
             if found['path'].lower().endswith(SUFFIXES):
                 raise MmsharpError(f'annotations {found["path"]!r} do not exist; restore them, {again}') from error
-            kind = 'image' if found['path'].lower().endswith(IMAGE_SUFFIXES) else 'file'
-            raise MmsharpError(f'{kind} {found["path"]!r} does not exist; {advice}') from error
+            if found['path'].lower().endswith(IMAGE_SUFFIXES):
+                raise MmsharpError(f'image {found["path"]!r} does not exist; {advice}') from error
+            raise MmsharpError(f'file {found["path"]!r} does not exist; restore it or name another, {again}') from error
         raise

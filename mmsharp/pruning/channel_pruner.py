@@ -104,6 +104,7 @@ class ChannelPruner:
         self._masks: ChannelMasks | None = None
         self._cost: CostModel | None = None
         self._last_named: dict[str, str] = {}
+        self._begins_anew = False
 
     def attach(self, model: nn.Module, forward: Forward, groups: GroupSet | None = None) -> None:
         """Find the groups of a dense model and check that the budget can be reached.
@@ -177,8 +178,19 @@ class ChannelPruner:
     def adopt(self, keep: Sequence[Tensor]) -> None:
         """Take over keep-masks, from :meth:`decide` here or on another process; the criterion begins anew."""
         self.masks.update(list(keep))
-        if self.observes:
-            self.criterion.reset()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Let the criterion forget what it has seen as soon as it sees more.
+
+        A pruning step before that, as where more batches are accumulated than lie between two steps, goes by the old.
+        """
+        self._begins_anew = self.observes
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether the criterion has seen gradients since the last pruning step, which a checkpoint has to keep."""
+        return self.observes and not self._begins_anew
 
     @property
     def observes(self) -> bool:
@@ -187,6 +199,9 @@ class ChannelPruner:
 
     def observe(self) -> None:
         """Show the criterion the gradients that the optimizer is about to step with."""
+        if self._begins_anew:
+            self.criterion.reset()
+            self._begins_anew = False
         self.criterion.observe(self.model, self.groups.groups)
 
     def decide(self, progress: float, adjust: Callable[[list[Tensor]], list[Tensor]] | None = None) -> list[Tensor]:

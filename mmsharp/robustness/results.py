@@ -11,20 +11,14 @@ import math
 import os
 import weakref
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from mmsharp.errors import MmsharpError
-from mmsharp.files import read_json, write_json
+from mmsharp.files import hold, read_json, release, write_json
 from mmsharp.robustness.grid import Cell
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs in one folder are then not noticed
-    fcntl = None  # type: ignore[assignment]
 
 _HELD: weakref.WeakSet['ResultStore'] = weakref.WeakSet()
 
@@ -135,7 +129,7 @@ class ResultStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = open(self.folder / RESULTS, 'a+b')  # closed in __exit__
         try:
-            self._hold(file)
+            hold(file, f'another run is writing results in {self.folder}; wait for it or choose another --work-dir')
             self.finished, sound_bytes, self.torn = _read(file, self.folder / RESULTS)
             self._check_identity()
             if self.torn is not None:
@@ -152,9 +146,7 @@ class ResultStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            if fcntl is not None:
-                with suppress(OSError):
-                    fcntl.flock(self._file, fcntl.LOCK_UN)
+            release(self._file)
             try:
                 self._file.close()
             except OSError:
@@ -183,18 +175,6 @@ class ResultStore:
                 f'before {result.cell} are kept; make room and start again'
             ) from error
         self.finished[result.cell] = result
-
-    def _hold(self, file: BinaryIO) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MmsharpError(
-                f'another run is writing results in {self.folder}; wait for it or choose another --work-dir'
-            ) from error
-        except OSError:
-            return  # a file system without locks: two runs in one folder are then not noticed
 
     def _check_identity(self) -> None:
         """Compare what the folder holds with what is to be evaluated; where ``identity.json`` is lost, by its lines."""

@@ -97,7 +97,7 @@ def test_other_errors_pass_unchanged():
         ('a.jpg', r"^image 'a\.jpg' does not exist; replace it"),
         ('a.XML', r"^annotations 'a\.XML' do not exist; restore them"),
         ('a.json', r"^annotations 'a\.json' do not exist; restore them"),
-        ('a.npz', r"^file 'a\.npz' does not exist; replace it"),
+        ('a.npz', r"^file 'a\.npz' does not exist; restore it"),
     ],
 )
 def test_a_missing_file_is_called_what_it_is(name, words):

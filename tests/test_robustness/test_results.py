@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from mmsharp import files
 from mmsharp.errors import MmsharpError
-from mmsharp.robustness import Cell, CellResult, ResultStore, load_results, results
+from mmsharp.robustness import Cell, CellResult, ResultStore, load_results
 
 IDENTITY = {'checkpoint': {'sha256': 'aa'}, 'seed': 0, 'versions': {'torch': '2.11.0'}}
 
@@ -191,7 +192,7 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
     def refuse(file, operation):
         raise OSError(errno.ENOLCK, 'No locks available')
 
-    monkeypatch.setattr(results.fcntl, 'flock', refuse)
+    monkeypatch.setattr(files.fcntl, 'flock', refuse)
     with ResultStore(tmp_path, {'seed': 0}) as store:
         store.append(CellResult(Cell('fog', 1), {'mAP': 0.5}, 10, 1.0))
     assert Cell('fog', 1) in load_results(tmp_path)[1]

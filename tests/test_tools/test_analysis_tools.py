@@ -144,3 +144,32 @@ def test_missing_losses_are_an_error_of_ours(paths):
     loaded = load_config(paths[0])
     with pytest.raises(MmsharpError, match='val_dataloader'):
         fixed_losses(loaded, init_model(loaded), 'val')
+
+
+def test_a_ball_in_which_the_loss_is_no_number_loses_nothing(paths, tmp_path, monkeypatch, capsys):
+    """The other radii are measured, printed and drawn; JSON has null where it has no infinity."""
+    config, first, second = paths
+    _call(monkeypatch, sharpness, config, first, second, '--rho', 0.01, 1e15, '--batches', 1, '--out', tmp_path)
+    results = json.loads((tmp_path / 'sharpness.json').read_text())['results']
+    for name in ('seed0', 'seed1'):
+        small, large = results[name]
+        assert small['value'] > 0
+        assert large['value'] is None
+        assert large['perturbed_loss'] is None
+    assert 'inf' in capsys.readouterr().out
+    assert (tmp_path / 'sharpness.png').is_file()
+
+
+def test_a_diverged_model_has_no_surface(paths, tmp_path, monkeypatch, capsys):
+    """Said before the grid is evaluated."""
+    config, first, _ = paths
+    broken = torch.load(first)
+    broken['state_dict'] = {
+        name: 1e15 * value if value.is_floating_point() else value for name, value in broken['state_dict'].items()
+    }
+    torch.save(broken, tmp_path / 'broken.pth')
+    monkeypatch.setattr(loss_surface.LossSurface, 'grid', None)
+    with pytest.raises(SystemExit) as caught:
+        _call(monkeypatch, loss_surface, config, tmp_path / 'broken.pth', '--batches', 1, '--out', tmp_path / 'out')
+    assert caught.value.code != 0
+    assert ', and a surface around it would show nothing' in capsys.readouterr().err

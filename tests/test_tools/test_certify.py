@@ -179,3 +179,15 @@ def test_help_names_every_transform(capsys):
     text = ' '.join(capsys.readouterr().out.split())
     for word in (*tool.transform_names(), '--certify', '1000 draws an image', 'default: 0.999', 'Clopper-Pearson'):
         assert word in text
+
+
+def test_grid_and_certification_share_folder_and_seed_of_the_config(tmp_path):
+    """So that both are in one report; the command line goes before."""
+    path = tmp_path / 'config.py'
+    path.write_text("model = dict(type='A')\nrobustness = dict(evaluation=dict(work_dir='robust/mine', seed=7))\n")
+    arguments = [str(path), 'a.pth', '--certify', 'blur:1']
+    assert tool._decided(tool.parse_args(arguments)) == (Path('robust/mine'), dict(seed=7))
+    folder, _ = tool._decided(tool.parse_args([*arguments, '--work-dir', 'other']))
+    assert folder == Path('other')
+    path.write_text("model = dict(type='A')\n")
+    assert tool._decided(tool.parse_args(arguments)) == (Path('work_dirs/config/robustness'), {})

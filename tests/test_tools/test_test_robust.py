@@ -139,3 +139,26 @@ def test_help_names_defaults_groups_and_corruptions(capsys):
     text = capsys.readouterr().out
     for word in ('benchmark', 'holdout', 'jpeg_compression', 'saturate', 'default: 0 1 2 3 4 5', '--compare'):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['config.py', 'a.pth', '--out', 'DIR'], '--out belongs to --compare, which is not given'),
+        (['config.py', 'a.pth', '--names', 'a'], '--names belongs to --compare, which is not given'),
+        (['--compare', 'a', 'b', '--severities', '1'], '--severities would change nothing'),
+        (['--compare', 'a', 'b', '--corruptions', 'fog'], '--corruptions would change nothing'),
+        (['--compare', 'a', 'b', '--work-dir', 'w'], '--work-dir would change nothing'),
+        (['--compare', 'a', 'b', '--certify', 'blur:1'], '--certify would change nothing'),
+        (['--compare', 'a', 'b', '--tta'], '--tta would change nothing'),
+        (['--compare', 'a', 'b', '--seed', '1'], '--seed would change nothing'),
+        (['--compare', 'a', 'b', '--launcher', 'pytorch'], '--launcher would change nothing'),
+    ],
+)
+def test_what_has_no_effect_is_refused(arguments, said, capsys):
+    """By its name, in every mode; the metric is one of a comparison, too."""
+    with pytest.raises(SystemExit) as caught:
+        tool.parse_args(arguments)
+    assert caught.value.code == 2
+    assert said in ' '.join(capsys.readouterr().err.split())
+    assert tool.parse_args(['--compare', 'a', 'b', '--metric', 'accuracy/top1']).metric == 'accuracy/top1'

@@ -20,6 +20,7 @@ from mmsharp.command_line import Options, run
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.fixed_losses import fixed_losses
 from mmsharp.engine.machine import machine, versions
+from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json
 from mmsharp.sharpness import LossSurface
 from mmsharp.visualization.sharpness_figures import draw_loss_surface
@@ -55,6 +56,12 @@ def main() -> None:
     model = init_model(config, args.checkpoint, args.device)
     losses = fixed_losses(config, model, args.split, args.batches, args.seed)
     surface = LossSurface(model, losses, args.seed)
+    loss = surface.at(0.0, 0.0)
+    if not math.isfinite(loss):
+        raise MmsharpError(
+            f'the loss of {args.checkpoint} on {args.split} is {loss}, and a surface around it would show nothing: the '
+            'training has diverged, or the checkpoint does not belong to this config'
+        )
     points = list(tqdm(surface.grid(args.radius, args.points), total=args.points**2, unit='point', leave=False))
     axis = [points[index * args.points][0] for index in range(args.points)]
     values = [value if math.isfinite(value) else None for *_, value in points]
@@ -72,9 +79,6 @@ def main() -> None:
     write_json(out / 'loss_surface.json', record)
     title = f'{Path(args.checkpoint).name}, {args.batches} batches of {args.split}'
     draw_loss_surface(out / 'loss_surface.png', axis, rows, title)
-    middle = args.points // 2
-    loss = rows[middle][middle]
-    assert loss is not None
     doubled = [math.hypot(a, b) for a, b, value in points if not value < 2 * loss]
     reach = f'doubles {min(doubled):.2f} filter lengths away' if doubled else 'does not double inside the square'
     print(f'loss {loss:.4f} at the model; {reach} (nearest of {len(points)} points)')

@@ -11,6 +11,7 @@ dense network with its slim one.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     names = args.names or _names(args.checkpoints)
     results: dict[str, list[dict[str, Any]]] = {}
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {key: value for key, value in vars(args).items() if key not in ('cfg_options', 'names', 'out')}
+    place = dict(machine=machine(), versions=versions(('torch', 'onedl-mmengine', 'mmsharp')))
     progress = tqdm(total=len(names) * len(args.rho), unit='ball', leave=False)
     for name, checkpoint in zip(names, args.checkpoints):
         model = init_model(config, checkpoint, args.device)
@@ -70,22 +75,28 @@ def main() -> None:
             found = measure_sharpness(model, losses, rho, args.steps, eta, args.parameters)
             results[name].append(dict(rho=rho, loss=found.loss, perturbed_loss=found.perturbed_loss, value=found.value))
             progress.update()
+        write_json(out / 'sharpness.json', dict(settings=settings, results=_without_infinity(results), **place))
     progress.close()
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {key: value for key, value in vars(args).items() if key not in ('cfg_options', 'names', 'out')}
-    record = dict(
-        settings=settings, results=results, machine=machine(), versions=versions(('torch', 'onedl-mmengine', 'mmsharp'))
-    )
-    write_json(out / 'sharpness.json', record)
     draw_sharpness(
-        out / 'sharpness.png', {name: {row['rho']: row['value'] for row in rows} for name, rows in results.items()}
+        out / 'sharpness.png',
+        {
+            name: {row['rho']: row['value'] for row in rows if math.isfinite(row['value'])}
+            for name, rows in results.items()
+        },
     )
     print(f'{"":24}{"rho":>8}{"L(w)":>10}{"L(w+eps)":>11}{"sharpness":>11}')
     for name, rows in results.items():
         for row in rows:
             print(f'{name:24}{row["rho"]:>8g}{row["loss"]:>10.4f}{row["perturbed_loss"]:>11.4f}{row["value"]:>11.4f}')
     print(f'written to {out}: sharpness.json, sharpness.png')
+
+
+def _without_infinity(results: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """With null where a ball is so large that the loss is no number, which JSON has no words for."""
+    return {
+        name: [{key: value if math.isfinite(value) else None for key, value in row.items()} for row in rows]
+        for name, rows in results.items()
+    }
 
 
 def _names(checkpoints: list[str]) -> list[str]:

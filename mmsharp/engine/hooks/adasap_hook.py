@@ -48,13 +48,19 @@ class AdaSAPHook(PruningHook):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
 
     def before_train(self, runner: Any) -> None:
-        """Refuse to run without the second pass, which the toolboxes' own ``--amp`` would drop unnoticed."""
+        """Refuse to run without the second pass, which the toolboxes' own ``--amp`` would drop unnoticed.
+
+        Raises:
+            MmsharpError: The wrapper is not sharpness-aware, or does not go with ``fine_tuning``; or as in
+                :class:`PruningHook`.
+        """
         if not isinstance(runner.optim_wrapper, SharpnessAware):
             raise MmsharpError(
                 f'AdaSAPHook needs a sharpness-aware optimizer wrapper, but got {type(runner.optim_wrapper).__name__}; '
                 "set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP')), or "
                 "'mmsharp.AmpSAMOptimWrapper' for mixed precision (the toolboxes' own --amp replaces it; use ours)"
             )
+        runner.optim_wrapper.check_ascent(self.fine_tuning)
         super().before_train(runner)
 
     def enter_phase(self, runner: Any, phase: str) -> None:

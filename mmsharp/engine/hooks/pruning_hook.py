@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
@@ -21,11 +24,14 @@ from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import DenseLayer, Recipe, apply_recipe, tensor_forward
 from mmsharp.pruning.forwards.image_scale import images_like
+from mmsharp.pruning.slimming.removal import check_optimizer
 from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
 
 CRITERION_KEY = 'mmsharp_criterion'
 """Where a checkpoint keeps what the criterion has seen since the last pruning step."""
+ASKED_KEY = 'mmsharp_asked'
+"""Where a checkpoint keeps the budget and the phases that the run was asked for."""
 
 
 @HOOKS.register_module()
@@ -88,6 +94,8 @@ class PruningHook(Hook):
         self._state = PruningState()
         self._forward: Callable[[nn.Module], Any] | None = None
         self._progress = 0.0
+        self._asked_before: Mapping[str, Any] = {}
+        self._observer: RemovableHandle | None = None
 
     def before_run(self, runner: Any) -> None:
         """Refuse unsafe checkpoints before MMEngine's loader sees them."""
@@ -114,6 +122,17 @@ class PruningHook(Hook):
             )
         epoch = len(runner.train_loop.dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else 1
         self._phases = self.lay_phases(runner, runner.train_loop.max_iters, epoch)
+        asked = self._asked()
+        changed = [
+            f'{name} {self._asked_before[name]} instead of {asked[name]}'
+            for name in asked
+            if name in self._asked_before and self._asked_before[name] != asked[name]
+        ]
+        if changed:
+            runner.logger.warning(
+                f'mmsharp: the run that is resumed was begun with {", ".join(changed)}; what it has pruned stays '
+                'pruned, and what remains follows the config of now'
+            )
 
     def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
         """The phases in iterations; subclasses may have others.
@@ -130,7 +149,8 @@ class PruningHook(Hook):
         assert self._phases is not None
         if self._forward is None and self._state.kind != 'slim':
             self._attach(runner, data_batch)
-        phase = self._phases.at(runner.iter)
+        slim = self._state.kind == 'slim'
+        phase = FINE_TUNING if slim else self._phases.at(runner.iter)  # a resumed run may be longer than it was
         if phase != self._phase:
             self._phase = phase
             self.enter_phase(runner, phase)
@@ -162,7 +182,8 @@ class PruningHook(Hook):
         if self._state.kind == 'masked':
             self._state = self._state.with_recipe(self.pruner.recipe())
         checkpoint[PruningState.KEY] = self._state.to_dict()
-        if self.pruner.observes and not self._finished():
+        checkpoint[ASKED_KEY] = self._asked()
+        if self.pruner.has_seen and not self._finished():
             checkpoint[CRITERION_KEY] = self.pruner.criterion.state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -176,13 +197,21 @@ class PruningHook(Hook):
                 apply_recipe(model, loaded.recipe)
             self._after_slimming(runner)
             self._state = loaded
-        elif loaded.kind == 'masked' and runner._resume:
+        elif runner._resume:
             self._state = loaded
+        if runner._resume:
+            asked = checkpoint.get(ASKED_KEY)
+            self._asked_before = asked if isinstance(asked, Mapping) else {}
         if runner._resume and self.pruner.observes and CRITERION_KEY in checkpoint:
             try:
                 self.pruner.criterion.load_state_dict(checkpoint[CRITERION_KEY])
             except MmsharpError as error:
                 raise MmsharpError(f'the checkpoint entry {CRITERION_KEY!r}: {error}') from None
+
+    def _asked(self) -> dict[str, Any]:
+        """The budget and the phases, as plain data, for who resumes with others."""
+        phases = asdict(self._phases) if self._phases is not None else {}
+        return dict({self.pruner.resource: self.pruner.target}, **phases)
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         model = inner_model(runner.model)
@@ -202,11 +231,17 @@ class PruningHook(Hook):
             self._spread_masks(runner)
         if self.pruner.observes:
             # Just before it steps, the optimizer has the gradients accumulated, clipped and averaged.
-            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._observe(optimizer))
+            self._observer = runner.optim_wrapper.optimizer.register_step_pre_hook(
+                lambda optimizer, *_: self._observe(optimizer)
+            )
 
     def _observe(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._finished():
+            if self._observer is not None:
+                self._observer.remove()
+            return
         with gradients_of_step(optimizer) as steps:
-            if steps and not self._finished():
+            if steps:
                 self.pruner.observe()
 
     def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
@@ -233,6 +268,8 @@ class PruningHook(Hook):
         return state, tensor_forward(image, None if samples is None else samples[:1], annotated=False)
 
     def _prune(self, runner: Any, progress: float) -> None:
+        if self.slim:
+            check_optimizer(runner.optim_wrapper.optimizer)  # now, and not where channels are removed, much later
         self.pruner.adopt(first_process_decides(self.decide(progress)))
         self._progress = progress
         self._state = self._state.masked()
@@ -281,10 +318,9 @@ class PruningHook(Hook):
                 averaged.avg_parameters = averaged.module.state_dict()
         if hasattr(runner.optim_wrapper, 'forget_model'):
             runner.optim_wrapper.forget_model()
-        inner = inner_model(runner.model)
-        if inner is not runner.model:
+        if is_model_wrapper(runner.model):
             # DDP's buckets are cut for the old shapes.
-            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
+            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), runner.model.module)
 
     def _copies(self, runner: Any) -> Iterator[nn.Module]:
         yield inner_model(runner.model)
@@ -292,7 +328,7 @@ class PruningHook(Hook):
 
     def _shadows(self, runner: Any) -> Iterator[nn.Module]:
         for averaged in self._averages(runner):
-            yield averaged.module
+            yield inner_model(averaged.module)
 
     @staticmethod
     def _averages(runner: Any) -> Iterator[Any]:

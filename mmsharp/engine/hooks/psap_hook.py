@@ -148,6 +148,8 @@ class PSAPHook(PruningHook):
                 f'fine_tuning is an ascent, but optim_wrapper is a {type(runner.optim_wrapper).__name__}, which takes '
                 "none; leave fine_tuning out, or set optim_wrapper=dict(type='mmsharp.SAMOptimWrapper', ascent=...)"
             )
+        if self.fine_tuning is not None:
+            runner.optim_wrapper.check_ascent(self.fine_tuning)
         if not runner._resume and self._loaded is not None:
             if self._loaded['window'] is not None:
                 raise MmsharpError(

@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmsharp.engine.optim_wrappers.following_norms import FollowingNorms
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning import ChannelGroup, Member
@@ -26,7 +27,9 @@ class CriterionScores:
     AdaSAP compares the channels of a layer with each other (its ``score_scope``), so each layer is judged by itself,
     not with the layers that its channels are coupled to. ``BatchNormScale`` sees no BatchNorm there and scores by
     magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of the
-    optimizer; until the first of a layer, it scores nothing.
+    optimizer, and means over all of them since the ascent began, not since the last pruning step; until the first of a
+    layer, it scores nothing. The BatchNorm that takes the layer's output, as the first forward pass shows, is part of
+    its group: behind it, ``<w, dL/dw>`` of the filters is 0 whatever they are worth.
 
     Args:
         model: Holds the parameters, by the names that they were selected with.
@@ -68,6 +71,7 @@ class CriterionScores:
                 logging.WARNING,
             )
         self._hook = optimizer.register_step_pre_hook(self._observe) if self._looks else None
+        self._norms = FollowingNorms(model) if self._looks else None
 
     def __call__(self, parameter: AscentParameter) -> Tensor | None:
         """Scores of shape ``(channels,)`` on the parameter's device, or ``None`` where there are none.
@@ -103,6 +107,7 @@ class CriterionScores:
         """Stop looking at the optimizer's steps, and forget what was seen."""
         if self._hook is not None:
             self._hook.remove()
+            self._norms.close()  # type: ignore[union-attr]
             self.criterion.reset()  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,9 +143,12 @@ class CriterionScores:
                 self._observed.update(groups)
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
-        if parameter.name not in self._groups:
-            self._groups[parameter.name] = self._layer_of(parameter)
-        return self._groups[parameter.name]
+        if parameter.name in self._groups:
+            return self._groups[parameter.name]
+        group = self._layer_of(parameter)
+        if self._norms is None or self._norms.seen:
+            self._groups[parameter.name] = group
+        return group
 
     def _layer_of(self, parameter: AscentParameter) -> ChannelGroup | None:
         path, _, name = parameter.name.rpartition('.')
@@ -150,7 +158,13 @@ class CriterionScores:
         if out is None or out.tensors.get(name) != parameter.channel_axis:
             return None
         everything = torch.arange(axis_size(module, out))
-        return ChannelGroup(path, len(everything), (Member(path, 'out', everything, everything),))
+        members = [path]
+        norm = None if self._norms is None else self._norms.path_of.get(path)
+        if norm is not None and self.model.get_submodule(norm).num_features == len(everything):
+            members.append(norm)
+        return ChannelGroup(
+            path, len(everything), tuple(Member(name, 'out', everything, everything) for name in members)
+        )
 
 
 def _listed(layers: Any) -> list[Any]:

@@ -29,6 +29,7 @@ from mmsharp.engine.optim_wrappers.first_gradients import (
     untouched_gradients,
 )
 from mmsharp.engine.optim_wrappers.loss_check import LossCheck, total_loss
+from mmsharp.engine.optim_wrappers.momentum import refuse_without_momentum
 from mmsharp.engine.optim_wrappers.moved_parameters import MovedParameters
 from mmsharp.engine.optim_wrappers.parts import build_ascent, build_policy
 from mmsharp.engine.optim_wrappers.step_plan import Plan, plan_step
@@ -145,6 +146,16 @@ class SharpnessAware:
         self._ascent = build_ascent(ascent, self._policy)
         self._forget_parameters()
 
+    def check_ascent(self, ascent: Mapping[str, Any] | Ascent) -> None:
+        """Refuse an ascent that a later phase would take, as far as it can be known before the training.
+
+        Raises:
+            MmsharpError: It does not go with the policy, or follows momentum that the optimizer does not keep.
+        """
+        built = build_ascent(ascent, self._policy)
+        if built.direction != 'gradient':
+            refuse_without_momentum(type(built).__name__, self.optimizer, ())  # type: ignore[attr-defined]
+
     def set_masks(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
         """Keep pruned positions out of the ascent: per parameter a 0/1 tensor that broadcasts against it."""
         self._masks = dict(masks)
@@ -152,6 +163,7 @@ class SharpnessAware:
     def forget_model(self) -> None:
         """Drop what was derived from the model's shapes; call it after the model has been slimmed."""
         self._forget_parameters()
+        self._loaded_scores = {}
         self._masks = {}
         self._first.clear()
         self._policy.forget()

@@ -48,9 +48,13 @@ class ProbeRecord:
                 )
         self.rows = list(found['rows'])
 
-    def has(self, toolbox: str, config: str) -> bool:
-        """Whether there is a row of this config."""
-        return any((row['toolbox'], row['config']) == (toolbox, config) for row in self.rows)
+    def has(self, toolbox: str, config: str, size: int | None = None) -> bool:
+        """Whether there is a row of this config, and of images of this height and width where one is named."""
+        return any(
+            (row['toolbox'], row['config']) == (toolbox, config)
+            and (size is None or list(row.get('input_shape') or [])[-2:] in ([], [size, size]))
+            for row in self.rows
+        )
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, or replace the one of the same config; on the disk when this returns."""

@@ -118,7 +118,7 @@ def run_survey(
         jobs: How many processes at a time.
         say: Called with each new row.
     """
-    missing = [subject for subject in subjects if not record.has(subject.toolbox, subject.config)]
+    missing = [subject for subject in subjects if not record.has(subject.toolbox, subject.config, subject.size)]
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         pending = [pool.submit(measured_row, subject, settings) for subject in missing]
         try:

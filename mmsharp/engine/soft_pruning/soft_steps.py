@@ -90,8 +90,7 @@ class SoftSteps:
         pruner, protection = self._pruner, self._protection
         sparsity = self.sparsity()
         keep = first_process_decides(self._without_frozen(self.decide(progress)))
-        if pruner.observes:
-            pruner.criterion.reset()
+        pruner.begin_anew()
         refills = protection is not None and protection.refill
         scores = self._memory.raised(self._scores) if refills and self._scores else None
         step = self.decided(iteration, 'soft', keep, sparsity)

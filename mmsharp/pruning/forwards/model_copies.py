@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterator, Mapping
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +23,7 @@ def model_copy(model: Model, memo: dict[int, Any] | None = None) -> Model:
     """A deep copy of a model; tensors that it keeps beside parameters and leave a graph are copied without the graph.
 
     ``copy.deepcopy`` refuses these: a feature map that a training forward has left behind, or a weight that a hook
-    computes anew for every forward pass (:func:`torch.nn.utils.weight_norm`).
+    computes anew for every forward pass (:func:`torch.nn.utils.weight_norm`). Activation checkpoints are left out.
 
     Args:
         model: Left as it is.
@@ -43,12 +43,28 @@ def model_copy(model: Model, memo: dict[int, Any] | None = None) -> Model:
     known = _detached(model)
     known.update(memo or {})
     try:
-        return copy.deepcopy(model, known)
+        return _with_own_forwards(model, copy.deepcopy(model, known))
     except Exception as error:  # whatever a model keeps, and its own code for copying
         raise MmsharpError(
             f'{type(model).__name__} cannot be copied, which finding channel groups and slimming need: '
             f'{_culprit(model) or one_line(error)}; keep that outside of the model, or give its class a __deepcopy__'
         ) from error
+
+
+def _with_own_forwards(model: nn.Module, copied: Model) -> Model:
+    """The copy, with forwards of its own where functions around those of the original would go on calling these.
+
+    MMEngine's ``activation_checkpointing`` sets such a function as an attribute of a module. What it adds is left out:
+    a copy computes the same without it.
+    """
+    copies = dict(copied.named_modules())
+    for path, module in model.named_modules():
+        function: Any = vars(module).get('forward')
+        while hasattr(function, '__wrapped__'):
+            function = function.__wrapped__
+        if isinstance(function, MethodType) and function.__self__ is module and path in copies:
+            copies[path].forward = MethodType(function.__func__, copies[path])
+    return copied
 
 
 def _check_numbers(model: nn.Module) -> None:

@@ -182,25 +182,52 @@ def select(tensor: Tensor, kept: Kept) -> Tensor:
     return selected.contiguous()
 
 
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer whose state cannot follow parameters that shrink, as far as it has a state by now.
+
+    Raises:
+        MmsharpError: It keeps something else than numbers and tensors of the parameters' shapes.
+
+    Example:
+        >>> parameter = torch.nn.Parameter(torch.ones(2, 2))
+        >>> optimizer = torch.optim.Adafactor([parameter])
+        >>> parameter.sum().backward()
+        >>> optimizer.step()
+        >>> check_optimizer(optimizer)
+        Traceback (most recent call last):
+        mmsharp.errors.MmsharpError: Adafactor: state 'row_var' of shape (2, 1) is neither a number nor shaped ...
+    """
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                _follows(optimizer, parameter, name, value)
+
+
 def _followers(optimizer: torch.optim.Optimizer, kept: dict[Tensor, Kept]) -> list[tuple[dict[str, Any], str, Kept]]:
     """The optimizer's tensors that shrink with a parameter: where they are kept, and which indices remain."""
     found = []
     for parameter, indices in kept.items():
         state = optimizer.state.get(parameter, {})
         for name, value in state.items():
-            if isinstance(value, Tensor):
-                if value.shape == parameter.shape:
-                    found.append((state, name, indices))
-                elif value.numel() != 1:
-                    raise MmsharpError(
-                        f'{type(optimizer).__name__}: state {name!r} of shape {tuple(value.shape)} is neither a number '
-                        f'nor shaped like its parameter, {tuple(parameter.shape)}, and cannot follow it when it '
-                        'shrinks; use another optimizer, or prune with slim=False and run tools/slim.py'
-                    )
-            elif isinstance(value, (list, tuple, dict)):
-                raise MmsharpError(
-                    f'{type(optimizer).__name__}: state {name!r} is a {type(value).__name__}; only tensors and numbers '
-                    'can follow a parameter that shrinks; use another optimizer, or prune with slim=False and run '
-                    'tools/slim.py'
-                )
+            if _follows(optimizer, parameter, name, value):
+                found.append((state, name, indices))
     return found
+
+
+def _follows(optimizer: torch.optim.Optimizer, parameter: Tensor, name: str, value: Any) -> bool:
+    """Whether an entry of the optimizer's state shrinks with its parameter; numbers stay as they are."""
+    if isinstance(value, Tensor):
+        if value.shape != parameter.shape and value.numel() != 1:
+            raise MmsharpError(
+                f'{type(optimizer).__name__}: state {name!r} of shape {tuple(value.shape)} is neither a number '
+                f'nor shaped like its parameter, {tuple(parameter.shape)}, and cannot follow it when it '
+                'shrinks; use another optimizer, or prune with slim=False and run tools/slim.py'
+            )
+        return value.shape == parameter.shape
+    if isinstance(value, (list, tuple, dict)):
+        raise MmsharpError(
+            f'{type(optimizer).__name__}: state {name!r} is a {type(value).__name__}; only tensors and numbers '
+            'can follow a parameter that shrinks; use another optimizer, or prune with slim=False and run '
+            'tools/slim.py'
+        )
+    return False

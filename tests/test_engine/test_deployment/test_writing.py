@@ -1,6 +1,7 @@
 """A folder is replaced as a whole or not at all."""
 
 import copy
+import fcntl
 import os
 from pathlib import Path
 
@@ -95,10 +96,13 @@ def test_two_calls_on_one_folder_do_not_destroy_each_other(tmp_path):
     """The second is refused while the first lives; what a dead one left is swept away."""
     Runner.from_cfg(training_config(tmp_path / 'run')).train()
     path = sorted((tmp_path / 'run').glob('*.pth'))[-1]
-    other = tmp_path / 'out' / f'{deployment.STAGING}.{os.getppid()}'
-    other.mkdir(parents=True)
+    left = tmp_path / 'out' / f'{deployment.STAGING}.{os.getppid()}'  # the number lives, and is somebody else's
+    left.mkdir(parents=True)
+    held = os.open(tmp_path / 'out', os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
     with pytest.raises(MmsharpError, match='another process'):
         deploy(training_config(tmp_path / 'run'), str(path), tmp_path / 'out', repeats=1)
-    other.rename(other.with_suffix('.999999999'))
+    assert left.exists()
+    os.close(held)
     deploy(training_config(tmp_path / 'run'), str(path), tmp_path / 'out', repeats=1)
     assert {found.name for found in (tmp_path / 'out').iterdir()} == FILES

@@ -193,3 +193,43 @@ def test_a_layer_that_the_steps_have_not_used_has_no_score():
     model.layers(torch.ones(1, 2, 4, 4)).square().mean().backward()
     optimizer.step()
     assert scores(unused).any()
+
+
+class Normalised(BaseModel):
+    """Convolutions with BatchNorm behind them, of which one is behind nothing."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.Flatten(), nn.Linear(12, 1)
+        )
+        nn.init.uniform_(self.layers[1].weight, 0.5, 1.5)
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=self.layers(inputs).square().mean())
+
+
+def test_behind_batch_normalisation_taylor_reads_the_normalisation():
+    """``|gamma dL/dgamma + beta dL/dbeta|``: of the filters the same product is 0, whatever they are worth."""
+    model = Normalised()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    wrapper = SAMOptimWrapper(optimizer, ascent=dict(type='AdaSAP', score=dict(type='Taylor')))
+    seen = []
+
+    def look(*_):
+        conv, norm, bare = (model.layers[index] for index in (0, 1, 3))
+        of_norm = (norm.weight * norm.weight.grad + norm.bias * norm.bias.grad).abs()
+        of_filters = (conv.weight * conv.weight.grad).flatten(1).sum(1).abs()
+        seen.append([part.detach().clone() for part in (of_norm, of_filters)])
+        seen[-1].append((bare.weight * bare.weight.grad).flatten(1).sum(1).abs().detach().clone())
+
+    optimizer.register_step_pre_hook(look)
+    for seed in range(3):
+        inputs = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
+        model.train_step(dict(inputs=inputs), wrapper)
+    scores = {parameter.name: wrapper._scores(parameter) for parameter in wrapper._moved.selected}
+    of_norm, of_filters, of_bare = (torch.stack(parts).mean(0) for parts in zip(*seen))
+    torch.testing.assert_close(scores['layers.0.weight'], of_norm)
+    torch.testing.assert_close(scores['layers.3.weight'], of_bare)
+    assert of_filters.mean() < 0.2 * of_norm.mean()

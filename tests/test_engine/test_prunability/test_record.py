@@ -52,3 +52,12 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / 'rows.json').write_text('{')
     with pytest.raises(MmsharpError, match='give another --json'):
         ProbeRecord(tmp_path / 'rows.json', SETTINGS)
+
+
+def test_a_row_is_of_the_size_that_it_was_measured_with(tmp_path):
+    """Another size is measured anew, and takes its place."""
+    record = ProbeRecord(tmp_path / 'rows.json', SETTINGS)
+    record.add(dict(ROW, input_shape=[1, 3, 64, 64]))
+    assert record.has(ROW['toolbox'], ROW['config'])
+    assert record.has(ROW['toolbox'], ROW['config'], 64)
+    assert not record.has(ROW['toolbox'], ROW['config'], 128)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
@@ -170,3 +171,21 @@ def test_what_cannot_be_copied_is_named(name: str) -> None:
         with pytest.raises(MmsharpError, match=match) as caught:
             needing()
         assert '\n' not in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # of reentrant checkpoints, which MMEngine asks for
+def test_a_copy_under_activation_checkpointing_runs_its_own_layers() -> None:
+    """And has the same groups: MMEngine wraps the original's forward into a function that copying keeps as it is."""
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU()), nn.Conv2d(8, 1, 1)).eval()
+    image = torch.randn(1, 1, 4, 4)
+    expected, groups = model(image), find_groups(model, tensor_forward(image))
+    turn_on_activation_checkpointing(model, ['0'])
+    copied = model_copy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(copied(image), expected)
+    assert not model(image).any()
+    model.load_state_dict(copied.state_dict())
+    found = find_groups(model, tensor_forward(image))
+    assert [group.channels for group in found.groups] == [group.channels for group in groups.groups] == [8]
