@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.files import replace_marked, write_json
 
 ROOT = Path(__file__).parents[1]

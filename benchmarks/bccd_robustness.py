@@ -22,7 +22,7 @@ from experiments.methods import MIXED
 from mmsharp.apis import evaluate_robustness
 from mmsharp.command_line import run
 from mmsharp.engine.configs.config import load_config
-from mmsharp.engine.machine import machine
+from mmsharp.engine.costs.machine import machine
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_json
 from mmsharp.robustness import load_results

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.files import replace_marked, write_json
 from mmsharp.robustness.certification import (
     capped_temperatures,

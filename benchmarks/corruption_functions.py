@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.files import replace_marked, write_json
 from mmsharp.robustness import BACKENDS, BENCHMARK, HOLDOUT, NAMES, SEVERITIES, corrupt
 

@@ -25,9 +25,9 @@ from torch import nn
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.costs.latency_measurement import ENGINES, measure_config
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.engine.export.onnxruntime_engine import OnnxRuntimeEngine
-from mmsharp.engine.latency_measurement import ENGINES, measure_config
-from mmsharp.engine.machine import machine, versions
 from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, find_groups, tensor_forward
 from mmsharp.pruning.costs.complexity import time_in_turns

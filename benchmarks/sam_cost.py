@@ -34,7 +34,7 @@ from mmengine.registry import MODELS, DefaultScope
 from tqdm import tqdm
 
 from mmsharp.command_line import run
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_json
 from mmsharp.models import without_downloads

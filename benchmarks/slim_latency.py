@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.engine.deployment import build_model
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import RawOutputs
-from mmsharp.engine.machine import machine, versions
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import replace_marked, write_json
 from mmsharp.pruning import ChannelPruner, apply_recipe, count_macs, count_parameters, tensor_forward

@@ -8,7 +8,7 @@ set_forkserver_preload(
         'mmsharp.apis',
         'mmsharp.engine.hooks',
         'mmsharp.engine.optim_wrappers',
-        'mmsharp.engine.prunability.trial',
+        'mmsharp.engine.prunability.config_trial',
         'mmdet.apis',
         'mmpretrain.apis',
     ]

@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
-from mmsharp.engine.fabricated_samples import detection_sample
+from mmsharp.engine.model_access.fabricated_samples import detection_sample
 from mmsharp.models import without_downloads
 from mmsharp.sharpness import RandomState, select_parameters
 

@@ -15,9 +15,9 @@ import os
 from mmengine.config import ConfigDict
 
 from mmsharp.command_line import Options, run
-from mmsharp.engine.building_runner import build_runner
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
+from mmsharp.engine.configs.building_runner import build_runner
 from mmsharp.engine.configs.config import (
     check_data,
     load_config,
@@ -28,8 +28,8 @@ from mmsharp.engine.configs.config import (
 )
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.tta import augment_tests, check_augmented
+from mmsharp.engine.data_errors.image_errors import naming_unreadable_images
 from mmsharp.engine.hooks import GuardedLoadingHook
-from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads
 

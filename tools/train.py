@@ -12,9 +12,9 @@ import argparse
 import os
 
 from mmsharp.command_line import Options, run
-from mmsharp.engine.building_runner import build_runner
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints, plain_checkpoints
+from mmsharp.engine.configs.building_runner import build_runner
 from mmsharp.engine.configs.config import (
     check_data,
     load_config,
@@ -27,8 +27,8 @@ from mmsharp.engine.configs.config import (
 )
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.lost_precision import warn_of_lost_precision
+from mmsharp.engine.data_errors.image_errors import naming_unreadable_images
 from mmsharp.engine.hooks import GuardedLoadingHook
-from mmsharp.engine.image_errors import naming_unreadable_images
 from mmsharp.engine.robustness.from_config import add_robustness_hook
 
 

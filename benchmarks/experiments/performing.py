@@ -14,8 +14,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsharp.apis import evaluate_robustness, init_model, slim
-from mmsharp.engine.fixed_losses import fixed_losses
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
+from mmsharp.engine.model_access.fixed_losses import fixed_losses
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
 from mmsharp.files import write_text

@@ -13,7 +13,7 @@ from torch import nn
 
 from mmsharp.apis.models import init_model
 from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
-from mmsharp.engine.model_cost import image_sample, measure_costs
+from mmsharp.engine.costs.model_cost import image_sample, measure_costs
 from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.errors import MmsharpError, one_line

@@ -10,11 +10,11 @@ from mmengine.config import Config
 
 from mmsharp.apis.configs import as_config
 from mmsharp.apis.models import init_model
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.engine.deployment import deploy
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import preprocessing
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from mmsharp.apis.configs import as_config
 from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
-from mmsharp.engine.model_cost import measure_cost, preprocessed_inputs
-from mmsharp.engine.process_group import process_group
+from mmsharp.engine.costs.model_cost import measure_cost, preprocessed_inputs
+from mmsharp.engine.distributed.process_group import process_group
 from mmsharp.engine.robustness.built_model import same_mode
 from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings

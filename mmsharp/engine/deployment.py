@@ -18,12 +18,12 @@ from torch import nn
 
 from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.checkpoints.mask_search_checkpoint import as_pruned, ordinary_of
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.config_text import config_text, plain_settings
-from mmsharp.engine.model_cost import image_sample, measure_costs
+from mmsharp.engine.costs.model_cost import image_sample, measure_costs
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import hold, read_json, release, write_json, write_text
 from mmsharp.models import without_downloads

@@ -10,10 +10,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import nn
 
-from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images, scores_of
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.class_probabilities import ClassProbabilities, labelled_images, scores_of
+from mmsharp.engine.model_access.inner_model import inner_model
+from mmsharp.engine.model_access.running_model import RunningModel
 from mmsharp.engine.robustness.image_progress import ImageProgress
-from mmsharp.engine.running_model import RunningModel
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import METRICS
 from mmsharp.robustness import (

@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
-from mmsharp.engine.model_cost import image_sample
+from mmsharp.engine.costs.model_cost import image_sample
 from mmsharp.errors import MmsharpError
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 from mmsharp.models.masked_network import MaskedNetwork, masked_class

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.engine.pruning.pruning_state import PruningState
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/adasap'

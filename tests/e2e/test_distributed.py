@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.engine.pruning.pruning_state import PruningState
 
 ROOT = Path(__file__).parents[2]
 

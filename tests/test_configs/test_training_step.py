@@ -14,7 +14,7 @@ from shipped_configs import DENSE, PRUNED, Name, dense_of, load
 from torch import nn
 
 from mmsharp.engine import deployment
-from mmsharp.engine.fabricated_samples import like
+from mmsharp.engine.model_access.fabricated_samples import like
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Forward, GroupSet, find_groups, tensor_forward

@@ -528,7 +528,7 @@ def test_a_detector_is_searched_by_its_scores_and_boxes():
     pytest.importorskip('mmdet')
     from mmengine.registry import init_default_scope
 
-    from mmsharp.engine.fabricated_samples import detection_sample
+    from mmsharp.engine.model_access.fabricated_samples import detection_sample
     from mmsharp.engine.prunability.examples import announce_first_iteration
 
     init_default_scope('mmdet')

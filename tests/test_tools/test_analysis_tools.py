@@ -12,7 +12,7 @@ import torch
 from mmsharp.apis import init_model
 from mmsharp.command_line import run
 from mmsharp.engine.configs.config import load_config
-from mmsharp.engine.fixed_losses import fixed_losses
+from mmsharp.engine.model_access.fixed_losses import fixed_losses
 from mmsharp.errors import MmsharpError
 
 ROOT = Path(__file__).parents[2]

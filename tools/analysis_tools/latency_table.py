@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mmsharp.command_line import Options, run
 from mmsharp.engine.configs.config import load_config
-from mmsharp.engine.latency_measurement import ENGINES, measure_config
+from mmsharp.engine.costs.latency_measurement import ENGINES, measure_config
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.latency import LatencyTable
 

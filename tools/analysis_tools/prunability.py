@@ -59,7 +59,7 @@ def main() -> None:
     settings = Settings(args.ratio, args.seed, args.timeout)
     record = ProbeRecord(args.json, settings.to_dict())
     subjects = _subjects(args)
-    preload(['mmsharp.engine.prunability.trial', *sorted({f'{subject.toolbox}.models' for subject in subjects})])
+    preload(['mmsharp.engine.prunability.config_trial', *sorted({f'{subject.toolbox}.models' for subject in subjects})])
     done = sum(record.has(subject.toolbox, subject.config, subject.size) for subject in subjects)
     with tqdm(total=len(subjects), initial=done, unit='config') as progress:
 

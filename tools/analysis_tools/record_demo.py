@@ -16,7 +16,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsharp.command_line import run
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json, replace_marked, write_json
 

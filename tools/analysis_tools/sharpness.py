@@ -21,8 +21,8 @@ from tqdm import tqdm
 from mmsharp.apis import init_model
 from mmsharp.command_line import Options, run
 from mmsharp.engine.configs.config import load_config
-from mmsharp.engine.fixed_losses import fixed_losses
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
+from mmsharp.engine.model_access.fixed_losses import fixed_losses
 from mmsharp.errors import MmsharpError
 from mmsharp.files import write_json
 from mmsharp.sharpness import measure_sharpness

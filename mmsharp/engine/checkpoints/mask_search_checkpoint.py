@@ -7,7 +7,7 @@ import copy
 from mmengine.config import Config
 from torch import Tensor
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import Recipe
 from mmsharp.type_names import type_name

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 
 from mmsharp.engine.checkpoints.resumable import newest_resumable
 from mmsharp.engine.configs.config_printer import import_config_printer
-from mmsharp.engine.process_group import join, leave
+from mmsharp.engine.distributed.process_group import join, leave
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.type_names import type_name
 

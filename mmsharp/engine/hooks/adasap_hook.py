@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmsharp.engine.hooks.phases import FINE_TUNING
 from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.optim_wrappers import SharpnessAware
+from mmsharp.engine.pruning.phases import FINE_TUNING
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, HOOKS, build_part
 from mmsharp.sharpness import Ascent

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmsharp.engine.checkpoints.checkpoint_fit import check_resumable, weights_of
-from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.registry import HOOKS
 
 

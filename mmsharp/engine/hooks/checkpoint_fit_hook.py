@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, check_some_fit
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.registry import HOOKS
 
 

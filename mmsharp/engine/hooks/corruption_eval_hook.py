@@ -11,11 +11,11 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from mmengine.runner.amp import autocast
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.engine.hooks.unscored_validations import deciders, let_wait
 from mmsharp.engine.robustness.cell_metrics import check_evaluator, fill_empty, numbers
 from mmsharp.engine.robustness.metric_names import check_metric
 from mmsharp.engine.robustness.placement import place_corruption
 from mmsharp.engine.robustness.sources import CorruptionSource, Position, choose_source
+from mmsharp.engine.robustness.unscored_validations import deciders, let_wait
 from mmsharp.errors import MmsharpError, deliberate_refusal
 from mmsharp.registry import HOOKS
 from mmsharp.robustness import (

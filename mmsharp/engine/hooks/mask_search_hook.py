@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from mmsharp.engine.checkpoints.mask_search_checkpoint import MASKS
-from mmsharp.engine.checkpoints.pruning_state import PruningState
-from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, validate_length
 from mmsharp.engine.hooks.pruning_hook import PruningHook, by_reason
-from mmsharp.engine.hooks.searched_pruner import SearchedPruner
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
+from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, iterations_of, validate_length
+from mmsharp.engine.pruning.pruning_state import PruningState
+from mmsharp.engine.pruning.searched_pruner import SearchedPruner
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching, without_masks
 from mmsharp.pruning import ChannelMasks, DenseLayer, Recipe

@@ -14,13 +14,13 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
-from mmsharp.engine.fabricated_samples import like
-from mmsharp.engine.first_process_decides import first_process_decides
-from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.distributed.first_process_decides import first_process_decides
+from mmsharp.engine.model_access.fabricated_samples import like
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
+from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import DenseLayer, Recipe, apply_recipe, tensor_forward
 from mmsharp.pruning.forwards.image_scale import images_like

@@ -9,15 +9,15 @@ import torch
 from mmengine.dist import is_main_process
 from torch import Tensor
 
-from mmsharp.engine.hooks.phases import FINE_TUNING, Phases, iterations_of, validate_length
-from mmsharp.engine.hooks.protective_phases import SOFT, ProtectivePhases, protective_phases
 from mmsharp.engine.hooks.pruning_hook import PruningHook
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers import SharpnessAware
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
-from mmsharp.engine.soft_pruning.pruning_log import PruningLog, step_lines
-from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
-from mmsharp.engine.soft_pruning.soft_steps import SoftSteps
+from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, iterations_of, validate_length
+from mmsharp.engine.pruning.protective_phases import SOFT, ProtectivePhases, protective_phases
+from mmsharp.engine.pruning.soft_pruning.pruning_log import PruningLog, step_lines
+from mmsharp.engine.pruning.soft_pruning.pruning_scalars import update_scalars
+from mmsharp.engine.pruning.soft_pruning.soft_steps import SoftSteps
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.protection import check_protection
 from mmsharp.registry import ASCENTS, HOOKS, PROTECTIONS, build_part

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
 from mmsharp.engine.optim_wrappers.checkpointing import non_reentrant_checkpoints
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores, connect_criterion

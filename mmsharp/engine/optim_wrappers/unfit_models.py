@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.errors import MmsharpError
 from mmsharp.type_names import class_names
 

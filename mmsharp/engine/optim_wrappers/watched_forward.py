@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import ForwardState

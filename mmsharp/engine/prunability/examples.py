@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.logging import MessageHub
 
-from mmsharp.engine.fabricated_samples import classification_sample, detection_sample
+from mmsharp.engine.model_access.fabricated_samples import classification_sample, detection_sample
 from mmsharp.type_names import type_name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmsharp.engine.machine import machine, versions
+from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.errors import MmsharpError
 from mmsharp.files import read_json, write_json
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmsharp.engine.prunability.config_trial import ROW, Trial, measure, rebuild
 from mmsharp.engine.prunability.families import FAMILIES, SIZES, TOOLBOXES, in_scope, packaged_config
 from mmsharp.engine.prunability.isolation import run_isolated
 from mmsharp.engine.prunability.record import ProbeRecord
-from mmsharp.engine.prunability.trial import ROW, Trial, measure, rebuild
 from mmsharp.errors import MmsharpError
 
 PASSED, FAILED = 'pass', 'fail'

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.dist import get_world_size
 from torch.utils.data import DataLoader, Subset
 
-from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images, scores_of
+from mmsharp.engine.model_access.class_probabilities import ClassProbabilities, labelled_images, scores_of
 from mmsharp.engine.robustness.certified_files import SUMMARY, CertifiedFiles
 from mmsharp.engine.robustness.data_digest import data_sha256
 from mmsharp.engine.robustness.evaluation import RobustEvaluation

@@ -22,20 +22,20 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
-from mmsharp.engine.annotation_errors import naming_broken_annotations
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.engine.configs.config import check_data
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.tta import check_augmented
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.data_errors.annotation_errors import naming_broken_annotations
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.robustness.bad_images import BadImage, Scan, ScanFile, all_bad_images, find_bad_images, leave_out
 from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
 from mmsharp.engine.robustness.cell_metrics import check_evaluator, computes_apart, fill_empty, numbers
 from mmsharp.engine.robustness.cell_progress import CellProgress
 from mmsharp.engine.robustness.classwise import ask_for_classes, class_values
-from mmsharp.engine.robustness.config import prepare_config
 from mmsharp.engine.robustness.data_digest import data_sha256
+from mmsharp.engine.robustness.evaluation_config import prepare_config
 from mmsharp.engine.robustness.ground_truth import settle_ground_truth
 from mmsharp.engine.robustness.identity import config_sha256, file_sha256, versions
 from mmsharp.engine.robustness.metric_names import check_metric

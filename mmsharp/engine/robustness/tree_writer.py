@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmsharp.datasets.transforms import CorruptCurrentCell, CurrentCell
 from mmsharp.datasets.transforms.corrupt import corrupt_image
-from mmsharp.engine.annotation_errors import naming_broken_annotations
 from mmsharp.engine.configs.config import check_data
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.pipelines import base_datasets, transforms_of
+from mmsharp.engine.data_errors.annotation_errors import naming_broken_annotations
 from mmsharp.engine.robustness.data_digest import data_sha256, image_digest
 from mmsharp.engine.robustness.identity import versions
 from mmsharp.engine.robustness.placement import place_corruption

@@ -27,7 +27,7 @@ from torch import nn
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
-from mmsharp.pruning.groups.trial import Trial, failure_of, places_of
+from mmsharp.pruning.groups.group_trial import Trial, failure_of, places_of
 
 Probe = Callable[[Sequence[int], int], str | None]
 """``probe(chosen groups, parity)``: what goes wrong when these keep odd (even) numbers of channels, if anything."""

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters
 

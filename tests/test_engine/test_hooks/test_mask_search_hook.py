@@ -13,10 +13,10 @@ from small_classifier import CHANNELS, WEIGHTS, own_state
 from torch.utils.data import Dataset
 
 from mmsharp.apis import init_model
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
 from mmsharp.engine.deployment import deploy
 from mmsharp.engine.hooks import RNGStateHook
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching
 from mmsharp.pruning import tensor_forward

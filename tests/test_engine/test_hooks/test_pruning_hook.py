@@ -11,8 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
 from mmsharp.engine.hooks import PruningHook
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters, find_groups, tensor_forward
 from mmsharp.pruning.latency import PyTorchEngine, measure_latency_table

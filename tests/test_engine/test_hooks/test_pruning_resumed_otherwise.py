@@ -9,7 +9,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, OPTIMIZERS
 
 from mmsharp.engine.hooks import PruningHook
-from mmsharp.engine.inner_model import inner_model
+from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters
 from mmsharp.sharpness import ASAM

@@ -7,7 +7,7 @@ import torch
 from psap_training import HOOK, WRAPPERS, Watch, filters_of, hook_of, setting, steps_of, window_of
 from torch import nn
 
-from mmsharp.engine.soft_pruning import lowered_loss_scale
+from mmsharp.engine.pruning.soft_pruning import lowered_loss_scale
 from mmsharp.pruning import gate_gradients
 
 every_wrapper = pytest.mark.parametrize('wrapper', WRAPPERS)

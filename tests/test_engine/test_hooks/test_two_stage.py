@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmsharp.engine.fabricated_samples import detection_sample
+from mmsharp.engine.model_access.fabricated_samples import detection_sample
 from mmsharp.pruning import count_parameters
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts

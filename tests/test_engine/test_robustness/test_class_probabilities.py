@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import default_collate
 
 from mmsharp.apis import init_model
-from mmsharp.engine.class_probabilities import ClassProbabilities, labelled_images
+from mmsharp.engine.model_access.class_probabilities import ClassProbabilities, labelled_images
 from mmsharp.errors import MmsharpError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts

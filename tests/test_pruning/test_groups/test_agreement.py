@@ -14,7 +14,7 @@ from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.pruning.forwards import TensorForward
 from mmsharp.pruning.forwards.contrasting_images import KINDS
 from mmsharp.pruning.forwards.numbers_read import Reading
-from mmsharp.pruning.groups.trial import OBVIOUS, Trial
+from mmsharp.pruning.groups.group_trial import OBVIOUS, Trial
 
 
 class TwoLayers(nn.Module):
@@ -158,7 +158,7 @@ def test_lines_that_read_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     said: list[str] = []
     levels: list[int] = []
     monkeypatch.setattr(
-        'mmsharp.pruning.groups.trial.print_log', lambda text, _, level: (said.append(text), levels.append(level))
+        'mmsharp.pruning.groups.group_trial.print_log', lambda text, _, level: (said.append(text), levels.append(level))
     )
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     rare = TwoConvolutions(lambda x: 0.111 < x.std() < 0.112)
@@ -196,7 +196,7 @@ def test_one_module_of_the_users_is_enough_to_look_for_branches(monkeypatch: pyt
 def test_what_cannot_be_followed_is_tried_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody knows which numbers are read, that is said, and branches are looked for."""
     said: list[str] = []
-    monkeypatch.setattr('mmsharp.pruning.groups.trial.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('mmsharp.pruning.groups.group_trial.print_log', lambda text, *_: said.append(text))
 
     def refuse(*_: object) -> list[Reading]:
         raise NotImplementedError('sparse')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsharp.engine.hooks.phases import Phases, phases_from_lengths, validate_length
+from mmsharp.engine.pruning.phases import Phases, phases_from_lengths, validate_length
 from mmsharp.errors import MmsharpError
 
 

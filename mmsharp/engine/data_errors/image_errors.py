@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmsharp.datasets.transforms import UnreadableImageError
-from mmsharp.engine.annotation_errors import SUFFIXES, naming_broken_annotations
+from mmsharp.engine.data_errors.annotation_errors import SUFFIXES, naming_broken_annotations
 from mmsharp.errors import MmsharpError, deliberate_refusal
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp', '.gif', '.jp2')

@@ -5,7 +5,7 @@ import json
 import pytest
 from mmengine.dataset import BaseDataset
 
-from mmsharp.engine.annotation_errors import naming_broken_annotations
+from mmsharp.engine.data_errors.annotation_errors import naming_broken_annotations
 from mmsharp.errors import MmsharpError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts

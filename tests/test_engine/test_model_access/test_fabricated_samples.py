@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsharp.engine.fabricated_samples import detection_sample, like
+from mmsharp.engine.model_access.fabricated_samples import detection_sample, like
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 

@@ -16,7 +16,7 @@ def update_scalars(hub: MessageHub, lines: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         hub: Of the runner.
-        lines: One per group, as :func:`~mmsharp.engine.soft_pruning.pruning_log.step_lines` makes them.
+        lines: One per group, as :func:`~mmsharp.engine.pruning.soft_pruning.pruning_log.step_lines` makes them.
 
     Example:
         >>> hub = MessageHub('example of pruning scalars')

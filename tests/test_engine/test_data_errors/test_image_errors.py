@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from mmsharp.datasets.transforms import UnreadableImageError
 from mmsharp.engine.configs.pipelines import guard_loading
-from mmsharp.engine.image_errors import naming_unreadable_images
+from mmsharp.engine.data_errors.image_errors import naming_unreadable_images
 from mmsharp.errors import MmsharpError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsharp.engine.hooks.protective_phases import HARD, SOFT, protective_phases
+from mmsharp.engine.pruning.protective_phases import HARD, SOFT, protective_phases
 from mmsharp.errors import MmsharpError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmsharp.engine.soft_pruning.lowered_loss_scale import PULSE, LoweredLossScale
+from mmsharp.engine.pruning.soft_pruning.lowered_loss_scale import PULSE, LoweredLossScale
 
 
 class Wrapper:

@@ -10,9 +10,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsharp.engine.first_process_decides import first_process_decides
-from mmsharp.engine.soft_pruning.lowered_loss_scale import LoweredLossScale
-from mmsharp.engine.soft_pruning.watching_window import WatchingWindow
+from mmsharp.engine.distributed.first_process_decides import first_process_decides
+from mmsharp.engine.pruning.soft_pruning.lowered_loss_scale import LoweredLossScale
+from mmsharp.engine.pruning.soft_pruning.watching_window import WatchingWindow
 from mmsharp.pruning import (
     GateMeans,
     LimitedRegrowth,

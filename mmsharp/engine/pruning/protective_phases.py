@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mmsharp.engine.hooks.phases import FINE_TUNING, WARM_UP, Phases, ends_of
+from mmsharp.engine.pruning.phases import FINE_TUNING, WARM_UP, Phases, ends_of
 from mmsharp.errors import MmsharpError
 
 SOFT, HARD = 'soft pruning', 'hard pruning'

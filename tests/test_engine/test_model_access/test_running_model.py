@@ -7,7 +7,7 @@ import torch.nn.modules.module as torch_module
 from mmengine.model import BaseModel
 from torch import nn
 
-from mmsharp.engine.running_model import RunningModel
+from mmsharp.engine.model_access.running_model import RunningModel
 from mmsharp.errors import MmsharpError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsharp.engine.soft_pruning.pruning_log import PruningLog
+from mmsharp.engine.pruning.soft_pruning.pruning_log import PruningLog
 from mmsharp.errors import MmsharpError
 
 LINES = [dict(iteration=iteration, group='stem', protected=0) for iteration in (3, 6, 9)]

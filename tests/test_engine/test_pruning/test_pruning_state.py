@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsharp.engine.checkpoints.pruning_state import PruningState
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 
 DENSE = PruningState().to_dict()

@@ -7,7 +7,7 @@ import torch
 import torch.distributed
 from two_processes import ProcessError, in_two_processes
 
-from mmsharp.engine.first_process_decides import first_process_decides
+from mmsharp.engine.distributed.first_process_decides import first_process_decides
 
 
 def decide(rank):

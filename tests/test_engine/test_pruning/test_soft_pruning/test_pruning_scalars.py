@@ -3,7 +3,7 @@
 import pytest
 from mmengine.logging import MessageHub
 
-from mmsharp.engine.soft_pruning.pruning_scalars import update_scalars
+from mmsharp.engine.pruning.soft_pruning.pruning_scalars import update_scalars
 
 
 def test_totals_are_of_channels_and_not_of_groups():

@@ -1,0 +1,1 @@
+"""What a model costs on this machine, and what machine it is."""

@@ -1,0 +1,1 @@
+"""Files of a data set that cannot be read, named in one line."""

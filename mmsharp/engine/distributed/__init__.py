@@ -1,0 +1,1 @@
+"""Several processes: their group, and what one decides for all."""

@@ -1,0 +1,1 @@
+"""What the pruning hooks have in common: phases, what checkpoints carry, steps of soft pruning."""
