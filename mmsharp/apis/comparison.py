@@ -13,10 +13,11 @@ from torch import nn
 
 from mmsharp.apis.models import init_model
 from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
-from mmsharp.engine.costs.model_cost import image_sample, measure_costs
+from mmsharp.engine.costs.model_cost import measure_costs
 from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.identity import file_sha256
 from mmsharp.errors import MmsharpError, one_line
+from mmsharp.pruning.forwards.image_sample import image_sample
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.robustness import compare_certifications, compare_runs
 

@@ -22,13 +22,14 @@ from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_c
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.config_text import config_text, plain_settings
-from mmsharp.engine.costs.model_cost import image_sample, measure_costs
+from mmsharp.engine.costs.model_cost import measure_costs
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.files import hold, read_json, release, write_json, write_text
 from mmsharp.models import without_downloads
 from mmsharp.pruning import Forward, Recipe, apply_recipe, count_parameters, tensor_forward
 from mmsharp.pruning.forwards import looked_at
+from mmsharp.pruning.forwards.image_sample import image_sample
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.forwards.model_copies import model_copy
 from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM, slim_difference

@@ -3,9 +3,8 @@
 from contextlib import suppress
 
 from mmsharp.evaluation.certified_robustness import CertifiedRobustness
-from mmsharp.evaluation.label_names import label_names
 
-__all__ = ['CertifiedRobustness', 'label_names']
+__all__ = ['CertifiedRobustness']
 
 with suppress(ImportError):  # classifiers need no MMDetection
     from mmsharp.evaluation.voc_metric_by_class import VOCMetricByClass

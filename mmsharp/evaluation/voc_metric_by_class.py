@@ -8,7 +8,7 @@ from unittest import mock
 from mmdet.evaluation import VOCMetric
 from mmdet.evaluation.metrics import voc_metric
 
-from mmsharp.evaluation.label_names import label_names
+from mmsharp.datasets.label_names import label_names
 from mmsharp.registry import METRICS
 
 
@@ -18,7 +18,7 @@ class VOCMetricByClass(VOCMetric):
 
     MMDetection prints the values per class and throws them away. They are taken where it computes them, so everything
     else is what ``VOCMetric`` gives, its arguments included. The names are those of ``CocoMetric(classwise=True)``,
-    with the label where classes share one (see :func:`mmsharp.evaluation.label_names`).
+    with the label where classes share one (see :func:`mmsharp.datasets.label_names`).
     """
 
     def compute_metrics(self, results: Sequence[Any]) -> 'OrderedDict[str, float]':

@@ -10,12 +10,12 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
-from mmsharp.engine.costs.model_cost import image_sample
 from mmsharp.errors import MmsharpError
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 from mmsharp.models.masked_network import MaskedNetwork, masked_class
 from mmsharp.models.network_outputs import head_of
 from mmsharp.pruning import find_groups, tensor_forward
+from mmsharp.pruning.forwards.image_sample import image_sample
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.mask_search import ChannelUnits, MaskUnits, SearchedMasks, WeightUnits
 from mmsharp.registry import MODELS

@@ -9,11 +9,11 @@ import torch
 from mmengine.config import Config
 
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.costs.model_cost import image_sample
 from mmsharp.engine.deployment import build_model
 from mmsharp.engine.export.onnxruntime_engine import OnnxRuntimeEngine
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning import find_groups, tensor_forward
+from mmsharp.pruning.forwards.image_sample import image_sample
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.latency import Engine, LatencyTable, PyTorchEngine, measure_latency_table
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmsharp.errors import one_line
@@ -24,18 +23,6 @@ def preprocessed_inputs(model: Any, dataset: Any, collate: Any) -> tuple[torch.T
         data = model.data_preprocessor(collate([item]), False)
     samples = data.get('data_samples')
     return data['inputs'][:1], None if samples is None else samples[:1]
-
-
-def image_sample(shape: tuple[int, ...]) -> BaseDataElement:
-    """What two-stage and query-based detectors have to know of an image, for one of shape ``(C, H, W)``.
-
-    Example:
-        >>> image_sample((3, 32, 64)).img_shape
-        (32, 64)
-    """
-    size = tuple(shape[1:])
-    sizes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), size)
-    return BaseDataElement(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))
 
 
 def measure_cost(

@@ -5,9 +5,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmsharp.datasets.label_names import label_names
 from mmsharp.engine.robustness.cell_metrics import numbers
 from mmsharp.errors import MmsharpError
-from mmsharp.evaluation import label_names
 from mmsharp.robustness import CLASS_PREFIX
 from mmsharp.type_names import type_name
 
@@ -57,7 +57,7 @@ def ask_for_classes(cfg: Config) -> None:
 def class_values(metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float | None]:
     """The values per class in what an evaluator returned, as ``class/<name>``, in the order of the labels.
 
-    Classes are named as :func:`mmsharp.evaluation.label_names` does: by their index where the dataset names none, and
+    Classes are named as :func:`mmsharp.datasets.label_names` does: by their index where the dataset names none, and
     with their index where several have one name. ``CocoMetric`` keeps one value per name, so where it was given several
     classes of one name their values are unknown, ``None``. Where it returned nothing, because nothing was detected, the
     value of every class is zero, as that of the mean.
