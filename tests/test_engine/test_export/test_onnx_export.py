@@ -291,7 +291,7 @@ def test_bad_input_is_named(model, shape, words, tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     """With the extra that brings it."""
     monkeypatch.setitem(__import__('sys').modules, 'onnx', None)
-    with pytest.raises(MmsharpError, match=r'onnx .*mmsharp\[export\]'):
+    with pytest.raises(MmsharpError, match=r'exporting needs onnx .*\[export\]'):
         export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8))
 
 
