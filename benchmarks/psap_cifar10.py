@@ -15,7 +15,7 @@ was. ``--render`` only writes the table of docs/results.md from the record. In f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -37,7 +37,8 @@ ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.125, pruning=0.3125, interval=30)
 SOFT_FILTER_PRUNING = dict(SOFT, protection=False, limit_regrowth=False, clear_momentum=False)
-METHODS: dict[str, tuple[dict[str, Any], str, str]] = {
+Method = tuple[dict[str, Any], str, str]
+METHODS: dict[str, Method] = {
     'uniform L2': (HELD, 'Uniform', 'Magnitude'),
     'global L2': (HELD, 'Global', 'Magnitude'),
     'soft filter pruning': (SOFT_FILTER_PRUNING, 'Uniform', 'Magnitude'),
@@ -59,10 +60,10 @@ DEFAULT = (
 SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_scheduler.0.eta_min': 0.001}
 
 
-def configure(setting: Setting, cell: Run) -> Config:
+def configure(setting: Setting, cell: Run, methods: Mapping[str, Method] = METHODS) -> Config:
     """The config of a run: that of the experiments' baseline, with the hook and the budget of the method."""
     config = runs.configure(replace(setting, methods={cell.method: {}}), cell)
-    hook, allocation, criterion = METHODS[cell.method]
+    hook, allocation, criterion = methods[cell.method]
     pruner = dict(
         type='mmsharp.ChannelPruner',
         criterion=dict(type=f'mmsharp.{criterion}'),
@@ -88,14 +89,14 @@ def runs_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[in
     return [Run(name, METHODS[name][2], budget, seed) for seed in seeds for budget in budgets for name in methods]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)) -> str:
     """Mean and standard deviation over the seeds, per budget and method, as Markdown."""
     lines = [
         '| MACs kept | method | seeds | accuracy | parameters kept | cost of training |',
         '|---:|---|---:|---:|---:|---:|',
     ]
     for budget in sorted({line['budget'] for line in found}, reverse=True):
-        for method in METHODS:
+        for method in methods:
             lots = [line for line in found if (line['budget'], line['method']) == (budget, method)]
             if lots:
                 lines.append(
@@ -108,16 +109,21 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with a figure."""
-    rows = {}
+    return render_methods(found, name, METHODS)
+
+
+def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Iterable[str]) -> str:
+    """The lines of a record of these methods in Markdown, with a figure."""
+    methods, rows = list(methods), {}
     for budget in sorted({line['budget'] for line in found}, reverse=True):
-        for method in METHODS:
+        for method in methods:
             lots = [line for line in found if (line['budget'], line['method']) == (budget, method)]
             if lots:
                 rows[f'{method}, {budget:.0%} of the MACs'] = lots
     draw_by_method(
         rows, [Panel('accuracy (%)', lambda line: line['clean'])], DOCUMENT.parent / 'figures' / f'{name}.svg'
     )
-    return f'{setup(found)}\n\n{table(found)}\n\n![every method](figures/{name}.svg)'
+    return f'{setup(found)}\n\n{table(found, methods)}\n\n![every method](figures/{name}.svg)'
 
 
 def parse_args() -> argparse.Namespace:
