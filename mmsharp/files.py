@@ -44,25 +44,27 @@ def appearing_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def hold(file: int | IO[Any], refusal: str) -> None:
-    """Lock an open file, or folder, against other processes until :func:`release`; a kill lets go of it, too.
+def hold(file: IO[Any], refusal: str) -> bool:
+    """Lock a file that is open for writing against other processes until :func:`release`; a kill lets go of it, too.
 
-    Where the file system or the platform has no locks, nothing is held.
+    Returns:
+        Whether it is held: not where the file system or the platform has no locks.
 
     Raises:
         MmsharpError: With this text, where another process holds it.
     """
     if fcntl is None:
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise MmsharpError(refusal) from error
     except OSError:
-        return  # a file system without locks: two writers are then not noticed
+        return False
+    return True
 
 
-def release(file: int | IO[Any]) -> None:
+def release(file: IO[Any]) -> None:
     """Let go of what :func:`hold` has locked; closing alone would not, where a forked process has it open, too."""
     if fcntl is not None:
         with suppress(OSError):

@@ -22,6 +22,7 @@ from mmsharp.errors import MmsharpError
 CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 ZIPS = ('train_a.zip', 'train_b.zip', 'test.zip')
 OFFICIAL = ('cifar-10-binary.tar.gz', 'cifar-10-python.tar.gz')
+"""Without names of the pictures, and with them."""
 BATCHES = (*(f'data_batch_{number}' for number in range(1, 6)), 'test_batch')
 WHERE = (
     f'expected {OFFICIAL[0]} or {OFFICIAL[1]} of https://www.cs.toronto.edu/~kriz/cifar.html, a folder with one of '
@@ -41,6 +42,13 @@ class Picture:
 
     name: str
     read: Callable[[], bytes]
+
+
+def has_names(source: Path) -> bool:
+    """Whether the pictures come with their names, by which a seed draws them: not in the official binary version."""
+    if source.is_file():
+        return source.name != OFFICIAL[0]
+    return any((source / name).is_file() for name in ZIPS) or not (source / OFFICIAL[0]).is_file()
 
 
 def read_pictures(source: Path) -> dict[tuple[str, str], list[Picture]]:
@@ -75,8 +83,15 @@ def _read_zips(paths: list[Path]) -> dict[tuple[str, str], list[Picture]]:
         for name in archive.namelist():
             parts = PurePosixPath(name).parts
             if len(parts) == 3 and name.endswith('.png'):
-                found.setdefault((parts[0], parts[1]), []).append(Picture(parts[2], partial(archive.read, name)))
+                found.setdefault((parts[0], parts[1]), []).append(Picture(parts[2], partial(_member, archive, name)))
     return found
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, *UNREADABLE) as error:
+        raise MmsharpError(f'{name!r} in archive {archive.filename!r} cannot be read: {error}; {WHERE}') from error
 
 
 def _read_official(path: Path) -> dict[tuple[str, str], list[Picture]]:
@@ -113,7 +128,8 @@ def _binary_batch(batch: str, content: bytes) -> Iterator[tuple[str, int, np.nda
 def _python_batch(batch: str, content: bytes) -> Iterator[tuple[str, int, np.ndarray]]:
     held = _ArraysAlone(io.BytesIO(content), encoding='bytes').load()
     images = np.asarray(held[b'data'], np.uint8).reshape(-1, PIXELS)
-    return zip((Path(name.decode()).name for name in held[b'filenames']), held[b'labels'], images)
+    names = [Path(name.decode()).name for name in held[b'filenames']]
+    return zip(names, held[b'labels'], images, strict=True)
 
 
 class _ArraysAlone(pickle.Unpickler):

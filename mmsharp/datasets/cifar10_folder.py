@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsharp.datasets.cifar10_archives import CLASSES, Picture, read_pictures
+from mmsharp.datasets.cifar10_archives import CLASSES, Picture, has_names, read_pictures
 from mmsharp.datasets.complete_folder import appearing_at_once, holds_complete_set
 from mmsharp.errors import MmsharpError
 
@@ -71,6 +71,8 @@ def write_cifar10_folder(
     manifest = dict(version=VERSION, **asdict(settings))
     if not settings.holdout:
         del manifest['holdout']
+    if not has_names(Path(source)):
+        manifest['names'] = 'numbers'
     total = settings.train + settings.val + settings.test + settings.holdout
     if holds_complete_set(target, MANIFEST, manifest):
         yield total, total

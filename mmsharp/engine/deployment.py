@@ -38,6 +38,7 @@ from mmsharp.version import __version__
 
 WEIGHTS, CONFIG, RECIPE, REPORT = 'slim.pth', 'config.py', 'recipe.json', 'slim.json'
 STAGING = '.slim.partial'
+LOCK = '.slim.lock'
 PRUNING_HOOKS = ('PruningHook', 'AdaSAPHook', 'PSAPHook', 'MaskSearchHook')
 LATENCY_SLACK = 1.15
 """Share of a latency budget up to which a measured latency agrees with it."""
@@ -299,21 +300,25 @@ def _budget_notes(config: Config, report: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
+def _only_writer(folder: Path) -> Iterator[bool]:
     """Hold a folder against other processes, on this machine or another; a kill lets go of it.
+
+    Gives whether it is held: not where the file system has no locks.
 
     Raises:
         MmsharpError: Another one holds it.
     """
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        hold(held, f'another process is writing a slim model to {str(folder)!r}; wait for it or give another folder')
+    refusal = f'another process is writing a slim model to {str(folder)!r}; wait for it or give another folder'
+    path = folder / LOCK
+    with open(path, 'a+b') as file:
+        held = hold(file, refusal)
+        if held and not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+            raise MmsharpError(refusal)  # who held it has finished in between, and taken it away
         try:
-            yield
+            yield held
         finally:
-            release(held)
-    finally:
-        os.close(held)
+            path.unlink(missing_ok=True)
+            release(file)
 
 
 @contextmanager
@@ -325,12 +330,12 @@ def _staged(folder: Path) -> Iterator[Path]:
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _only_writer(folder):
+        with _only_writer(folder) as alone:
             staging = folder / f'{STAGING}.{os.getpid()}'
-            for left in folder.glob(f'{STAGING}*'):
+            for left in folder.glob(f'{STAGING}*') if alone else ():
                 shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
             try:
-                staging.mkdir()
+                staging.mkdir(exist_ok=True)
                 yield staging
                 (folder / CONFIG).unlink(missing_ok=True)
                 for name in (RECIPE, WEIGHTS, REPORT, CONFIG):

@@ -188,9 +188,9 @@ class ChannelPruner:
         self._begins_anew = self.observes
 
     @property
-    def has_seen(self) -> bool:
-        """Whether the criterion has seen gradients since the last pruning step, which a checkpoint has to keep."""
-        return self.observes and not self._begins_anew
+    def begins_anew(self) -> bool:
+        """Whether what the criterion has seen is from before the last pruning step."""
+        return self._begins_anew
 
     @property
     def observes(self) -> bool:

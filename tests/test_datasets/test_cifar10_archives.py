@@ -109,6 +109,22 @@ def test_a_seed_draws_the_same_images_from_archives_with_names(tmp_path):
     assert len(official) == 70
     assert official == _written(sources['zip'], tmp_path / 'b')
     assert len(_written(sources['binary'].parent, tmp_path / 'c')) == 70  # a folder does as well as the file
+    with pytest.raises(MmsharpError, match='names'):
+        _written(sources['binary'], tmp_path / 'a')
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    """With its archive; nothing is left behind."""
+    source = _zips(tmp_path)
+    content = bytearray((source / 'test.zip').read_bytes())
+    with zipfile.ZipFile(source / 'test.zip') as archive:
+        first = archive.infolist()[0]
+    content[first.header_offset + 200] ^= 255
+    (source / 'test.zip').write_bytes(content)
+    everything = CIFAR10Folder(train=50, val=20, test=20)
+    with pytest.raises(MmsharpError, match=r"in archive .*test\.zip' cannot be read"):
+        list(write_cifar10_folder(source, tmp_path / 'set', everything))
+    assert not (tmp_path / 'set').exists()
 
 
 class _Harmful:

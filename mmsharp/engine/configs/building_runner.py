@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -24,8 +26,8 @@ def build_runner(config: Config) -> Runner:
     name = config.get('runner_type')
     if name is None:
         return Runner.from_cfg(config)
-    kind = RUNNERS.get(name)
-    if kind is None or not issubclass(kind, Runner):
+    kind = RUNNERS.get(name) if isinstance(name, str) else name
+    if not (inspect.isclass(kind) and issubclass(kind, Runner)):
         raise MmsharpError(
             f'runner_type={name!r} is no kind of mmengine.runner.Runner, which the hooks and tools of mmsharp work '
             'with; leave it out: distributed training goes by --launcher'

@@ -67,4 +67,4 @@ class AdaSAPHook(PruningHook):
         """Exchange the ascent where fine-tuning begins."""
         super().enter_phase(runner, phase)
         if phase == FINE_TUNING:
-            runner.optim_wrapper.set_ascent(self.fine_tuning)
+            runner.optim_wrapper.set_ascent(self.fine_tuning, resumed=self._was_fine_tuning)

@@ -12,7 +12,6 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.distributed.first_process_decides import first_process_decides
@@ -30,8 +29,10 @@ from mmsharp.registry import HOOKS, PRUNERS, build_part
 
 CRITERION_KEY = 'mmsharp_criterion'
 """Where a checkpoint keeps what the criterion has seen since the last pruning step."""
+ANEW_KEY = 'mmsharp_criterion_begins_anew'
+"""Whether that is from before the last pruning step, and the next gradients replace it."""
 ASKED_KEY = 'mmsharp_asked'
-"""Where a checkpoint keeps the budget and the phases that the run was asked for."""
+"""Where a checkpoint keeps the budget and the phases that the run was asked for, and which phase it was in."""
 
 
 @HOOKS.register_module()
@@ -95,7 +96,8 @@ class PruningHook(Hook):
         self._forward: Callable[[nn.Module], Any] | None = None
         self._progress = 0.0
         self._asked_before: Mapping[str, Any] = {}
-        self._observer: RemovableHandle | None = None
+        self._was_fine_tuning = False
+        self._optimizer_fits = False
 
     def before_run(self, runner: Any) -> None:
         """Refuse unsafe checkpoints before MMEngine's loader sees them."""
@@ -124,9 +126,9 @@ class PruningHook(Hook):
         self._phases = self.lay_phases(runner, runner.train_loop.max_iters, epoch)
         asked = self._asked()
         changed = [
-            f'{name} {self._asked_before[name]} instead of {asked[name]}'
-            for name in asked
-            if name in self._asked_before and self._asked_before[name] != asked[name]
+            f'{name} {before} instead of {asked.get(name)}'
+            for name, before in self._asked_before.items()
+            if before != asked.get(name)
         ]
         if changed:
             runner.logger.warning(
@@ -149,12 +151,14 @@ class PruningHook(Hook):
         assert self._phases is not None
         if self._forward is None and self._state.kind != 'slim':
             self._attach(runner, data_batch)
-        slim = self._state.kind == 'slim'
-        phase = FINE_TUNING if slim else self._phases.at(runner.iter)  # a resumed run may be longer than it was
+        self._check_optimizer(runner)
+        # A resumed run may be longer than it was, and its phases would begin again.
+        over = self._was_fine_tuning or self._state.kind == 'slim'
+        phase = FINE_TUNING if over else self._phases.at(runner.iter)
         if phase != self._phase:
             self._phase = phase
             self.enter_phase(runner, phase)
-        progress = self._phases.progress(runner.iter)
+        progress = None if over else self._phases.progress(runner.iter)
         if phase == FINE_TUNING and not self._finished():
             progress = 1.0
         if progress is not None and self._state.kind != 'slim':
@@ -182,9 +186,10 @@ class PruningHook(Hook):
         if self._state.kind == 'masked':
             self._state = self._state.with_recipe(self.pruner.recipe())
         checkpoint[PruningState.KEY] = self._state.to_dict()
-        checkpoint[ASKED_KEY] = self._asked()
-        if self.pruner.has_seen and not self._finished():
+        checkpoint[ASKED_KEY] = dict(self._asked(), phase=self._phase)
+        if self.pruner.observes and not self._finished():
             checkpoint[CRITERION_KEY] = self.pruner.criterion.state_dict()
+            checkpoint[ANEW_KEY] = self.pruner.begins_anew
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Give the model the shapes of the checkpoint before its weights are copied."""
@@ -201,17 +206,31 @@ class PruningHook(Hook):
             self._state = loaded
         if runner._resume:
             asked = checkpoint.get(ASKED_KEY)
-            self._asked_before = asked if isinstance(asked, Mapping) else {}
+            self._asked_before = dict(asked) if isinstance(asked, Mapping) else {}
+            phase = self._asked_before.pop('phase', FINE_TUNING if loaded.kind == 'slim' else None)
+            self._was_fine_tuning = phase == FINE_TUNING
         if runner._resume and self.pruner.observes and CRITERION_KEY in checkpoint:
             try:
                 self.pruner.criterion.load_state_dict(checkpoint[CRITERION_KEY])
             except MmsharpError as error:
                 raise MmsharpError(f'the checkpoint entry {CRITERION_KEY!r}: {error}') from None
+            if checkpoint.get(ANEW_KEY) is True:
+                self.pruner.begin_anew()
+
+    def _check_optimizer(self, runner: Any) -> None:
+        """Refuse an optimizer that cannot follow as soon as it has a state, not where channels are removed."""
+        optimizer = runner.optim_wrapper.optimizer
+        if self._optimizer_fits or not self.slim or self._state.kind == 'slim' or not optimizer.state:
+            return
+        modules = dict(inner_model(runner.model).named_modules())
+        members = {member.module for group in self.pruner.groups.groups for member in group.members}
+        check_optimizer(optimizer, [p for name in members for p in modules[name].parameters(recurse=False)])
+        self._optimizer_fits = True
 
     def _asked(self) -> dict[str, Any]:
         """The budget and the phases, as plain data, for who resumes with others."""
         phases = asdict(self._phases) if self._phases is not None else {}
-        return dict({self.pruner.resource: self.pruner.target}, **phases)
+        return dict(budget={self.pruner.resource: self.pruner.target}, **phases)
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         model = inner_model(runner.model)
@@ -231,14 +250,10 @@ class PruningHook(Hook):
             self._spread_masks(runner)
         if self.pruner.observes:
             # Just before it steps, the optimizer has the gradients accumulated, clipped and averaged.
-            self._observer = runner.optim_wrapper.optimizer.register_step_pre_hook(
-                lambda optimizer, *_: self._observe(optimizer)
-            )
+            runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._observe(optimizer))
 
     def _observe(self, optimizer: torch.optim.Optimizer) -> None:
         if self._finished():
-            if self._observer is not None:
-                self._observer.remove()
             return
         with gradients_of_step(optimizer) as steps:
             if steps:
@@ -268,8 +283,6 @@ class PruningHook(Hook):
         return state, tensor_forward(image, None if samples is None else samples[:1], annotated=False)
 
     def _prune(self, runner: Any, progress: float) -> None:
-        if self.slim:
-            check_optimizer(runner.optim_wrapper.optimizer)  # now, and not where channels are removed, much later
         self.pruner.adopt(first_process_decides(self.decide(progress)))
         self._progress = progress
         self._state = self._state.masked()

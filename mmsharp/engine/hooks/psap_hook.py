@@ -179,7 +179,7 @@ class PSAPHook(PruningHook):
         """Exchange the ascent where fine-tuning begins."""
         super().enter_phase(runner, phase)
         if phase == FINE_TUNING and self.fine_tuning is not None:
-            runner.optim_wrapper.set_ascent(self.fine_tuning)
+            runner.optim_wrapper.set_ascent(self.fine_tuning, resumed=self._was_fine_tuning)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Take due steps, soft or hard, and slim when pruning ends."""

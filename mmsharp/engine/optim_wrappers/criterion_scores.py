@@ -28,8 +28,8 @@ class CriterionScores:
     not with the layers that its channels are coupled to. ``BatchNormScale`` sees no BatchNorm there and scores by
     magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of the
     optimizer, and means over all of them since the ascent began, not since the last pruning step; until the first of a
-    layer, it scores nothing. The BatchNorm that takes the layer's output, as the first forward pass shows, is part of
-    its group: behind it, ``<w, dL/dw>`` of the filters is 0 whatever they are worth.
+    layer, it scores nothing. The BatchNorms that take the layer's output, as the first forward pass shows, are part
+    of its group: behind them, ``<w, dL/dw>`` of the filters is 0 whatever they are worth.
 
     Args:
         model: Holds the parameters, by the names that they were selected with.
@@ -158,10 +158,8 @@ class CriterionScores:
         if out is None or out.tensors.get(name) != parameter.channel_axis:
             return None
         everything = torch.arange(axis_size(module, out))
-        members = [path]
-        norm = None if self._norms is None else self._norms.path_of.get(path)
-        if norm is not None and self.model.get_submodule(norm).num_features == len(everything):
-            members.append(norm)
+        norms = [] if self._norms is None else self._norms.paths_of.get(path, [])
+        members = [path, *(name for name in norms if self.model.get_submodule(name).num_features == len(everything))]
         return ChannelGroup(
             path, len(everything), tuple(Member(name, 'out', everything, everything) for name in members)
         )

@@ -1,7 +1,8 @@
-"""Which BatchNorm takes the very output of a layer, seen in one forward pass."""
+"""Which BatchNorms take the very output of a layer, seen in one forward pass."""
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,14 +24,14 @@ class FollowingNorms:
         >>> norms.seen
         False
         >>> _ = model(torch.zeros(1, 1, 2, 2))
-        >>> norms.seen, norms.path_of
-        (True, {'0': '1'})
+        >>> norms.seen, norms.paths_of
+        (True, {'0': ['1']})
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.path_of: dict[str, str] = {}
+        self.paths_of: dict[str, list[str]] = {}
         self.seen = False
-        self._outputs: list[tuple[Tensor, str]] = []
+        self._outputs: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
         self._handles = [model.register_forward_hook(self._end)]
         for path, module in model.named_modules():
             if isinstance(module, _BatchNorm):
@@ -47,24 +48,24 @@ class FollowingNorms:
     def _maker(self, path: str) -> Any:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                self._outputs.append((output.detach(), path))
+                # Weakly, since activation checkpoints free it; a sum in place has another version.
+                self._outputs[id(output)] = weakref.ref(output), output._version, path
 
         return keep
 
     def _taker(self, path: str) -> Any:
         def look(module: nn.Module, inputs: Any) -> None:
             taken = inputs[0] if inputs else None
-            for output, maker in reversed(self._outputs):
-                if isinstance(taken, Tensor) and _is_same(output, taken):
-                    self.path_of.setdefault(maker, path)
-                    return
+            if not isinstance(taken, Tensor):
+                return
+            output, version, maker = self._outputs.get(id(taken), (None, 0, ''))
+            if output is not None and output() is taken and taken._version == version:
+                norms = self.paths_of.setdefault(maker, [])
+                if path not in norms:
+                    norms.append(path)
 
         return look
 
     def _end(self, model: nn.Module, inputs: Any, output: Any) -> None:
         self.close()
         self.seen = True
-
-
-def _is_same(first: Tensor, second: Tensor) -> bool:
-    return first.data_ptr() == second.data_ptr() and first.shape == second.shape

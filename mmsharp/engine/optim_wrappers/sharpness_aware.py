@@ -141,10 +141,18 @@ class SharpnessAware:
         """The ascent in force."""
         return self._ascent
 
-    def set_ascent(self, ascent: Mapping[str, Any] | Ascent) -> None:
-        """Exchange the ascent, as AdaSAP does when its phases change."""
+    def set_ascent(self, ascent: Mapping[str, Any] | Ascent, resumed: bool = False) -> None:
+        """Exchange the ascent, as AdaSAP does when its phases change.
+
+        Args:
+            ascent: See the class.
+            resumed: Whether it was in force already when the checkpoint was written that training goes on from, so that
+                the scores in it are this one's.
+        """
         self._ascent = build_ascent(ascent, self._policy)
         self._forget_parameters()
+        if not resumed:
+            self._loaded_scores = {}
 
     def check_ascent(self, ascent: Mapping[str, Any] | Ascent) -> None:
         """Refuse an ascent that a later phase would take, as far as it can be known before the training.

@@ -51,8 +51,7 @@ class ProbeRecord:
     def has(self, toolbox: str, config: str, size: int | None = None) -> bool:
         """Whether there is a row of this config, and of images of this height and width where one is named."""
         return any(
-            (row['toolbox'], row['config']) == (toolbox, config)
-            and (size is None or list(row.get('input_shape') or [])[-2:] in ([], [size, size]))
+            (row['toolbox'], row['config']) == (toolbox, config) and row.get('size', size) == (size or row.get('size'))
             for row in self.rows
         )
 

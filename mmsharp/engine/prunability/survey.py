@@ -139,7 +139,7 @@ def measured_row(subject: Subject, settings: Settings) -> dict[str, Any]:
     trial = Trial(
         str(subject.path), subject.toolbox, subject.size, settings.ratio, settings.seed, dict(subject.options)
     )
-    row: dict[str, Any] = dict(toolbox=subject.toolbox, family=subject.family, config=subject.config)
+    row: dict[str, Any] = dict(toolbox=subject.toolbox, family=subject.family, config=subject.config, size=subject.size)
     if subject.options:
         row['options'] = dict(subject.options)
     folder = Path(tempfile.mkdtemp(prefix='mmsharp-prunability-'))

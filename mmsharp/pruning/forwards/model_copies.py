@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from mmsharp.errors import MmsharpError, one_line
 Model = TypeVar('Model', bound=nn.Module)
 
 STORED = ('_parameters', '_buffers')
+CHECKPOINTING = 'activation_checkpointing.py'
+"""Where MMEngine makes its activation checkpoints."""
 
 
 def model_copy(model: Model, memo: dict[int, Any] | None = None) -> Model:
@@ -52,18 +55,19 @@ def model_copy(model: Model, memo: dict[int, Any] | None = None) -> Model:
 
 
 def _with_own_forwards(model: nn.Module, copied: Model) -> Model:
-    """The copy, with forwards of its own where functions around those of the original would go on calling these.
+    """The copy, with forwards of its own where activation checkpoints around those of the original would call these.
 
-    MMEngine's ``activation_checkpointing`` sets such a function as an attribute of a module. What it adds is left out:
-    a copy computes the same without it.
+    MMEngine's ``activation_checkpointing`` sets a function as the ``forward`` of a module, which copying keeps as it
+    is. What it adds is left out: a copy computes the same without it. Functions that somebody else has set may compute
+    something else; they go on calling the original, so that no channel of it is found.
     """
     copies = dict(copied.named_modules())
     for path, module in model.named_modules():
         function: Any = vars(module).get('forward')
-        while hasattr(function, '__wrapped__'):
-            function = function.__wrapped__
-        if isinstance(function, MethodType) and function.__self__ is module and path in copies:
-            copies[path].forward = MethodType(function.__func__, copies[path])
+        while isinstance(function, FunctionType) and Path(function.__code__.co_filename).name == CHECKPOINTING:
+            function = getattr(function, '__wrapped__', None)
+            if isinstance(function, MethodType) and function.__self__ is module and path in copies:
+                copies[path].forward = MethodType(function.__func__, copies[path])
     return copied
 
 

@@ -6,7 +6,7 @@ layers and anything else that points at a parameter stay valid, and only the opt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -182,8 +182,12 @@ def select(tensor: Tensor, kept: Kept) -> Tensor:
     return selected.contiguous()
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+def check_optimizer(optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor]) -> None:
     """Refuse an optimizer whose state cannot follow parameters that shrink, as far as it has a state by now.
+
+    Args:
+        optimizer: That of the training.
+        parameters: Those that may shrink.
 
     Raises:
         MmsharpError: It keeps something else than numbers and tensors of the parameters' shapes.
@@ -193,14 +197,13 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
         >>> optimizer = torch.optim.Adafactor([parameter])
         >>> parameter.sum().backward()
         >>> optimizer.step()
-        >>> check_optimizer(optimizer)
+        >>> check_optimizer(optimizer, [parameter])
         Traceback (most recent call last):
         mmsharp.errors.MmsharpError: Adafactor: state 'row_var' of shape (2, 1) is neither a number nor shaped ...
     """
-    for group in optimizer.param_groups:
-        for parameter in group['params']:
-            for name, value in optimizer.state.get(parameter, {}).items():
-                _follows(optimizer, parameter, name, value)
+    for parameter in parameters:
+        for name, value in optimizer.state.get(parameter, {}).items():
+            _follows(optimizer, parameter, name, value)
 
 
 def _followers(optimizer: torch.optim.Optimizer, kept: dict[Tensor, Kept]) -> list[tuple[dict[str, Any], str, Kept]]:

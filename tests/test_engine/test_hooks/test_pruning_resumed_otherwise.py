@@ -90,6 +90,30 @@ def test_a_slim_run_that_is_made_longer_stays_in_its_last_phase(make_runner):
     assert 'begun with warm_up_end 2 instead of 8, pruning_end 12 instead of 40' in ' '.join(heard)
 
 
+def test_a_masked_run_that_is_made_longer_stays_in_its_last_phase_too(make_runner):
+    """And prunes no further."""
+    hook = dict(ADASAP, warmup=0.1, pruning=0.4, slim=False)
+    whole = make_runner(hook, 'whole', dict(type='AdaSAP'))
+    whole.train()
+    longer = make_runner(hook, 'longer', dict(type='AdaSAP'), resume=f'{whole.work_dir}/epoch_6.pth', max_epochs=20)
+    seen = Seen()
+    longer.register_hook(seen)
+    longer.train()
+    assert seen.kinds == [ASAM] * 56
+    kept = [hook_of(runner).pruner.kept['params'] for runner in (whole, longer)]
+    assert kept[0] == kept[1] <= 0.4
+
+
+def test_a_budget_of_something_else_is_said(make_runner):
+    """By both."""
+    whole = make_runner(HOOK, 'whole')
+    whole.train()
+    other = make_runner(dict(HOOK, budget=dict(macs=0.2)), 'other', resume=f'{whole.work_dir}/epoch_5.pth')
+    heard = warnings_of(other)
+    other.train()
+    assert "budget {'params': 0.4} instead of {'macs': 0.2}" in ' '.join(heard)
+
+
 def test_a_budget_that_changes_in_between_is_said(make_runner):
     """A slim network stays what it is; and who resumes without changes hears nothing."""
     whole = make_runner(HOOK, 'whole')
@@ -98,7 +122,7 @@ def test_a_budget_that_changes_in_between_is_said(make_runner):
         resumed = make_runner(dict(HOOK, budget=dict(params=budget)), name, resume=f'{whole.work_dir}/epoch_5.pth')
         heard = warnings_of(resumed)
         resumed.train()
-        assert any('begun with params 0.4 instead of 0.2' in text for text in heard) == said
+        assert any("begun with budget {'params': 0.4} instead of {'params': 0.2}" in text for text in heard) == said
         assert any('begun with' in text for text in heard) == said
         assert count_parameters(resumed.model) == count_parameters(whole.model)
 
@@ -122,9 +146,10 @@ def test_a_slim_checkpoint_goes_into_a_model_of_test_time_augmentation(make_runn
     assert len(list(hook_of(tested)._shadows(tested))) == average
 
 
-def test_ascents_that_score_by_gradients_resume_where_the_network_became_small(make_runner):
-    """Bitwise, though the checkpoint has scores of the dense one's channels."""
-    hook = dict(ADASAP, fine_tuning=BY_TAYLOR)
+@pytest.mark.parametrize('slim', [True, False])
+def test_ascents_that_score_by_gradients_resume_where_phases_change(make_runner, slim):
+    """Bitwise, though the checkpoint has the scores of the ascent before, and of the dense network's channels."""
+    hook = dict(ADASAP, fine_tuning=BY_TAYLOR, slim=slim)
     whole = make_runner(hook, 'whole', BY_TAYLOR)
     whole.train()
     for epoch in (2, 3, 5):
@@ -136,21 +161,28 @@ def test_ascents_that_score_by_gradients_resume_where_the_network_became_small(m
 
 def test_pruning_steps_without_new_gradients_go_by_the_last_ones(make_runner):
     """More batches are accumulated than lie between two of them."""
-    wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05), accumulative_counts=4)
-    runner = make_runner(dict(TAYLOR, interval=1), optim_wrapper=wrapper)
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05), accumulative_counts=8)
+    hook = dict(TAYLOR, warmup=2, interval=1)
+    runner = make_runner(hook, 'whole', optim_wrapper=wrapper)
     dense = count_parameters(runner.model)
     runner.train()
     assert count_parameters(runner.model) <= 0.4 * dense
+    path = f'{runner.work_dir}/epoch_3.pth'
+    assert torch.load(path, weights_only=False)['mmsharp_criterion_begins_anew'] is True
+    resumed = make_runner(hook, 'resumed', resume=path, optim_wrapper=wrapper)
+    resumed.train()
+    for (name, one), other in zip(runner.model.named_parameters(), resumed.model.parameters()):
+        assert one.shape == other.shape, name
 
 
-def test_an_optimizer_whose_state_cannot_shrink_is_refused_at_the_first_pruning_step(make_runner):
-    """Not where channels are removed, much later; and nothing is masked yet."""
+def test_an_optimizer_whose_state_cannot_shrink_is_refused_as_soon_as_it_has_one(make_runner):
+    """Not where channels are removed, much later."""
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='FactoredMoments', lr=0.01))
-    runner = make_runner(HOOK, optim_wrapper=wrapper)
-    with pytest.raises(MmsharpError, match=r"Adafactor: state 'row_var' .* prune with slim=False"):
-        runner.train()
-    assert runner.iter == 4
-    assert hook_of(runner)._state.kind == 'dense'
+    for hook in (HOOK, PSAP):
+        runner = make_runner(hook, hook['type'], optim_wrapper=wrapper)
+        with pytest.raises(MmsharpError, match=r"Adafactor: state 'row_var' .* prune with slim=False"):
+            runner.train()
+        assert runner.iter == 1
     make_runner(dict(HOOK, slim=False), 'masked', optim_wrapper=wrapper).train()
 
 
@@ -169,3 +201,13 @@ def test_an_ascent_of_a_later_phase_is_refused_before_the_first_step(make_runner
         with pytest.raises(MmsharpError, match=words):
             runner.train()
         assert runner.iter == 0
+
+
+@pytest.mark.parametrize('hook', [PSAP, ADASAP], ids=['psap', 'adasap'])
+def test_several_that_look_at_the_gradients_get_along(make_runner, hook):
+    """Scores of the pruner, gates of the protection and scores of the ascent, to the end of the training."""
+    runner = make_runner(dict(hook, pruner=TAYLOR['pruner']), ascent=BY_TAYLOR)
+    dense = count_parameters(runner.model)
+    runner.train()
+    assert runner.iter == 24
+    assert count_parameters(runner.model) <= 0.4 * dense

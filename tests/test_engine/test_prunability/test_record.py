@@ -57,7 +57,7 @@ def test_a_damaged_file_is_refused(tmp_path):
 def test_a_row_is_of_the_size_that_it_was_measured_with(tmp_path):
     """Another size is measured anew, and takes its place."""
     record = ProbeRecord(tmp_path / 'rows.json', SETTINGS)
-    record.add(dict(ROW, input_shape=[1, 3, 64, 64]))
+    record.add(dict(ROW, size=64))
     assert record.has(ROW['toolbox'], ROW['config'])
     assert record.has(ROW['toolbox'], ROW['config'], 64)
     assert not record.has(ROW['toolbox'], ROW['config'], 128)

@@ -1,5 +1,6 @@
 """Laws of copying: what leaves a graph behind is no obstacle, and what cannot be copied is refused by name."""
 
+import functools
 import threading
 from collections.abc import Callable
 
@@ -189,3 +190,16 @@ def test_a_copy_under_activation_checkpointing_runs_its_own_layers() -> None:
     model.load_state_dict(copied.state_dict())
     found = find_groups(model, tensor_forward(image))
     assert [group.channels for group in found.groups] == [group.channels for group in groups.groups] == [8]
+
+
+def test_other_functions_around_a_forward_are_not_undone() -> None:
+    """What they compute belongs to the model: no channel that passes them is found, and none is lost."""
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 1)), nn.Conv2d(8, 4, 1)).eval()
+    inner = model[0].forward
+
+    @functools.wraps(inner)
+    def normalised(x: Tensor) -> Tensor:
+        return inner(x).softmax(1)
+
+    model[0].forward = normalised
+    assert find_groups(model, ONE).groups == ()
