@@ -29,10 +29,12 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = 8
 
 
-def psap(soft: float = 0.5, allocation: str = 'SparsityRatio', **protection: Any) -> Method:
-    """A variant of PSAP: the share of its soft phase, its allocation, and the arguments of its protection."""
+def psap(
+    soft: float = 0.5, allocation: str = 'SparsityRatio', interval: int | None = None, **protection: Any
+) -> Method:
+    """A variant of PSAP: the share of its soft phase, its allocation, its interval, arguments of its protection."""
     guard = dict(type='mmsharp.ProtectiveReconstruction', **protection)
-    return dict(SOFT, pruning=soft, protection=guard), allocation, 'Magnitude'
+    return dict(SOFT, pruning=soft, interval=interval, protection=guard), allocation, 'Magnitude'
 
 
 VARIANTS: dict[str, Method] = {
@@ -48,6 +50,9 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft half, refill, kappa 2': psap(refill=True, kappa=2.0),
     'PSAP, soft half, refill, weight 0.3': psap(refill=True, weight=0.3),
     'PSAP, soft half, refill, uniform ratios': psap(allocation='Uniform', refill=True),
+    'PSAP, soft half, every 15 iterations': psap(interval=15),
+    'PSAP, soft half, every 15 iterations, refill': psap(interval=15, refill=True),
+    'PSAP, soft half, every 15 iterations, uniform ratios': psap(allocation='Uniform', interval=15),
     'soft half, no protection': METHODS['PSAP, no protection'],
     'soft half, no protection, uniform ratios': METHODS['soft filter pruning, regrowth limited'],
 }
