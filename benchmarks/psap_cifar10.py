@@ -123,7 +123,8 @@ def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Itera
     draw_by_method(
         rows, [Panel('accuracy (%)', lambda line: line['clean'])], DOCUMENT.parent / 'figures' / f'{name}.svg'
     )
-    return f'{setup([dict(line, sharpness=None) for line in found])}\n\n{table(found, methods)}\n\n![every method](figures/{name}.svg)'
+    about = setup([dict(line, sharpness=None) for line in found])
+    return f'{about}\n\n{table(found, methods)}\n\n![every method](figures/{name}.svg)'
 
 
 def parse_args() -> argparse.Namespace:
