@@ -51,6 +51,13 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft half, refill, weight 0.3': psap(refill=True, weight=0.3),
     'PSAP, soft half, refill, uniform ratios': psap(allocation='Uniform', refill=True),
     'PSAP, soft half, every 15 iterations': psap(interval=15),
+    'PSAP, soft half, every 15 iterations, kappa 2': psap(interval=15, kappa=2.0),
+    'PSAP, soft half, every 15 iterations, kappa 2, refill': psap(interval=15, kappa=2.0, refill=True),
+    'soft half, every 15 iterations, no protection': (
+        dict(SOFT, interval=15, protection=False),
+        'SparsityRatio',
+        'Magnitude',
+    ),
     'PSAP, soft half, every 15 iterations, refill': psap(interval=15, refill=True),
     'PSAP, soft half, every 15 iterations, uniform ratios': psap(allocation='Uniform', interval=15),
     'soft half, no protection': METHODS['PSAP, no protection'],
