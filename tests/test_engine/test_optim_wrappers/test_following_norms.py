@@ -1,6 +1,6 @@
 """Which BatchNorms take the very output of a layer: no other tensor, none that was changed, and all of them."""
 
-import weakref
+import gc
 
 import torch
 from torch import nn
@@ -37,14 +37,16 @@ def test_all_norms_of_a_shared_layer_and_none_behind_a_sum():
 
 def test_nothing_is_kept_alive():
     """Activation checkpoints free what a layer gave before the pass has ended."""
-    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
-    FollowingNorms(model)
-    given, alive = [], []
-    model[0].register_forward_hook(lambda module, inputs, output: given.append(weakref.ref(output)))
-    model.register_forward_pre_hook(lambda *_: None)
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1))
+    norms, held = FollowingNorms(model), []
+    model[2].register_forward_hook(lambda *_: held.append(_alive((2, 3, 5, 7))))
+    model.append(nn.Identity())
+    model[3].register_forward_hook(lambda *_: held.append(_alive((2, 3, 5, 7))))
     with torch.no_grad():
-        model[1].register_forward_hook(lambda *_: None)
-        model.append(nn.Identity())
-        model[2].register_forward_hook(lambda *_: alive.append(given[0]() is not None))
-        model(torch.zeros(2, 1, 2, 2))
-    assert alive == [False]
+        model(torch.zeros(2, 1, 5, 7))
+    assert held == [1, 0]  # the input of the second convolution, and then nothing of that shape
+    assert norms.paths_of == {'0': ['1']}
+
+
+def _alive(shape):
+    return sum(type(thing) is torch.Tensor and thing.shape == shape for thing in gc.get_objects())
