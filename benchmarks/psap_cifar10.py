@@ -115,11 +115,12 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
 def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Iterable[str]) -> str:
     """The lines of a record of these methods in Markdown, with a figure."""
     methods, rows = list(methods), {}
+    several = len({line['budget'] for line in found}) > 1
     for budget in sorted({line['budget'] for line in found}, reverse=True):
         for method in methods:
             lots = [line for line in found if (line['budget'], line['method']) == (budget, method)]
             if lots:
-                rows[f'{method}, {budget:.0%} of the MACs'] = lots
+                rows[f'{method}, {budget:.0%} of the MACs' if several else method] = lots
     draw_by_method(
         rows, [Panel('accuracy (%)', lambda line: line['clean'])], DOCUMENT.parent / 'figures' / f'{name}.svg'
     )

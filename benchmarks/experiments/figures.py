@@ -17,6 +17,8 @@ from .gains import BASELINE, gains
 FULL = 'SAM'
 SIZE = (6.4, 4.0)
 MARKERS = 'osD^vP*X'
+WIDTH_OF_A_LETTER = 0.09
+"""In inches, on average, of the labels' font."""
 
 
 def draw_over_parameters(found: Sequence[Mapping[str, Any]], path: Path, unit: str) -> None:
@@ -88,7 +90,8 @@ def draw_by_method(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Sequ
         panels: What is shown.
         path: The file.
     """
-    figure = Figure((2.6 + 2.1 * len(panels), 0.9 + 0.32 * len(runs)), layout='constrained')
+    names = WIDTH_OF_A_LETTER * max(map(len, runs))  # where they do not fit, the layout cuts them off
+    figure = Figure((0.4 + names + 2.1 * len(panels), 0.9 + 0.32 * len(runs)), layout='constrained')
     for axes, (label, of) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         for row, lines in enumerate(runs.values()):
             values = [of(line) for line in lines]
