@@ -43,6 +43,8 @@ VARIANTS: dict[str, Method] = {
     'L2, ratios by sparsity': (HELD, 'SparsityRatio', 'Magnitude'),
     'PSAP, soft half': psap(),
     'PSAP, soft quarter': psap(0.25),
+    'PSAP, soft quarter, every 15 iterations': psap(0.25, interval=15),
+    'PSAP, soft quarter, every 15 iterations, kappa 2': psap(0.25, interval=15, kappa=2.0),
     'PSAP, soft three quarters': psap(0.75),
     'PSAP, soft half, refill': psap(refill=True),
     'PSAP, soft quarter, refill': psap(0.25, refill=True),
