@@ -7,14 +7,17 @@ lies between (a sigmoid gives 0.5 for a dead channel; nobody reads it).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.groups import ChannelGroup, GroupSet
-from mmsharp.pruning.layers import KEPT_STATISTICS, axis_size, layer_tensors, prunable_layers
+from mmsharp.pruning.layers import KEPT_STATISTICS, axis_size, layer_kind, layer_tensors, prunable_layers
+from mmsharp.pruning.layers.kinds import Axis
 from mmsharp.pruning.slimming.recipe import AxisRecipe, LayerRecipe, Recipe
 
 
@@ -48,8 +51,13 @@ class ChannelMasks:
         self._keep = [torch.ones(size, dtype=torch.bool) for size in sizes]
         self._dead: dict[tuple[str, str], Tensor] | None = None
         self._dead_on: dict[tuple[str, str, torch.device], Tensor] = {}
+        self._axes: dict[tuple[str, str], tuple[weakref.ref[nn.Module], Axis]] = {}
         if keep is not None:
             self.update(keep)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles look axes up anew: weak references would not survive them."""
+        return {**self.__dict__, '_axes': {}}
 
     @property
     def keep(self) -> list[Tensor]:
@@ -103,13 +111,9 @@ class ChannelMasks:
 
     def _dead_positions(self, model: nn.Module) -> Iterator[tuple[str, Tensor, int, Tensor]]:
         """``(path, tensor, dimension, dead positions on its device)``."""
-        layers = prunable_layers(model)
         for (path, axis_name), positions in self._dead_axes().items():
-            found = layers.get(path)
-            axis = None if found is None else found[1].axis(axis_name)
-            if found is None or axis is None:
-                raise MmsharpError(f'masks: the model has no prunable layer {path!r}; find its groups first')
-            for name, (tensor, dim) in layer_tensors(found[0], axis).items():
+            module, axis = self._find(model, path, axis_name)
+            for name, (tensor, dim) in layer_tensors(module, axis).items():
                 if name in KEPT_STATISTICS:
                     continue
                 key = (path, axis_name, tensor.device)
@@ -121,6 +125,21 @@ class ChannelMasks:
                         'they were found on another model'
                     )
                 yield path, tensor, dim, self._dead_on[key]
+
+    def _find(self, model: nn.Module, path: str, axis_name: str) -> tuple[nn.Module, Axis]:
+        """The layer at a path and its axis, which is looked up once for each module: masks are applied every step."""
+        module: nn.Module | None = model
+        for name in path.split('.') if path else ():
+            module = None if module is None else module._modules.get(name)
+        reference, axis = self._axes.get((path, axis_name), (None, None))
+        if module is not None and (reference is None or reference() is not module):
+            kind = layer_kind(module)
+            axis = None if kind is None else kind.axis(axis_name)
+            if axis is not None:
+                self._axes[path, axis_name] = weakref.ref(module), axis
+        if module is None or axis is None:
+            raise MmsharpError(f'masks: the model has no prunable layer {path!r}; find its groups first')
+        return module, axis
 
     def _dead_axes(self) -> dict[tuple[str, str], Tensor]:
         """Sorted dead positions of each axis that has any, by module path and axis."""

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -104,3 +105,34 @@ def test_another_model_is_refused(masks):
     """Masks of one model do not touch another."""
     with pytest.raises(MmsharpError, match='no prunable layer'):
         masks.apply_(nn.Linear(2, 2))
+
+
+def test_layers_that_were_exchanged_are_found(residual, masks):
+    """What was learnt about layers that are gone, and about another model, is forgotten."""
+    first, second = copy.deepcopy(residual), copy.deepcopy(residual)
+    for model in (residual, first, residual, second):
+        masks.apply_(model)
+    path = next(member.module for group in masks.groups.groups for member in group.members if member.axis == 'out')
+    parent, name = residual.get_submodule(path.rpartition('.')[0]), path.rpartition('.')[2]
+    fresh = copy.deepcopy(parent.get_submodule(name))
+    for parameter in fresh.parameters():
+        parameter.data.fill_(1)
+    setattr(parent, name, fresh)
+    masks.apply_(residual)
+    for name, zeros in expected_zeros(masks, residual).items():
+        assert not residual.state_dict()[name][zeros].any(), name
+    setattr(parent, path.rpartition('.')[2], nn.ReLU())
+    with pytest.raises(MmsharpError, match='no prunable layer'):
+        masks.apply_(residual)
+
+
+def test_a_copy_of_masks_holds_the_same(residual, masks):
+    """Masks that have been applied can be copied and pickled."""
+    masks.apply_(residual)
+    for copied in (copy.deepcopy(masks), pickle.loads(pickle.dumps(masks))):
+        again = copy.deepcopy(residual)
+        for parameter in again.parameters():
+            parameter.data.fill_(1)
+        copied.apply_(again)
+        zeros = expected_zeros(masks, again)
+        assert all(torch.equal(parameter == 0, zeros[name]) for name, parameter in again.named_parameters())
