@@ -36,7 +36,9 @@ from mmsharp.command_line import run
 ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.125, pruning=0.3125, interval=30)
-SOFT_FILTER_PRUNING = dict(SOFT, protection=False, limit_regrowth=False, clear_momentum=False)
+SOFT_FILTER_PRUNING = dict(
+    SOFT, pruning=0.5, measure_whole=False, protection=False, limit_regrowth=False, clear_momentum=False
+)
 Method = tuple[dict[str, Any], str, str]
 METHODS: dict[str, Method] = {
     'uniform L2': (HELD, 'Uniform', 'Magnitude'),

@@ -4,7 +4,8 @@
 
 Every variant prunes the published ResNet-20 to 0.3 of its multiply-accumulates within 8 epochs on 15,000 images, and is
 tested on 2,000 images of the test set that no other experiment tests on: the published weights have seen all training
-images, and remember them. Defaults are chosen by it. Runs are lines of benchmarks/results/psap_sweep_NAME.jsonl; a
+images, and remember them. ``as it is`` measures the sparsity of a layer with the weights of its filters that grow back
+(``measure_whole=False``). Defaults are chosen by it. Runs are lines of benchmarks/results/psap_sweep_NAME.jsonl; a
 killed sweep goes on where it was.
 """
 
@@ -30,11 +31,21 @@ EPOCHS = 8
 
 
 def psap(
-    soft: float = 0.5, allocation: str = 'SparsityRatio', interval: int | None = None, **protection: Any
+    soft: float = 0.5,
+    allocation: str = 'SparsityRatio',
+    interval: int | None = None,
+    measure_whole: bool = True,
+    **protection: Any,
 ) -> Method:
-    """A variant of PSAP: the share of its soft phase, its allocation, its interval, arguments of its protection."""
+    """A variant of PSAP: its soft phase, allocation, interval, measure of layers, arguments of its protection."""
     guard = dict(type='mmsharp.ProtectiveReconstruction', **protection)
-    return dict(SOFT, pruning=soft, interval=interval, protection=guard), allocation, 'Magnitude'
+    hook = dict(SOFT, pruning=soft, interval=interval, measure_whole=measure_whole, protection=guard)
+    return hook, allocation, 'Magnitude'
+
+
+def unprotected(**hook: Any) -> Method:
+    """A variant without protection."""
+    return dict(SOFT, protection=False, **hook), 'SparsityRatio', 'Magnitude'
 
 
 VARIANTS: dict[str, Method] = {
@@ -43,27 +54,25 @@ VARIANTS: dict[str, Method] = {
     'L2, ratios by sparsity': (HELD, 'SparsityRatio', 'Magnitude'),
     'PSAP, soft half': psap(),
     'PSAP, soft quarter': psap(0.25),
+    'PSAP, soft half, every 15 iterations': psap(interval=15),
     'PSAP, soft quarter, every 15 iterations': psap(0.25, interval=15),
     'PSAP, soft quarter, every 15 iterations, kappa 2': psap(0.25, interval=15, kappa=2.0),
-    'PSAP, soft three quarters': psap(0.75),
-    'PSAP, soft half, refill': psap(refill=True),
-    'PSAP, soft quarter, refill': psap(0.25, refill=True),
-    'PSAP, soft three quarters, refill': psap(0.75, refill=True),
-    'PSAP, soft half, refill, kappa 2': psap(refill=True, kappa=2.0),
-    'PSAP, soft half, refill, weight 0.3': psap(refill=True, weight=0.3),
-    'PSAP, soft half, refill, uniform ratios': psap(allocation='Uniform', refill=True),
-    'PSAP, soft half, every 15 iterations': psap(interval=15),
-    'PSAP, soft half, every 15 iterations, kappa 2': psap(interval=15, kappa=2.0),
-    'PSAP, soft half, every 15 iterations, kappa 2, refill': psap(interval=15, kappa=2.0, refill=True),
-    'soft half, every 15 iterations, no protection': (
-        dict(SOFT, interval=15, protection=False),
-        'SparsityRatio',
-        'Magnitude',
-    ),
     'PSAP, soft half, every 15 iterations, refill': psap(interval=15, refill=True),
     'PSAP, soft half, every 15 iterations, uniform ratios': psap(allocation='Uniform', interval=15),
-    'soft half, no protection': METHODS['PSAP, no protection'],
-    'soft half, no protection, uniform ratios': METHODS['soft filter pruning, regrowth limited'],
+    'PSAP, soft quarter, every 15 iterations, uniform ratios': psap(0.25, allocation='Uniform', interval=15),
+    'soft half, every 15 iterations, no protection': unprotected(interval=15),
+    'soft quarter, every 15 iterations, no protection': unprotected(pruning=0.25, interval=15),
+    'as it is: PSAP, soft half': psap(measure_whole=False),
+    'as it is: PSAP, soft quarter': psap(0.25, measure_whole=False),
+    'as it is: PSAP, soft half, refill': psap(refill=True, measure_whole=False),
+    'as it is: PSAP, soft quarter, refill': psap(0.25, refill=True, measure_whole=False),
+    'as it is: PSAP, soft half, every 15 iterations': psap(interval=15, measure_whole=False),
+    'as it is: PSAP, soft half, every 15 iterations, kappa 2': psap(interval=15, kappa=2.0, measure_whole=False),
+    'as it is: PSAP, soft quarter, every 15 iterations': psap(0.25, interval=15, measure_whole=False),
+    'as it is: PSAP, soft quarter, every 15 iterations, kappa 2': psap(
+        0.25, interval=15, kappa=2.0, measure_whole=False
+    ),
+    'as it is: soft half, every 15 iterations, no protection': unprotected(interval=15, measure_whole=False),
 }
 
 

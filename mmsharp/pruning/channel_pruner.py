@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -204,12 +205,18 @@ class ChannelPruner:
             self._begins_anew = False
         self.criterion.observe(self.model, self.groups.groups)
 
-    def decide(self, progress: float, adjust: Callable[[list[Tensor]], list[Tensor]] | None = None) -> list[Tensor]:
+    def decide(
+        self,
+        progress: float,
+        adjust: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        view: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> list[Tensor]:
         """The keep-masks that :meth:`update` would take over now, one per group; nothing is changed.
 
         Args:
             progress: Of the pruning phase, 0 to 1.
             adjust: From the criterion's scores to those that are compared, in the form of :meth:`scores`.
+            view: A context in which the allocation looks at the model's weights.
 
         Raises:
             MmsharpError: As :meth:`update`.
@@ -229,7 +236,8 @@ class ChannelPruner:
         limits = self._check_reachable(self.model, self.masks, self.cost, target, whole)
         scores = self.scores() if adjust is None else adjust(self.scores())
         if hasattr(self.allocation, 'prepare'):
-            self.allocation.prepare(self.model, self.groups.groups, keep)
+            with view():
+                self.allocation.prepare(self.model, self.groups.groups, keep)
         cost, resource = self.cost, self.resource
         chosen = list(self.allocation(scores, keep, target, lambda masks: cost.fraction(resource, masks), limits))
         for number in sorted(limits.whole):

@@ -85,6 +85,9 @@ class PSAPHook(PruningHook):
         clear_momentum: Whether a filter loses its momentum when it is zeroed. With its momentum, it moves away from
             zero at the next step whatever its gradient, as in the released code of soft filter pruning; pulses are then
             those of the first step only.
+        measure_whole: Whether the allocation looks at zeroed filters as they were when they were last whole
+            (:mod:`mmsharp.pruning.protection.whole_filters`). Otherwise the small weights of those that grow back count
+            as the sparsity of their layer, which then loses more at the next step.
         fine_tuning: Ascent of a sharpness-aware wrapper from fine-tuning on, as in AdaSAP; ``None`` leaves it.
 
     Raises:
@@ -105,6 +108,7 @@ class PSAPHook(PruningHook):
         slim: bool = True,
         limit_regrowth: bool = True,
         clear_momentum: bool = True,
+        measure_whole: bool = True,
         fine_tuning: Mapping[str, Any] | Ascent | None = None,
     ) -> None:
         pruner = dict(type='mmsharp.ChannelPruner') if pruner is None else pruner
@@ -127,11 +131,13 @@ class PSAPHook(PruningHook):
         self.fine_tuning = None if fine_tuning is None else build_part(ASCENTS, fine_tuning)
         if not isinstance(self.fine_tuning, (Ascent, type(None))):
             raise MmsharpError(f'fine_tuning={fine_tuning!r} is neither a config with a `type` nor an Ascent')
-        for name, value in (('limit_regrowth', limit_regrowth), ('clear_momentum', clear_momentum)):
+        switches = dict(limit_regrowth=limit_regrowth, clear_momentum=clear_momentum, measure_whole=measure_whole)
+        for name, value in switches.items():
             if not isinstance(value, bool):
                 raise MmsharpError(f'{name}={value!r} is neither True nor False')
         self.limit_regrowth = limit_regrowth
         self.clear_momentum = clear_momentum
+        self.measure_whole = measure_whole
         self._steps: SoftSteps | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._log: PruningLog | None = None
@@ -238,6 +244,7 @@ class PSAPHook(PruningHook):
             self.protection,
             self.limit_regrowth,
             self.clear_momentum,
+            self.measure_whole,
             lambda step, protected, extra: self._report(runner, step, protected, extra),
         )
         if self.protection is not None and self.protection.gate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -47,7 +48,12 @@ class SearchedPruner(ChannelPruner):
         masks = model.mask_search
         self.keep = masks.units.keep(masks.hard(model))
 
-    def decide(self, progress: float, adjust: Callable[[list[Tensor]], list[Tensor]] | None = None) -> list[Tensor]:
-        """The masks, once they are settled; nothing goes before, and there are no scores to adjust."""
-        del adjust
+    def decide(
+        self,
+        progress: float,
+        adjust: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        view: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> list[Tensor]:
+        """The masks, once they are settled; nothing goes before, and no scores or weights are looked at."""
+        del adjust, view
         return self.keep if progress >= 1 and self.keep else self.masks.keep

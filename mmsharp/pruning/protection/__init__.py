@@ -13,6 +13,7 @@ from mmsharp.pruning.protection.protective_reconstruction import (
 )
 from mmsharp.pruning.protection.pulses import PulseWatch
 from mmsharp.pruning.protection.soft_pruning import SoftPruning
+from mmsharp.pruning.protection.whole_filters import WholeFilters
 
 __all__ = [
     'FilterPart',
@@ -22,6 +23,7 @@ __all__ = [
     'ProtectiveReconstruction',
     'PulseWatch',
     'SoftPruning',
+    'WholeFilters',
     'check_protection',
     'filter_parts',
     'gate_gradients',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mmsharp.pruning import (
     LimitedRegrowth,
     ProtectionMemory,
     SoftPruning,
+    WholeFilters,
     held,
     reconstruct,
     sparsity_ratios,
@@ -41,6 +43,7 @@ class SoftSteps:
         protection: Decides what comes back; ``None`` lets nothing come back.
         limit_regrowth: Whether what stays zeroed grows by steps of the usual length.
         clear_momentum: Whether zeroed filters lose their momentum.
+        measure_whole: Whether allocations look at zeroed filters as they were when they were last whole.
         report: Told of each step when it is over.
     """
 
@@ -52,6 +55,7 @@ class SoftSteps:
         protection: Any,
         limit_regrowth: bool,
         clear_momentum: bool,
+        measure_whole: bool,
         report: Report,
     ) -> None:
         self._model, self._wrapper, self._pruner, self._protection = model, wrapper, pruner, protection
@@ -64,6 +68,7 @@ class SoftSteps:
         self._memory = ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
         self._scores: list[Tensor] = []
         self._gates = GateMeans()
+        self._whole = WholeFilters(model, pruner.groups.groups) if measure_whole else None
         self._step: dict[str, Any] = {}
         self._frozen: list[str] = []
 
@@ -79,7 +84,7 @@ class SoftSteps:
             self._scores = scores
             return self._memory.raised(scores)
 
-        return list(self._pruner.decide(progress, raised))
+        return list(self._pruner.decide(progress, raised, self._view))
 
     def take(self, iteration: int, progress: float) -> list[Tensor]:
         """Zero what is decided on, and open the window; gives the keep-masks.
@@ -97,6 +102,7 @@ class SoftSteps:
         self._step = dict(step, scores=scores, gates=self._gates.means())
         self._gates.reset()
         self._stop_growing()
+        self._copy(keep)
         soft = self._soft_pruning(keep)
         soft.zero_()
         if protection is not None or self._limit_regrowth:
@@ -131,6 +137,7 @@ class SoftSteps:
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)
+        self._copy([mask & ~instead for mask, instead in zip(soft.keep, extra)])
         self._soft_pruning([~mask for mask in extra]).zero_()
         if not self._limit_regrowth:
             self._loss_scale.restore()
@@ -152,12 +159,15 @@ class SoftSteps:
         """There is no further step that evidence would speak at."""
         self._memory.evidence = []
         self._gates.reset()
+        if self._whole is not None:
+            self._whole.forget()
 
     def sparsity(self) -> list[float]:
         """Sparsity ratios of now, for allocations that do not say themselves."""
         groups = self._pruner.groups.groups
         everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
-        return sparsity_ratios(self._model, groups, everything)
+        with self._view():
+            return sparsity_ratios(self._model, groups, everything)
 
     def decided(self, iteration: int, phase: str, keep: Sequence[Tensor], sparsity: Sequence[float]) -> dict[str, Any]:
         """What a report says of a step, as far as it is known before its window opens."""
@@ -179,6 +189,7 @@ class SoftSteps:
             growing=None if self._regrowth is None else self._regrowth.growing,
             loss_scale=self._loss_scale.before,
             evidence=self._memory.evidence,
+            whole=None if self._whole is None else self._whole.state_dict(),
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -186,6 +197,8 @@ class SoftSteps:
         self._gates.load_state_dict(state['gates'])
         self._step = _on_cpu(state['step'])
         self._memory.evidence = [evidence.cpu() for evidence in state.get('evidence', ())]
+        if self._whole is not None and state.get('whole') is not None:
+            self._whole.load_state_dict(state['whole'])
         self._loss_scale.go_on(state['loss_scale'])
         if state['growing'] is not None:
             self._grow([mask.cpu() for mask in state['growing']])
@@ -222,6 +235,13 @@ class SoftSteps:
     def _soft_pruning(self, keep: Sequence[Tensor]) -> SoftPruning:
         groups, optimizer = self._pruner.groups.groups, self._wrapper.optimizer
         return SoftPruning(self._model, groups, keep, optimizer, self._clear_momentum)
+
+    def _view(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._whole is None else self._whole.shown()
+
+    def _copy(self, keep: Sequence[Tensor]) -> None:
+        if self._whole is not None:
+            self._whole.update(keep)
 
     def _grow(self, growing: Sequence[Tensor]) -> None:
         if self._limit_regrowth:
