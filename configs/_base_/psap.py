@@ -40,6 +40,7 @@ psap_hooks = dict(
         slim=True,
         limit_regrowth=True,
         clear_momentum=True,
+        measure_whole=True,
         fine_tuning=None,  # an ascent for the small network, with a sharpness-aware optim_wrapper
     )
 )

@@ -40,6 +40,20 @@ def test_an_interval_is_an_epoch_or_an_eighth_of_the_soft_phase(make_runner, epo
     assert sorted({s['iteration'] for s in steps_of(runner) if s['phase'] == 'soft'}) == list(iterations)
 
 
+@pytest.mark.parametrize('whole', [True, False])
+def test_what_pruning_makes_itself_is_no_sparsity_of_a_layer(make_runner, whole):
+    """Where training changes nothing, layers look at every step as at the first one, unless zeros are to count."""
+    still = dict(optimizer=dict(type='SGD', lr=0.0))
+    runner = make_runner(dict(HOOK, protection=False, measure_whole=whole), optim_wrapper=still)
+    runner.train()
+    by_step = {}
+    for line in steps_of(runner):
+        by_step.setdefault(line['iteration'], []).append(line['sparsity_ratio'])
+    first, *others = by_step.values()
+    assert len(others) >= 3
+    assert all(step == first for step in others) == whole
+
+
 @pytest.mark.parametrize('ascent', sorted(ASCENTS.module_dict))
 def test_sharpness_aware_by_config_alone(make_runner, ascent):
     """Under any ascent the method goes through; what it removes is what it says."""
@@ -195,6 +209,7 @@ def test_a_run_that_is_killed_in_fine_tuning_has_its_figure(make_runner):
         (dict(protection=dict(type='ProtectiveReconstruction', kappa='big')), 'kappa'),
         (dict(limit_regrowth=1), 'limit_regrowth'),
         (dict(clear_momentum=0), 'clear_momentum'),
+        (dict(measure_whole=0), 'measure_whole'),
         (dict(fine_tuning=3), 'fine_tuning'),
         (dict(pruner=dict(type='mmsharp.ChannelPruner', budget=dict(params=0.5))), 'budget'),
     ],
