@@ -5,10 +5,11 @@
 
 Budgets are the share of multiply-accumulates that is left. All methods have the same images, epochs, rates and budget,
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
-times the learning rate. Those that prune softly hold their masks from the middle of the training on; the L2 baselines
-hold theirs at once, from one eighth of the training to seven sixteenths, and have the rest to recover. Runs are lines
-of benchmarks/results/psap_cifar10_NAME.jsonl (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it
-was. ``--render`` only writes the table of docs/results.md from the record. In full, for a GPU:
+times the learning rate. Those with parts of PSAP prune softly for a quarter of the training and then hold their masks,
+soft filter pruning as published and FPGM for half of it; the L2 baselines hold theirs at once, from one eighth of the
+training to seven sixteenths. All have the rest to recover. Runs are lines of benchmarks/results/psap_cifar10_NAME.jsonl
+(psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was. ``--render`` only writes the table of
+docs/results.md from the record. In full, for a GPU:
 ``--train 48000 --epochs 200 --budgets 0.5 0.3``, once with ``--scratch``.
 """
 
@@ -34,30 +35,30 @@ from mmengine.config import Config
 from mmsharp.command_line import run
 
 ROOT = Path(__file__).parents[1]
-SOFT = dict(type='mmsharp.PSAPHook', pruning=0.5)
+SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.125, pruning=0.3125, interval=30)
-SOFT_FILTER_PRUNING = dict(
-    SOFT, pruning=0.5, measure_whole=False, protection=False, limit_regrowth=False, clear_momentum=False
-)
+SOFT_FILTER_PRUNING = dict(SOFT, pruning=0.5, protection=False, limit_regrowth=False, clear_momentum=False)
 Method = tuple[dict[str, Any], str, str]
 METHODS: dict[str, Method] = {
     'uniform L2': (HELD, 'Uniform', 'Magnitude'),
     'global L2': (HELD, 'Global', 'Magnitude'),
+    'L2, ratios by sparsity': (HELD, 'SparsityRatio', 'Magnitude'),
     'soft filter pruning': (SOFT_FILTER_PRUNING, 'Uniform', 'Magnitude'),
-    'soft filter pruning, regrowth limited': (dict(SOFT, protection=False), 'Uniform', 'Magnitude'),
     'FPGM': (SOFT_FILTER_PRUNING, 'Uniform', 'GeometricMedian'),
     'PSAP': (SOFT, 'SparsityRatio', 'Magnitude'),
     'PSAP, uniform ratios': (SOFT, 'Uniform', 'Magnitude'),
     'PSAP, no protection': (dict(SOFT, protection=False), 'SparsityRatio', 'Magnitude'),
+    'PSAP, uniform ratios, no protection': (dict(SOFT, protection=False), 'Uniform', 'Magnitude'),
 }
 """Hook, allocation and criterion of each method."""
 DEFAULT = (
     'uniform L2',
+    'L2, ratios by sparsity',
     'soft filter pruning',
-    'soft filter pruning, regrowth limited',
     'PSAP',
     'PSAP, uniform ratios',
     'PSAP, no protection',
+    'PSAP, uniform ratios, no protection',
 )
 SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_scheduler.0.eta_min': 0.001}
 

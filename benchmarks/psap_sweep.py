@@ -22,7 +22,7 @@ from experiments.arguments import add_arguments
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting, grid
-from psap_cifar10 import BASE, HELD, METHODS, SOFT, Method, configure, length, render_methods
+from psap_cifar10 import BASE, METHODS, SOFT, Method, configure, length, render_methods
 
 from mmsharp.command_line import run
 
@@ -43,15 +43,15 @@ def psap(
     return hook, allocation, 'Magnitude'
 
 
-def unprotected(**hook: Any) -> Method:
+def unprotected(soft: float = 0.5, allocation: str = 'SparsityRatio', **hook: Any) -> Method:
     """A variant without protection."""
-    return dict(SOFT, protection=False, **hook), 'SparsityRatio', 'Magnitude'
+    return dict(SOFT, pruning=soft, protection=False, **hook), allocation, 'Magnitude'
 
 
 VARIANTS: dict[str, Method] = {
     'uniform L2': METHODS['uniform L2'],
     'global L2': METHODS['global L2'],
-    'L2, ratios by sparsity': (HELD, 'SparsityRatio', 'Magnitude'),
+    'L2, ratios by sparsity': METHODS['L2, ratios by sparsity'],
     'PSAP, soft half': psap(),
     'PSAP, soft quarter': psap(0.25),
     'PSAP, soft half, every 15 iterations': psap(interval=15),
@@ -61,7 +61,7 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft half, every 15 iterations, uniform ratios': psap(allocation='Uniform', interval=15),
     'PSAP, soft quarter, every 15 iterations, uniform ratios': psap(0.25, allocation='Uniform', interval=15),
     'soft half, every 15 iterations, no protection': unprotected(interval=15),
-    'soft quarter, every 15 iterations, no protection': unprotected(pruning=0.25, interval=15),
+    'soft quarter, every 15 iterations, no protection': unprotected(0.25, interval=15),
     'as it is: PSAP, soft half': psap(measure_whole=False),
     'as it is: PSAP, soft quarter': psap(0.25, measure_whole=False),
     'as it is: PSAP, soft half, refill': psap(refill=True, measure_whole=False),

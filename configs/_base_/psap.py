@@ -33,7 +33,7 @@ psap_hooks = dict(
             weight=1.0,
         ),
         warmup=0.0,
-        pruning=0.75,
+        pruning=0.25,
         hard=0.0,
         ramp=2 / 3,
         interval=None,  # an epoch, or an eighth of the soft phase

@@ -19,7 +19,7 @@ def psap(benchmark):
 
 
 def test_every_method_differs_by_its_hook_alone(psap):
-    """Budget, width of a step and length are everybody's; masks of the soft ones hold from the same time on."""
+    """Budget, width of a step and length are everybody's; PSAP and its ablations hold masks from the same time on."""
     setting = psap.Setting(psap.BASE, psap.length(20), '')
     configs = {run.method: psap.configure(setting, run) for run in psap.runs_of(psap.METHODS, [0.3], [4])}
     hooks = {name: HOOKS.build(config.default_hooks.pop('pruning')) for name, config in configs.items()}
@@ -29,14 +29,17 @@ def test_every_method_differs_by_its_hook_alone(psap):
     assert {(hook.pruner.resource, hook.pruner.target, hook.pruner.limits.round_to) for hook in hooks.values()} == {
         ('macs', 0.3, 1)
     }
-    assert {hook.warmup + hook.pruning for hook in hooks.values() if isinstance(hook, PSAPHook)} == {0.5}
+    assert {hook.warmup + hook.pruning for name, hook in hooks.items() if name.startswith('PSAP')} == {0.25}
+    assert {type(hook) for name, hook in hooks.items() if name.startswith('PSAP')} == {PSAPHook}
 
 
 def test_the_ablations_lack_a_part_each(psap):
-    """The ratio of the layers, or protection; soft filter pruning lacks both."""
+    """The ratio of the layers, protection, or both; soft filter pruning lacks both."""
     methods = psap.METHODS
     assert methods['PSAP, uniform ratios'] == (methods['PSAP'][0], 'Uniform', 'Magnitude')
     assert methods['PSAP, no protection'] == (dict(methods['PSAP'][0], protection=False), 'SparsityRatio', 'Magnitude')
+    both = 'PSAP, uniform ratios, no protection'
+    assert methods[both] == (methods['PSAP, no protection'][0], *methods['PSAP, uniform ratios'][1:])
     assert methods['soft filter pruning'][0]['protection'] is False
     assert methods['soft filter pruning'][1:] == ('Uniform', 'Magnitude')
     assert methods['FPGM'] == (methods['soft filter pruning'][0], 'Uniform', 'GeometricMedian')

@@ -101,7 +101,7 @@ class PSAPHook(PruningHook):
         pruner: Mapping[str, Any] | None = None,
         protection: Mapping[str, Any] | Any | None = None,
         warmup: float = 0.0,
-        pruning: float = 0.75,
+        pruning: float = 0.25,
         hard: float = 0.0,
         ramp: float = 2 / 3,
         interval: int | None = None,
