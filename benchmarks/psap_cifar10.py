@@ -5,9 +5,9 @@
 
 Budgets are the share of multiply-accumulates that is left. All methods have the same images, epochs, rates and budget,
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
-times the learning rate. Those with parts of PSAP prune softly for a quarter of the training and then hold their masks,
-soft filter pruning as published and FPGM for half of it; the L2 baselines hold theirs at once, from one eighth of the
-training to seven sixteenths. All have the rest to recover. Runs are lines of benchmarks/results/psap_cifar10_NAME.jsonl
+times the learning rate. All prune in a quarter of the training, linearly, and have the rest to recover; the L2
+baselines hold their masks at once, those with parts of PSAP after that quarter. Soft filter pruning and FPGM have half
+of the training for their soft phase, which as published lasts to the end. Runs are lines of benchmarks/results/psap_cifar10_NAME.jsonl
 (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was. ``--render`` only writes the table of
 docs/results.md from the record. In full, for a GPU:
 ``--train 48000 --epochs 200 --budgets 0.5 0.3``, once with ``--scratch``.
@@ -36,7 +36,7 @@ from mmsharp.command_line import run
 
 ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25)
-HELD = dict(type='mmsharp.PruningHook', warmup=0.125, pruning=0.3125, interval=30)
+HELD = dict(type='mmsharp.PruningHook', warmup=0.0, pruning=0.25, interval=30)
 SOFT_FILTER_PRUNING = dict(SOFT, pruning=0.5, protection=False, limit_regrowth=False, clear_momentum=False)
 Method = tuple[dict[str, Any], str, str]
 METHODS: dict[str, Method] = {
@@ -71,6 +71,7 @@ def configure(setting: Setting, cell: Run, methods: Mapping[str, Method] = METHO
         type='mmsharp.ChannelPruner',
         criterion=dict(type=f'mmsharp.{criterion}'),
         allocation=dict(type=f'mmsharp.{allocation}'),
+        schedule=dict(type='mmsharp.Linear'),
         round_to=1,
     )
     config.default_hooks.pruning = dict(hook, budget=dict(macs=cell.budget), pruner=pruner)
