@@ -7,10 +7,10 @@ Budgets are the share of multiply-accumulates that is left. All methods have the
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
 times the learning rate. All prune in a quarter of the training, linearly, and have the rest to recover; the L2
 baselines hold their masks at once, those with parts of PSAP after that quarter. Soft filter pruning and FPGM have half
-of the training for their soft phase, which as published lasts to the end. Runs are lines of benchmarks/results/psap_cifar10_NAME.jsonl
-(psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was. ``--render`` only writes the table of
-docs/results.md from the record. In full, for a GPU:
-``--train 48000 --epochs 200 --budgets 0.5 0.3``, once with ``--scratch``.
+of the training for their soft phase, which as published lasts to the end. Runs are lines of
+benchmarks/results/psap_cifar10_NAME.jsonl (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was.
+``--render`` only writes the table of docs/results.md from the record. In full, for a GPU: ``--train 48000 --epochs 200
+--budgets 0.5 0.3``, once with ``--scratch``.
 """
 
 from __future__ import annotations

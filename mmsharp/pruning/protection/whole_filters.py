@@ -2,7 +2,7 @@
 
 A filter that was zeroed and grows back has small weights. Counted as they are, every layer looks sparser the more it
 has been pruned, is pruned more for it, and after a few steps all ratios say what the steps did and not what the
-training did. So whoever measures layers sees each filter as it was when it was last whole. The paper's rule could not
+training did. So whoever measures layers sees such a filter as it was when it was last whole. The paper's rule could not
 be read; this is ours.
 """
 
@@ -23,6 +23,9 @@ from mmsharp.pruning.protection.filter_parts import FilterPart, filter_parts
 class WholeFilters:
     """Copies of the weights of zeroed filters, which can be looked at in their place.
 
+    The filters of a channel are whole until they are zeroed. They are whole again when they are restored from that
+    state, or have grown: when the norm of their weights is at least that of their copies.
+
     Args:
         model: The model.
         groups: Its groups.
@@ -32,56 +35,80 @@ class WholeFilters:
         >>> model = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1))
         >>> weight = model[0].weight.data.copy_(torch.tensor([[1.0], [2.0], [3.0]]))
         >>> whole = WholeFilters(model, find_groups(model, tensor_forward(torch.zeros(1, 1))).groups)
-        >>> whole.update([torch.tensor([False, False, True])])
-        >>> _ = weight[:2].fill_(0.1)
+        >>> whole.before_zeroing([torch.tensor([True, True, False])])
+        >>> _ = weight[:2].copy_(torch.tensor([[0.1], [-2.5]]))
         >>> with whole.shown():
         ...     weight.flatten().tolist()
-        [1.0, 2.0, 3.0]
+        [1.0, -2.5, 3.0]
         >>> [round(value, 1) for value in weight.flatten().tolist()]
-        [0.1, 0.1, 3.0]
+        [0.1, -2.5, 3.0]
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup]) -> None:
         parts = [(number, part) for number, group in enumerate(groups) for part in filter_parts(model, group)]
         self._parts = [(number, part) for number, part in parts if part.learned and part.tensor.dim() >= 2]
-        self._keep = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
+        self._sizes = [group.channels for group in groups]
+        self._copied = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
+        self._recent = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
         self._copies: list[Tensor | None] = [None] * len(self._parts)
 
     @torch.no_grad()
-    def update(self, keep: Sequence[Tensor]) -> None:
-        """Take copies of what is about to be zeroed; what was zeroed before and is again keeps its older copy.
+    def before_zeroing(self, zeroed: Sequence[Tensor]) -> None:
+        """Take copies of the whole ones of what is about to be zeroed; the others have theirs.
 
         Args:
-            keep: Bool of shape ``(channels,)`` per group; the others are about to be zeroed.
+            zeroed: Bool of shape ``(channels,)`` per group.
 
         Raises:
             MmsharpError: The masks do not fit the groups.
         """
-        wanted, given = [len(mask) for mask in self._keep], [len(mask) for mask in keep]
-        if wanted != given:
-            raise MmsharpError(f'whole filters: masks of {given} channels for groups of {wanted}')
+        if self._sizes != [len(mask) for mask in zeroed]:
+            raise MmsharpError(
+                f'whole filters: masks of {[len(mask) for mask in zeroed]} channels for groups of {self._sizes}'
+            )
+        small = self._still_small()
+        copied = [mask | old for mask, old in zip(zeroed, small)]
         with self.shown():
-            copies = [self._read(part, keep[number]) for number, part in self._parts]
-        self._keep, self._copies = [mask.clone() for mask in keep], copies
+            copies = [self._read(part, copied[number]) for number, part in self._parts]
+        self._recent = [mask & ~old for mask, old in zip(zeroed, small)]
+        self._copied, self._copies = copied, copies
+
+    @torch.no_grad()
+    def restored(self, channels: Sequence[Tensor]) -> None:
+        """Give up the copies of what is again as it was before it was last zeroed, if it was whole then.
+
+        Args:
+            channels: Bool of shape ``(channels,)`` per group.
+        """
+        before = self._copied
+        self._copied = [old & ~(mask & new) for old, mask, new in zip(before, channels, self._recent)]
+        for index, (number, part) in enumerate(self._parts):
+            copy = self._copies[index]
+            if copy is not None:
+                places = part.channels[before[number][part.channels]]
+                kept = self._copied[number][places].nonzero()[:, 0].to(copy.device)
+                self._copies[index] = copy.index_select(part.dim, kept) if len(kept) else None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Hold the copies in the model's weights; they are bitwise as before when the context ends."""
-        present = [self._read(part, self._keep[number]) for number, part in self._parts]
-        self._write(self._copies)
+        small = self._still_small()
+        present = [self._read(part, self._copied[number]) for number, part in self._parts]
+        self._write(self._copies, small)
         try:
             yield
         finally:
-            self._write(present)
+            self._write(present, small)
 
     def forget(self) -> None:
-        """Give the copies up."""
-        self._keep = [torch.ones_like(mask) for mask in self._keep]
+        """Give all copies up."""
+        self._copied = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
+        self._recent = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
         self._copies = [None] * len(self._parts)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and copies as tensors, for a checkpoint."""
-        return dict(keep=list(self._keep), copies=list(self._copies))
+        return dict(copied=list(self._copied), recent=list(self._recent), copies=list(self._copies))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
@@ -89,22 +116,37 @@ class WholeFilters:
         Raises:
             MmsharpError: It is of other groups.
         """
-        same = [len(mask) for mask in state['keep']] == [len(mask) for mask in self._keep]
-        if not same or len(state['copies']) != len(self._parts):
+        if [len(mask) for mask in state['copied']] != self._sizes or len(state['copies']) != len(self._parts):
             raise MmsharpError('whole filters: the state is that of another model; resume with the config it came from')
-        self._keep = [mask.cpu() for mask in state['keep']]
+        self._copied = [mask.cpu() for mask in state['copied']]
+        self._recent = [mask.cpu() for mask in state['recent']]
         self._copies = list(state['copies'])
 
-    def _read(self, part: FilterPart, keep: Tensor) -> Tensor | None:
-        positions = _positions(part, keep)
+    @torch.no_grad()
+    def _still_small(self) -> list[Tensor]:
+        """Of the channels with copies those that are smaller than these."""
+        present = [torch.zeros(size, dtype=torch.float64) for size in self._sizes]
+        copied = [torch.zeros(size, dtype=torch.float64) for size in self._sizes]
+        for (number, part), copy in zip(self._parts, self._copies):
+            now = self._read(part, self._copied[number])
+            if copy is not None and now is not None:
+                places = part.channels[self._copied[number][part.channels]]
+                for sums, values in ((present, now), (copied, copy)):
+                    squares = values.movedim(part.dim, 0).flatten(1).double().square().sum(dim=1)
+                    sums[number].index_add_(0, places, squares.cpu())
+        return [mask & (now < then) for mask, now, then in zip(self._copied, present, copied)]
+
+    def _read(self, part: FilterPart, chosen: Tensor) -> Tensor | None:
+        positions = part.positions[chosen[part.channels]].to(part.tensor.device)
         return part.tensor.detach().index_select(part.dim, positions) if len(positions) else None
 
     @torch.no_grad()
-    def _write(self, copies: Sequence[Tensor | None]) -> None:
+    def _write(self, copies: Sequence[Tensor | None], small: Sequence[Tensor]) -> None:
+        """Of copies of all channels that have some, those of the small ones into the model."""
         for (number, part), copy in zip(self._parts, copies):
             if copy is not None:
-                part.tensor.index_copy_(part.dim, _positions(part, self._keep[number]), copy.to(part.tensor))
-
-
-def _positions(part: FilterPart, keep: Tensor) -> Tensor:
-    return part.positions[~keep[part.channels]].to(part.tensor.device)
+                mine = self._copied[number][part.channels]
+                chosen = small[number][part.channels[mine]].nonzero()[:, 0]
+                positions = part.positions[mine][chosen].to(part.tensor.device)
+                old = copy.to(part.tensor).index_select(part.dim, chosen.to(part.tensor.device))
+                part.tensor.index_copy_(part.dim, positions, old)

@@ -8,7 +8,7 @@ from psap_training import HOOK, PRUNER, WRAPPERS, Watch, hook_of, setting, steps
 
 from mmsharp.engine.hooks import PSAPHook
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import count_parameters
+from mmsharp.pruning import count_parameters, sparsity_ratios
 from mmsharp.registry import ASCENTS
 from mmsharp.sharpness import ASAM, AdaSAP
 
@@ -40,11 +40,19 @@ def test_an_interval_is_an_epoch_or_an_eighth_of_the_soft_phase(make_runner, epo
     assert sorted({s['iteration'] for s in steps_of(runner) if s['phase'] == 'soft'}) == list(iterations)
 
 
-@pytest.mark.parametrize('whole', [True, False])
-def test_what_pruning_makes_itself_is_no_sparsity_of_a_layer(make_runner, whole):
+@pytest.mark.parametrize(
+    ('whole', 'protection'),
+    [
+        (True, False),
+        (True, dict(type='Everything')),
+        (True, dict(type='mmsharp.ProtectiveReconstruction', refill=True)),
+        (False, False),
+    ],
+)
+def test_what_pruning_makes_itself_is_no_sparsity_of_a_layer(make_runner, whole, protection):
     """Where training changes nothing, layers look at every step as at the first one, unless zeros are to count."""
     still = dict(optimizer=dict(type='SGD', lr=0.0))
-    runner = make_runner(dict(HOOK, protection=False, measure_whole=whole), optim_wrapper=still)
+    runner = make_runner(dict(HOOK, protection=protection, measure_whole=whole), optim_wrapper=still)
     runner.train()
     by_step = {}
     for line in steps_of(runner):
@@ -52,6 +60,41 @@ def test_what_pruning_makes_itself_is_no_sparsity_of_a_layer(make_runner, whole)
     first, *others = by_step.values()
     assert len(others) >= 3
     assert all(step == first for step in others) == whole
+
+
+def test_what_came_back_is_measured_as_it_is(make_runner):
+    """Training goes on with it: the layers of every step are those of the weights of that step."""
+    runner, expected = make_runner(dict(HOOK, protection=dict(type='Everything'))), {}
+
+    def look(runner):
+        if hook_of(runner)._state.kind != 'dense':
+            return
+        groups = hook_of(runner).pruner.groups.groups
+        everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
+        expected[runner.iter + 1] = sparsity_ratios(runner.model, groups, everything)
+
+    runner.register_hook(Watch(after=look))
+    runner.train()
+    found = {}
+    for line in steps_of(runner):
+        found.setdefault(line['iteration'], []).append(line['sparsity_ratio'])
+    assert len(found) >= 4
+    assert found == {iteration: pytest.approx(expected[iteration], abs=1e-6) for iteration in found}
+    assert len(set(map(tuple, found.values()))) > 1
+
+
+def test_another_measure_than_that_of_the_checkpoint_is_said(make_runner, tmp_path, monkeypatch):
+    """Both ways, where a soft phase is gone on with."""
+    said = []
+    monkeypatch.setattr('mmsharp.engine.pruning.soft_pruning.soft_steps.print_log', lambda text, *_: said.append(text))
+    for whole in (True, False):
+        make_runner(dict(HOOK, measure_whole=whole), name=f'first_{whole}').train()
+        again = make_runner(
+            dict(HOOK, measure_whole=not whole), name=f'again_{whole}', resume=tmp_path / f'first_{whole}/epoch_1.pth'
+        )
+        said.clear()
+        again.train()
+        assert any('measure_whole' in text for text in said)
 
 
 @pytest.mark.parametrize('ascent', sorted(ASCENTS.module_dict))

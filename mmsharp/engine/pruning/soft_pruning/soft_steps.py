@@ -68,7 +68,8 @@ class SoftSteps:
         self._memory = ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
         self._scores: list[Tensor] = []
         self._gates = GateMeans()
-        self._whole = WholeFilters(model, pruner.groups.groups) if measure_whole else None
+        looks = measure_whole and hasattr(pruner.allocation, 'prepare')
+        self._whole = WholeFilters(model, pruner.groups.groups) if looks else None
         self._step: dict[str, Any] = {}
         self._frozen: list[str] = []
 
@@ -102,7 +103,7 @@ class SoftSteps:
         self._step = dict(step, scores=scores, gates=self._gates.means())
         self._gates.reset()
         self._stop_growing()
-        self._copy(keep)
+        self._before_zeroing([~mask for mask in keep])
         soft = self._soft_pruning(keep)
         soft.zero_()
         if protection is not None or self._limit_regrowth:
@@ -137,7 +138,9 @@ class SoftSteps:
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)
-        self._copy([mask & ~instead for mask, instead in zip(soft.keep, extra)])
+        if self._whole is not None:
+            self._whole.restored(protected)
+        self._before_zeroing(extra)
         self._soft_pruning([~mask for mask in extra]).zero_()
         if not self._limit_regrowth:
             self._loss_scale.restore()
@@ -199,6 +202,14 @@ class SoftSteps:
         self._memory.evidence = [evidence.cpu() for evidence in state.get('evidence', ())]
         if self._whole is not None and state.get('whole') is not None:
             self._whole.load_state_dict(state['whole'])
+        elif (self._whole is None) != (state.get('whole') is None):
+            print_log(
+                'mmsharp: the checkpoint comes from a run that measured layers '
+                f'{"with" if self._whole is None else "without"} copies of zeroed filters (measure_whole), and this one '
+                f'measures them {"without" if self._whole is None else "with"}; ratios will differ',
+                'current',
+                logging.WARNING,
+            )
         self._loss_scale.go_on(state['loss_scale'])
         if state['growing'] is not None:
             self._grow([mask.cpu() for mask in state['growing']])
@@ -239,9 +250,9 @@ class SoftSteps:
     def _view(self) -> AbstractContextManager[object]:
         return nullcontext() if self._whole is None else self._whole.shown()
 
-    def _copy(self, keep: Sequence[Tensor]) -> None:
+    def _before_zeroing(self, zeroed: Sequence[Tensor]) -> None:
         if self._whole is not None:
-            self._whole.update(keep)
+            self._whole.before_zeroing(zeroed)
 
     def _grow(self, growing: Sequence[Tensor]) -> None:
         if self._limit_regrowth:
