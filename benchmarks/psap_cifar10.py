@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -38,19 +38,30 @@ ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.0, pruning=0.25, interval=30)
 SOFT_FILTER_PRUNING = dict(SOFT, pruning=0.5, protection=False, limit_regrowth=False, clear_momentum=False)
-Method = tuple[dict[str, Any], str, str]
-METHODS: dict[str, Method] = {
-    'uniform L2': (HELD, 'Uniform', 'Magnitude'),
-    'global L2': (HELD, 'Global', 'Magnitude'),
-    'L2, ratios by sparsity': (HELD, 'SparsityRatio', 'Magnitude'),
-    'soft filter pruning': (SOFT_FILTER_PRUNING, 'Uniform', 'Magnitude'),
-    'FPGM': (SOFT_FILTER_PRUNING, 'Uniform', 'GeometricMedian'),
-    'PSAP': (SOFT, 'SparsityRatio', 'Magnitude'),
-    'PSAP, uniform ratios': (SOFT, 'Uniform', 'Magnitude'),
-    'PSAP, no protection': (dict(SOFT, protection=False), 'SparsityRatio', 'Magnitude'),
-    'PSAP, uniform ratios, no protection': (dict(SOFT, protection=False), 'Uniform', 'Magnitude'),
+TEST = 8_000
+
+
+@dataclass(frozen=True)
+class Method:
+    """Hook, and what its pruner is made of."""
+
+    hook: Mapping[str, Any]
+    allocation: str = 'Uniform'
+    criterion: str = 'Magnitude'
+    schedule: str = 'Linear'
+
+
+METHODS = {
+    'uniform L2': Method(HELD),
+    'global L2': Method(HELD, 'Global'),
+    'L2, ratios by sparsity': Method(HELD, 'SparsityRatio'),
+    'soft filter pruning': Method(SOFT_FILTER_PRUNING),
+    'FPGM': Method(SOFT_FILTER_PRUNING, criterion='GeometricMedian'),
+    'PSAP': Method(SOFT, 'SparsityRatio'),
+    'PSAP, uniform ratios': Method(SOFT),
+    'PSAP, no protection': Method(dict(SOFT, protection=False), 'SparsityRatio'),
+    'PSAP, uniform ratios, no protection': Method(dict(SOFT, protection=False)),
 }
-"""Hook, allocation and criterion of each method."""
 DEFAULT = (
     'uniform L2',
     'L2, ratios by sparsity',
@@ -66,15 +77,15 @@ SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_schedule
 def configure(setting: Setting, cell: Run, methods: Mapping[str, Method] = METHODS) -> Config:
     """The config of a run: that of the experiments' baseline, with the hook and the budget of the method."""
     config = runs.configure(replace(setting, methods={cell.method: {}}), cell)
-    hook, allocation, criterion = methods[cell.method]
+    method = methods[cell.method]
     pruner = dict(
         type='mmsharp.ChannelPruner',
-        criterion=dict(type=f'mmsharp.{criterion}'),
-        allocation=dict(type=f'mmsharp.{allocation}'),
-        schedule=dict(type='mmsharp.Linear'),
+        criterion=dict(type=f'mmsharp.{method.criterion}'),
+        allocation=dict(type=f'mmsharp.{method.allocation}'),
+        schedule=dict(type=f'mmsharp.{method.schedule}'),
         round_to=1,
     )
-    config.default_hooks.pruning = dict(hook, budget=dict(macs=cell.budget), pruner=pruner)
+    config.default_hooks.pruning = dict(method.hook, budget=dict(macs=cell.budget), pruner=pruner)
     return config
 
 
@@ -90,7 +101,9 @@ def runs_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[in
         >>> [run.criterion for run in runs_of(['FPGM', 'PSAP'], [0.3], [0])]
         ['GeometricMedian', 'Magnitude']
     """
-    return [Run(name, METHODS[name][2], budget, seed) for seed in seeds for budget in budgets for name in methods]
+    return [
+        Run(name, METHODS[name].criterion, budget, seed) for seed in seeds for budget in budgets for name in methods
+    ]
 
 
 def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)) -> str:
@@ -141,7 +154,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scratch', action='store_true', help='start from random weights')
     parser.add_argument('--epochs', type=int, default=24, help='of each run (default: 24)')
     parser.add_argument('--train', type=int, default=25_000, help='training images (default: 25000)')
-    parser.add_argument('--test', type=int, default=8_000, help='test images (default: 8000)')
+    parser.add_argument('--test', type=int, default=TEST, help=f'test images (default: {TEST})')
     add_mixed(parser)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'psap_cifar10', help='where to work')
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')

@@ -66,10 +66,16 @@ def train(config: Config, folder: Path) -> tuple[float, float]:
         Seconds of the clock and of the processors, all interrupted starts with them.
 
     Raises:
-        MmsharpError: It failed.
+        MmsharpError: It failed, or the folder has a training by another config.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, clock = folder / 'config.py', folder / 'seconds.json'
+    path, asked, clock = folder / 'config.py', folder / 'asked.py', folder / 'seconds.json'
+    if asked.is_file() and asked.read_text(encoding='utf-8') != config.pretty_text:
+        raise MmsharpError(
+            f'{folder} has a training by another config (asked.py there); remove the folder to train anew, or give '
+            'another --work-dir'
+        )
+    write_text(asked, config.pretty_text)  # the training writes the config that it ran over config.py
     write_text(path, config.pretty_text)
     if not last_checkpoint(config, folder).is_file():
         command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
@@ -124,12 +130,17 @@ def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
     found = dict(
         data=setting.data,
         epochs=config.train_cfg.max_epochs,
-        wrapper=config.optim_wrapper.to_dict(),
-        pruning=config.default_hooks.pruning.to_dict() if 'pruning' in config.default_hooks else None,
+        **methods_of(config),
         machine=machine(),
         versions=versions(PACKAGES),
     )
     return {**found, **setting.same}
+
+
+def methods_of(config: Config) -> dict[str, Any]:
+    """By what optimizer wrapper and pruning hook a config trains."""
+    hook = config.default_hooks.get('pruning')
+    return dict(wrapper=config.optim_wrapper.to_dict(), pruning=None if hook is None else hook.to_dict())
 
 
 def sharpness_by_phase(config: Config, folder: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mmengine.config import Config
 from mmsharp.errors import MmsharpError
 from mmsharp.files import write_text
 
-from .performing import perform
+from .performing import methods_of, perform
 from .runs import Run, Setting, configure
 
 KEY = tuple(field.name for field in fields(Run))
@@ -66,10 +67,11 @@ def run_all(
         All lines of the record.
 
     Raises:
-        MmsharpError: Its lines are of another setting, or one is damaged.
+        MmsharpError: Its lines are of another setting, or one is damaged, or is of a method that has changed since.
     """
     found = read_record(record)
     check_setting(found, setting, record)
+    check_methods(found, runs, partial(configure, setting), record)
     done = [tuple(line[name] for name in KEY) for line in found]
     missing = [run for run in runs if tuple(getattr(run, name) for name in KEY) not in done]
     for number, run in enumerate(missing, start=1):
@@ -96,6 +98,26 @@ def check_setting(found: Sequence[dict[str, Any]], setting: Setting, record: Pat
                 raise MmsharpError(
                     f'{record} has runs with {name} {there[name]}, and these are with {value}; give them a record of '
                     'their own: --record NAME'
+                )
+
+
+def check_methods(
+    found: Sequence[dict[str, Any]], runs: Sequence[Run], configure: Callable[[Run], Config], record: Path
+) -> None:
+    """Refuse to count runs as done whose method trains or prunes otherwise now.
+
+    Raises:
+        MmsharpError: A line's optimizer wrapper or pruning is not what its run is configured with.
+    """
+    by_key = {tuple(line[name] for name in KEY): line for line in found}
+    for run in runs:
+        line = by_key.get(tuple(getattr(run, name) for name in KEY))
+        now = {} if line is None else json.loads(json.dumps(methods_of(configure(run))))
+        for name, value in now.items():
+            if line is not None and name in line and line[name] != value:
+                raise MmsharpError(
+                    f'{record} has {run.method}, seed {run.seed}, with {name} {line[name]}, and it is {value} now; '
+                    'remove the line and the folder of the run to repeat it, or give a record of its own: --record NAME'
                 )
 
 

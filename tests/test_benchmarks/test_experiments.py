@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -216,7 +217,7 @@ def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path
     first, other = (experiments.Setting(BASE, {}, '', **settings) for settings in (known, {**known, **change}))
 
     def perform(config, run, work_dir, setting):
-        return _line(run, data=setting.data, wrapper=dict(type='OptimWrapper'), **setting.same)
+        return _line(run, data=setting.data, **experiments.methods_of(config), **setting.same)
 
     path = tmp_path / 'record.jsonl'
     experiments.run_all(first, [run], tmp_path, path, perform=perform)
@@ -224,6 +225,42 @@ def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path
     with pytest.raises(MmsharpError, match='give them a record of their own: --record NAME'):
         experiments.run_all(other, [experiments.Run('SAM', 'Magnitude', 0.4, 0)], tmp_path, path, perform=perform)
     assert len(experiments.read_record(path)) == 1
+
+
+@pytest.mark.parametrize('changed', ['wrapper', 'pruning'])
+def test_a_line_of_a_method_that_has_changed_is_not_counted_as_done(experiments, tmp_path, changed):
+    """Its optimizer wrapper or pruning is another now: said by name and value, before anything is trained."""
+    run, path = experiments.Run('AdaSAP', 'Magnitude', 0.4, 0), tmp_path / 'record.jsonl'
+    setting = experiments.Setting(BASE, {}, '')
+    now = json.loads(json.dumps(experiments.methods_of(experiments.configure(setting, run))))
+    line = {**_line(run), **now, changed: {**now[changed], 'type': 'Before'}}
+    path.write_text(json.dumps(line) + '\n')
+    with pytest.raises(
+        MmsharpError, match=f"AdaSAP, seed 0, with {changed} .*'Before'.*remove the line and the folder"
+    ):
+        experiments.run_all(setting, [run], tmp_path, path)
+    path.write_text(json.dumps({**_line(run), **now}) + '\n')
+    assert len(experiments.run_all(setting, [run], tmp_path, path)) == 1
+
+
+def test_a_folder_of_another_config_is_not_gone_on_with(experiments, tmp_path, monkeypatch):
+    """The weights there are of other settings; those of the same are taken."""
+    run, setting = experiments.Run('SGD', 'Magnitude', 0.4, 0), experiments.Setting(BASE, {}, '')
+    config, other = (experiments.configure(setting, one) for one in (run, replace(run, seed=1)))
+    started = []
+
+    def train(command, **_):
+        started.append(command)
+        experiments.last_checkpoint(config, tmp_path).touch()
+        (tmp_path / 'config.py').write_text('what the runner writes')
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr('experiments.performing.subprocess.run', train)
+    experiments.train(config, tmp_path)
+    experiments.train(config, tmp_path)
+    with pytest.raises(MmsharpError, match=r'has a training by another config.*remove the folder'):
+        experiments.train(other, tmp_path)
+    assert len(started) == 1
 
 
 def test_a_setting_may_name_what_is_known_anyway(experiments, benchmark, tmp_path):

@@ -1,5 +1,6 @@
 """The comparison of PSAP is one of methods: everything else is the same, and every part can be built."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,14 @@ def test_every_method_differs_by_its_hook_alone(psap):
 def test_the_ablations_lack_a_part_each(psap):
     """The ratio of the layers, protection, or both; soft filter pruning lacks both."""
     methods = psap.METHODS
-    assert methods['PSAP, uniform ratios'] == (methods['PSAP'][0], 'Uniform', 'Magnitude')
-    assert methods['PSAP, no protection'] == (dict(methods['PSAP'][0], protection=False), 'SparsityRatio', 'Magnitude')
-    both = 'PSAP, uniform ratios, no protection'
-    assert methods[both] == (methods['PSAP, no protection'][0], *methods['PSAP, uniform ratios'][1:])
-    assert methods['soft filter pruning'][0]['protection'] is False
-    assert methods['soft filter pruning'][1:] == ('Uniform', 'Magnitude')
-    assert methods['FPGM'] == (methods['soft filter pruning'][0], 'Uniform', 'GeometricMedian')
+    ours, unprotected = methods['PSAP'], dict(methods['PSAP'].hook, protection=False)
+    assert methods['PSAP, uniform ratios'] == replace(ours, allocation='Uniform')
+    assert methods['PSAP, no protection'] == replace(ours, hook=unprotected)
+    assert methods['PSAP, uniform ratios, no protection'] == replace(ours, hook=unprotected, allocation='Uniform')
+    soft = methods['soft filter pruning']
+    assert soft.hook['protection'] is False
+    assert (soft.allocation, soft.criterion) == ('Uniform', 'Magnitude')
+    assert methods['FPGM'] == replace(soft, criterion='GeometricMedian')
 
 
 def test_from_scratch_is_without_weights(psap):

@@ -203,10 +203,10 @@ class SoftSteps:
         if self._whole is not None and state.get('whole') is not None:
             self._whole.load_state_dict(state['whole'])
         elif (self._whole is None) != (state.get('whole') is None):
+            before, now = ('with', 'without') if self._whole is None else ('without', 'with')
             print_log(
-                'mmsharp: the checkpoint comes from a run that measured layers '
-                f'{"with" if self._whole is None else "without"} copies of zeroed filters (measure_whole), and this one '
-                f'measures them {"without" if self._whole is None else "with"}; ratios will differ',
+                f'mmsharp: the checkpoint is of a run that measured layers {before} copies of zeroed filters '
+                f'(measure_whole), and this one measures them {now}; its ratios will be others',
                 'current',
                 logging.WARNING,
             )
