@@ -33,6 +33,7 @@ from experiments.tables import setup, spread, training_cost
 from mmengine.config import Config
 
 from mmsharp.command_line import run
+from mmsharp.errors import MmsharpError
 
 ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25)
@@ -130,8 +131,15 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Iterable[str]) -> str:
-    """The lines of a record of these methods in Markdown, with a figure."""
+    """The lines of a record of these methods in Markdown, with a figure.
+
+    Raises:
+        MmsharpError: The record has lines of others.
+    """
     methods, rows = list(methods), {}
+    gone = sorted({line['method'] for line in found} - set(methods))
+    if gone:
+        raise MmsharpError(f'the record {name} has runs of {gone}, which are no methods now; remove their lines')
     several = len({line['budget'] for line in found}) > 1
     for budget in sorted({line['budget'] for line in found}, reverse=True):
         for method in methods:

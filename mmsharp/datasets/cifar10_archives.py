@@ -45,10 +45,24 @@ class Picture:
 
 
 def has_names(source: Path) -> bool:
-    """Whether the pictures come with their names, by which a seed draws them: not in the official binary version."""
+    """Whether the pictures come with their names, by which a seed draws them: not in the official binary version.
+
+    Raises:
+        MmsharpError: It is a file that is no archive.
+    """
     if source.is_file():
-        return source.name != OFFICIAL[0]
+        return _first_batch(source).suffix != '.bin'
     return any((source / name).is_file() for name in ZIPS) or not (source / OFFICIAL[0]).is_file()
+
+
+def _first_batch(path: Path) -> PurePosixPath:
+    """The first batch in an official archive, whatever the archive is called."""
+    try:
+        with tarfile.open(path, 'r:gz') as archive:
+            found = (PurePosixPath(member.name) for member in archive)
+            return next((name for name in found if name.stem in BATCHES), PurePosixPath())
+    except UNREADABLE as error:
+        raise MmsharpError(f'archive {str(path)!r} cannot be read: {error}; {WHERE}') from error
 
 
 def read_pictures(source: Path) -> dict[tuple[str, str], list[Picture]]:

@@ -7,6 +7,7 @@ import pytest
 from mmengine.registry import HOOKS
 
 from mmsharp.engine.hooks import PSAPHook
+from mmsharp.errors import MmsharpError
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,3 +73,26 @@ def test_the_table_has_a_row_per_method_and_budget(psap):
     rows = psap.table(found).splitlines()
     assert rows[2] == '| 29.9% | uniform L2 | 2 | 81.00 ± 1.41 | 25.0% | 2 min |'
     assert rows[3].startswith('| 29.9% | PSAP | 2 |')
+
+
+def test_lines_of_methods_that_are_gone_are_named(psap):
+    """No table leaves them out in silence."""
+    found = [dict(method=method, budget=0.3, seed=0) for method in ('PSAP', 'PSAP, before')]
+    with pytest.raises(MmsharpError, match=r"runs of \['PSAP, before'\]"):
+        psap.render_methods(found, 'psap', psap.METHODS)
+
+
+@pytest.mark.parametrize('images', [2_000, 8_000])
+def test_the_sweep_is_judged_on_images_that_the_table_is_not_of(benchmark, psap, tmp_path, monkeypatch, images):
+    """Settings are chosen by it: its images come from behind those of the largest test set."""
+    sweep, asked = benchmark('psap_sweep'), []
+
+    def prepare(work_dir, train, test):
+        asked.append(test)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, 'prepare', prepare)
+    monkeypatch.setattr('sys.argv', ['psap_sweep.py', '--work-dir', str(tmp_path), '--record', 'none'])
+    with pytest.raises(KeyboardInterrupt):
+        sweep.main()
+    assert asked[0] >= images

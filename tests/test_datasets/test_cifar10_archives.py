@@ -109,8 +109,9 @@ def test_a_seed_draws_the_same_images_from_archives_with_names(tmp_path):
     assert len(official) == 70
     assert official == _written(sources['zip'], tmp_path / 'b')
     assert len(_written(sources['binary'].parent, tmp_path / 'c')) == 70  # a folder does as well as the file
+    renamed = sources['binary'].rename(tmp_path / 'cifar10.tar.gz')  # whatever the file is called
     with pytest.raises(MmsharpError, match='names'):
-        _written(sources['binary'], tmp_path / 'a')
+        _written(renamed, tmp_path / 'a')
 
 
 def test_a_damaged_picture_is_named(tmp_path):

@@ -56,6 +56,16 @@ def test_a_holdout_is_of_the_test_images_and_takes_none_of_the_others(source, tm
     assert not (tmp_path / 'without' / 'holdout').exists()
 
 
+def test_a_holdout_beside_a_large_test_set_is_disjoint_from_smaller_ones(source, tmp_path):
+    """So that what was chosen on the one is tested on images of the other, whatever the number."""
+    for count in (10, 20):
+        list(
+            write_cifar10_folder(source, tmp_path / str(count), CIFAR10Folder(train=30, val=10, test=count, holdout=10))
+        )
+    assert set(_files(tmp_path / '10', 'test')) < set(_files(tmp_path / '20', 'test'))
+    assert not set(_files(tmp_path / '20', 'holdout')) & set(_files(tmp_path / '10', 'test'))
+
+
 def test_the_same_seed_draws_the_same_and_another_one_others(source, tmp_path):
     """And a set that is there is not written again, nor replaced by another."""
     for name, settings in (('a', SETTINGS), ('b', SETTINGS), ('c', CIFAR10Folder(train=30, val=10, test=20, seed=1))):

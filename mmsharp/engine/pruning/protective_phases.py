@@ -88,7 +88,8 @@ def protective_phases(
         window: Iterations that the gradients are watched after a soft step.
 
     Raises:
-        MmsharpError: The phases are longer than the run, a window longer than the interval, or no soft step fits.
+        MmsharpError: The phases are longer than the run, or the soft one as long; a window is longer than the interval;
+            or no soft step fits.
 
     Example:
         >>> protective_phases(0.0, 0.75, 0, 0.5, 10, max_iters=100, iters_per_unit=20)
@@ -102,6 +103,11 @@ def protective_phases(
         raise MmsharpError(
             f'warmup={warm_up!r}, pruning={soft!r} and hard={hard!r} end at iteration {pruning_end}, but training has '
             f'only {max_iters} iterations; shorten them or train longer'
+        )
+    if warm_up_end < soft_end == max_iters:
+        raise MmsharpError(
+            f'pruning={soft!r} is a soft phase that lasts to the end of the training, iteration {max_iters}: no mask '
+            'would ever be held; make it shorter, a share such as 0.9'
         )
     if window > interval:
         raise MmsharpError(

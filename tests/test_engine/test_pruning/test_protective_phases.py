@@ -57,6 +57,8 @@ def test_what_does_not_fit_is_refused():
     """With the numbers."""
     with pytest.raises(MmsharpError, match='only 100 iterations'):
         protective_phases(0.5, 0.4, 0.2, 0.5, 4, 100, 1)
+    with pytest.raises(MmsharpError, match=r'pruning=100 is a soft phase that lasts to the end.*no mask'):
+        protective_phases(0, 100, 0, 0.5, 4, 100, 1)
     with pytest.raises(MmsharpError, match='interval=3'):
         protective_phases(0, 20, 0, 0.5, 3, 100, 1, stride=2, window=4)
     with pytest.raises(MmsharpError, match='no step fits after interval=20'):
