@@ -4,10 +4,10 @@
 
 Every variant prunes the published ResNet-20 to 0.40 of its parameters within 8 epochs on 15,000 images, and is
 evaluated clean and under 15 corruptions at severity 3 of CIFAR-10-C's constants, on 2,000 images of the test set that
-no other experiment with AdaSAP tests on: the published weights have seen all training images, and remember them. Defaults are
-chosen by it. ``--condition`` changes what is equal on both sides, such as the learning rate, and asks whether AdaSAP's
-defaults win there. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl (adasap_sweep_NAME_CONDITION.jsonl); a
-killed sweep goes on where it was.
+no other experiment with AdaSAP tests on: the published weights have seen all training images, and remember them.
+Defaults are chosen by it. ``--condition`` changes what is equal on both sides, such as the learning rate, and asks
+whether AdaSAP's defaults win there. Runs are lines of benchmarks/results/adasap_sweep_NAME.jsonl
+(adasap_sweep_NAME_CONDITION.jsonl); a killed sweep goes on where it was.
 """
 
 from __future__ import annotations

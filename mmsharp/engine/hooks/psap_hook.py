@@ -55,8 +55,9 @@ class PSAPHook(PruningHook):
     4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
 
     ``protection=False``, ``limit_regrowth=False`` and ``clear_momentum=False`` with a ``Uniform`` allocation are soft
-    filter pruning (He et al. 2018, arXiv 1808.06866); as published, with ``ramp=0`` and nearly to the end. With a sharpness-aware wrapper, AdaSAP's for example, the
-    allocation and protection of PSAP go with its training; that combination is ours.
+    filter pruning (He et al. 2018, arXiv 1808.06866); as published, with ``ramp=0`` and nearly to the end. With a
+    sharpness-aware wrapper, AdaSAP's for example, the allocation and protection of PSAP go with its training; that
+    combination is ours.
 
     For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio, pruning ratio, and how
     many channels were zeroed, held by evidence, came back, and were zeroed instead. The same numbers are scalars
@@ -71,8 +72,8 @@ class PSAPHook(PruningHook):
             object of your own has ``watch``, ``gate`` and ``refill``, too.
         warmup: Length of the warm-up: a float in [0, 1) is a share of all iterations, an int counts epochs
             (iterations in iteration loops).
-        pruning: Length of the soft phase, likewise. A quarter suits trained weights; random ones need longer to say what
-            a filter is worth.
+        pruning: Length of the soft phase, likewise. A quarter suits trained weights; random ones need longer to say
+            what a filter is worth.
         hard: Length of the hard phase, likewise. By default the masked channels are removed at once: the small network
             computes the same and costs less.
         ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
