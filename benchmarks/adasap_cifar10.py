@@ -37,11 +37,11 @@ VALIDATION = 2000
 """Training images left out, and test images held out for the choice of settings."""
 
 
-def prepare(work_dir: Path, train: int, test: int) -> dict[str, object]:
+def prepare(work_dir: Path, train: int, test: int, holdout: int = VALIDATION) -> dict[str, object]:
     """The data and the published weights, and the options that name them."""
     source = data_folder()
-    folder = work_dir / f'data_{train}_{test}'
-    settings = CIFAR10Folder(train=train, val=VALIDATION, test=test, holdout=VALIDATION)
+    folder = work_dir / '_'.join(map(str, ('data', train, test, *((holdout,) if holdout != VALIDATION else ()))))
+    settings = CIFAR10Folder(train=train, val=VALIDATION, test=test, holdout=holdout)
     for _ in write_cifar10_folder(source / 'cifar10', folder, settings):
         pass
     weights = work_dir / 'resnet20.pth'

@@ -1,7 +1,7 @@
 """What PSAP, as we read it, does to accuracy beside other ways to choose filters: ResNet-20 on CIFAR-10.
 
     MMSHARP_DATA=... python benchmarks/psap_cifar10.py [--methods PSAP 'uniform L2' ...] [--budgets 0.3 0.5]
-        [--seeds 0 1 2] [--scratch] [--epochs 24] [--train 25000] [--test 8000] [--mixed] [--record NAME] [--render]
+        [--seeds 0 1 2] [--scratch] [--epochs 24] [--train 25000] [--test 4000] [--mixed] [--record NAME] [--render]
 
 Budgets are the share of multiply-accumulates that is left. All methods have the same images, epochs, rates and budget,
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.0, pruning=0.25, interval=30)
 SOFT_FILTER_PRUNING = dict(SOFT, pruning=0.5, protection=False, limit_regrowth=False, clear_momentum=False)
-TEST = 8_000
+TEST = 4_000
 
 
 @dataclass(frozen=True)
