@@ -18,6 +18,8 @@ from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning.protection.protection_memory import ProtectionMemory
 from mmsharp.registry import PROTECTIONS
 
+COMPARED = ('kept', 'zeroed')
+
 
 @PROTECTIONS.register_module()
 class ProtectiveReconstruction:
@@ -29,7 +31,9 @@ class ProtectiveReconstruction:
 
     Pulses scale with what lies behind a layer, so that they are compared within a group only, and any common factor,
     such as a loss scale, changes nothing. Channels whose pulse is exactly 0, such as those behind a ReLU with a shift
-    that is not positive, are judged among each other by their gate gradients, which were taken before they were zeroed.
+    that is not positive, are judged by their gate gradients, which were taken before they were zeroed: with
+    ``among='kept'`` against those of the channels that were kept, so that nobody comes back who matters less than
+    these; with ``'zeroed'`` against each other's, so that the best of any lot come back.
 
     What a protection is worth at later steps is kept by a :class:`~mmsharp.pruning.ProtectionMemory` of ``memory`` and
     ``weight``: without it a channel that came back is zeroed again at the next step for the same low score, and the
@@ -41,6 +45,7 @@ class ProtectiveReconstruction:
         kappa: How many standard deviations (of the population) above the mean.
         gate: Whether gate gradients are taken for channels without a pulse, or with too few to compare with; otherwise
             these stay zeroed.
+        among: Whose gate gradients give mean and deviation, ``'kept'`` or ``'zeroed'``.
         refill: Whether as many further channels of the group, those of the lowest score, are zeroed as come back
             (:func:`refill`), so that the group's ratio is met in spite of the protection.
         watch: Steps of the optimizer during which the pulses are read.
@@ -63,6 +68,7 @@ class ProtectiveReconstruction:
         self,
         kappa: float = 1.0,
         gate: bool = True,
+        among: str = 'zeroed',
         refill: bool = False,
         watch: int = 1,
         memory: float = 0.9,
@@ -70,7 +76,10 @@ class ProtectiveReconstruction:
     ) -> None:
         if isinstance(kappa, bool) or not isinstance(kappa, (int, float)) or not math.isfinite(kappa):
             raise MmsharpError(f'ProtectiveReconstruction: kappa is {kappa!r}, expected a finite number')
+        if among not in COMPARED:
+            raise MmsharpError(f'ProtectiveReconstruction: among is {shown(among)}; accepted: {", ".join(COMPARED)}')
         self.kappa = float(kappa)
+        self.among = among
         self.gate = gate
         self.refill = refill
         self.watch = watch
@@ -94,7 +103,8 @@ class ProtectiveReconstruction:
         protected = zeroed & self._stands_out(pulse, zeroed)
         if gate is not None and self.gate:
             judged = zeroed if self._too_few(zeroed) else zeroed & (pulse == 0)
-            among = judged | ~zeroed if self._too_few(judged) else judged
+            among = ~zeroed if self.among == 'kept' else judged
+            among = judged | ~zeroed if self._too_few(among) else among
             protected |= judged & self._stands_out(gate, among)
         return protected
 
