@@ -46,6 +46,23 @@ def test_silent_channels_are_judged_by_their_gates():
     assert ProtectiveReconstruction()(pulse, None, ZEROED).tolist() == by_pulse
 
 
+@pytest.mark.parametrize('kappa', [0.0, 1.0])
+def test_gates_beside_those_of_the_kept(kappa):
+    """Longhand, whatever the other zeroed ones have: none, some and all may come back."""
+    gate = torch.rand(30, generator=torch.Generator().manual_seed(0))
+    zeroed, pulse = torch.arange(30) < 12, torch.zeros(30)
+    kept = gate[12:]
+    threshold = kept.mean() + kappa * ((kept - kept.mean()) ** 2).mean().sqrt()
+    rule = ProtectiveReconstruction(kappa, among='kept')
+    some = rule(pulse, gate, zeroed)
+    assert torch.equal(some, zeroed & (gate > threshold))
+    assert 0 < some.sum() < 12
+    for height, back in ((0.001, 0), (2.0, 12)):
+        assert int(rule(pulse, torch.where(zeroed, height + gate / 1000, gate), zeroed).sum()) == back
+    everybody = torch.ones(30, dtype=torch.bool)
+    assert not rule(pulse, torch.ones(30), everybody).any()
+
+
 @pytest.mark.parametrize('value', [float('inf'), float('nan')])
 def test_an_overflow_says_nothing(value):
     """It neither protects nor hides the others."""
@@ -152,7 +169,7 @@ def test_gate_gradients_are_those_of_a_gate():
 
 @pytest.mark.parametrize(
     'arguments',
-    [dict(kappa='1'), dict(kappa=True), dict(kappa=float('inf')), dict(gate=1), dict(refill='no'), dict(watch=0),
+    [dict(kappa='1'), dict(kappa=True), dict(kappa=float('inf')), dict(gate=1), dict(refill='no'), dict(watch=0), dict(among='others'),
      dict(watch=True)],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments):
