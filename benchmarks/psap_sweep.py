@@ -62,11 +62,6 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft quarter, beside kept': soft(0.25, protection=protection(among='kept')),
     'PSAP, soft quarter, beside kept, kappa 0': soft(0.25, protection=protection(among='kept', kappa=0.0)),
     'PSAP, soft quarter, beside kept, refill': soft(0.25, protection=protection(among='kept', refill=True)),
-    'PSAP, soft quarter, whole': soft(0.25, protection=protection(whole=True)),
-    'PSAP, soft quarter, whole, beside kept': soft(0.25, protection=protection(whole=True, among='kept')),
-    'PSAP, soft quarter, whole, beside kept, refill': soft(
-        0.25, protection=protection(whole=True, among='kept', refill=True)
-    ),
     'PSAP, soft quarter, no memory': soft(0.25, protection=protection(memory=0.0, weight=0.0)),
     'PSAP, soft quarter, no gates, no memory': soft(0.25, protection=protection(gate=False, memory=0.0, weight=0.0)),
     'PSAP, soft quarter, kappa 2': soft(0.25, protection=protection(kappa=2.0)),

@@ -75,16 +75,6 @@ class Everything(OfOneKind):
 
 
 @PROTECTIONS.register_module(force=True)
-class WholeHalf(OfOneKind):
-    """Brings every second one back, if it was whole."""
-
-    whole = True
-
-    def chosen(self, zeroed):
-        return zeroed & (torch.arange(len(zeroed)) % 2 == 0)
-
-
-@PROTECTIONS.register_module(force=True)
 class Nothing(OfOneKind):
     """Brings none of them back."""
 

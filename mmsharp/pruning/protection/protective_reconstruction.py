@@ -51,9 +51,6 @@ class ProtectiveReconstruction:
         watch: Steps of the optimizer during which the pulses are read.
         memory: Share of the evidence for a channel that is left at the next step, in [0, 1).
         weight: What one protection adds to the score of a channel, in mean scores of its group.
-        whole: Whether only those come back that were whole when they were zeroed
-            (:class:`~mmsharp.pruning.WholeFilters`). One that was zeroed before and has grown for an interval is hardly
-            trained, and yet speaks as loudly as any other behind batch normalisation.
 
     Raises:
         MmsharpError: An argument is not as described.
@@ -76,15 +73,11 @@ class ProtectiveReconstruction:
         watch: int = 1,
         memory: float = 0.9,
         weight: float = 1.0,
-        whole: bool = False,
     ) -> None:
         if isinstance(kappa, bool) or not isinstance(kappa, (int, float)) or not math.isfinite(kappa):
             raise MmsharpError(f'ProtectiveReconstruction: kappa is {kappa!r}, expected a finite number')
         if among not in COMPARED:
             raise MmsharpError(f'ProtectiveReconstruction: among is {shown(among)}; accepted: {", ".join(COMPARED)}')
-        if not isinstance(whole, bool):
-            raise MmsharpError(f'ProtectiveReconstruction: whole is {shown(whole)}, expected True or False')
-        self.whole = whole
         self.kappa = float(kappa)
         self.among = among
         self.gate = gate
@@ -191,7 +184,6 @@ def reconstruct(
     gates: Sequence[Tensor] | None,
     scores: Sequence[Tensor] | None,
     names: Sequence[str] | None = None,
-    eligible: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Which channels of each group come back after a soft step, and which are zeroed instead.
 
@@ -202,7 +194,6 @@ def reconstruct(
         gates: Likewise, or ``None``.
         scores: Likewise, to :func:`refill` by; ``None`` zeroes nothing instead.
         names: Of the groups, for messages.
-        eligible: Bool of shape ``(channels,)`` per group: the others stay zeroed whatever the protection says.
 
     Returns:
         Two masks per group, bool of the same shape; what was kept cannot come back.
@@ -225,8 +216,7 @@ def reconstruct(
                 f'{type(protection).__name__}: for group {names[number] if names else number!r} it gives {given}, '
                 f'expected a torch.bool tensor of shape {tuple(mask.shape)}, True for each channel that comes back'
             )
-        may = torch.ones_like(mask) if eligible is None else eligible[number].to(mask.device)
-        back.append(answer.to(mask.device) & ~mask & may)
+        back.append(answer.to(mask.device) & ~mask)
     if scores is None:
         return back, [torch.zeros_like(mask) for mask in keep]
     return back, [refill(mask, one, score) for mask, one, score in zip(keep, back, scores)]

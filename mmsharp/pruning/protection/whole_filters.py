@@ -73,11 +73,6 @@ class WholeFilters:
         self._recent = [mask & ~old for mask, old in zip(zeroed, small)]
         self._copied, self._copies = copied, copies
 
-    @property
-    def recent(self) -> list[Tensor]:
-        """What was whole when it was last about to be zeroed, bool of shape ``(channels,)`` per group."""
-        return list(self._recent)
-
     @torch.no_grad()
     def restored(self, channels: Sequence[Tensor]) -> None:
         """Give up the copies of what is again as it was before it was last zeroed, if it was whole then.

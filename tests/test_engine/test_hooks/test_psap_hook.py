@@ -83,35 +83,6 @@ def test_what_came_back_is_measured_as_it_is(make_runner):
     assert len(set(map(tuple, found.values()))) > 1
 
 
-@pytest.mark.parametrize('measure_whole', [True, False])
-def test_only_what_was_whole_comes_back_where_that_is_asked(make_runner, measure_whole):
-    """Without training nothing grows: of all zeroed channels, those come back that were not zeroed before."""
-    still = dict(optimizer=dict(type='SGD', lr=0.0))
-
-    runner = make_runner(
-        dict(HOOK, protection=dict(type='WholeHalf'), measure_whole=measure_whole), optim_wrapper=still
-    )
-    came, seen = {}, {}
-
-    def look(runner):
-        steps = hook_of(runner)._steps
-        if steps is not None and steps.window is not None:
-            seen[runner.iter] = [~mask for mask in steps.window.soft.keep]
-
-    runner.register_hook(Watch(before=lambda runner, _: look(runner)))
-    runner.train()
-    for line in steps_of(runner):
-        if line['phase'] == 'soft':
-            came.setdefault(line['iteration'], []).append(line['protected'])
-    gone = [torch.zeros_like(mask) for mask in next(iter(seen.values()))]
-    assert sorted(came) == sorted(seen)
-    for iteration in sorted(seen):
-        back = [mask & ~old & (torch.arange(len(mask)) % 2 == 0) for mask, old in zip(seen[iteration], gone)]
-        assert came[iteration] == [int(mask.sum()) for mask in back]
-        gone = [(old | mask) & ~one for old, mask, one in zip(gone, seen[iteration], back)]
-    assert any(sum(counts) for counts in came.values())
-
-
 def test_another_measure_than_that_of_the_checkpoint_is_said(make_runner, tmp_path, monkeypatch):
     """Both ways, where a soft phase is gone on with."""
     said = []

@@ -123,21 +123,6 @@ def test_what_was_kept_cannot_come_back():
     assert everybody[0][0].tolist() == ZEROED.tolist()
 
 
-def test_what_is_not_eligible_stays_zeroed_and_nobody_goes_instead():
-    """Whatever the protection says."""
-    eligible = torch.tensor([True, False, False, False, True, True])
-    back, extra = reconstruct(
-        lambda pulse, gate, zeroed: zeroed, [~ZEROED], [torch.ones(6)], None, [torch.arange(6.0)], eligible=[eligible]
-    )
-    assert torch.equal(back[0], ZEROED & eligible)
-    assert not extra[0].any()  # the one that was kept is the last
-    back, extra = reconstruct(
-        lambda pulse, gate, zeroed: zeroed, [eligible], [torch.ones(6)], None, [torch.arange(6.0)], eligible=[~eligible]
-    )
-    assert torch.equal(back[0], ~eligible)
-    assert extra[0].tolist() == [True, False, False, False, True, False]
-
-
 @pytest.mark.parametrize(('kept', 'returning'), [(5, 2), (3, 3), (1, 4)])
 def test_refilling_keeps_the_count_where_a_channel_can_stay(kept, returning):
     """The lowest scores go, as many as come back, but never the last one."""
@@ -185,7 +170,7 @@ def test_gate_gradients_are_those_of_a_gate():
 @pytest.mark.parametrize(
     'arguments',
     [dict(kappa='1'), dict(kappa=True), dict(kappa=float('inf')), dict(gate=1), dict(refill='no'), dict(watch=0), dict(among='others'),
-     dict(whole=1),     dict(watch=True)],
+     dict(watch=True)],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments):
     """By name."""

@@ -68,9 +68,8 @@ class SoftSteps:
         self._memory = ProtectionMemory(getattr(protection, 'memory', 0.0), getattr(protection, 'weight', 0.0))
         self._scores: list[Tensor] = []
         self._gates = GateMeans()
-        self._measures = measure_whole and hasattr(pruner.allocation, 'prepare')
-        self._asks = bool(getattr(protection, 'whole', False))
-        self._whole = WholeFilters(model, pruner.groups.groups) if self._measures or self._asks else None
+        looks = measure_whole and hasattr(pruner.allocation, 'prepare')
+        self._whole = WholeFilters(model, pruner.groups.groups) if looks else None
         self._step: dict[str, Any] = {}
         self._frozen: list[str] = []
 
@@ -135,8 +134,7 @@ class SoftSteps:
         self._window = None
         gates, scores = self._step['gates'], self._step['scores']
         names = [group.name for group in self._pruner.groups.groups]
-        eligible = self._whole.recent if self._whole is not None and self._asks else None
-        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores, names, eligible)
+        decision = reconstruct(self._protection, soft.keep, window.pulses(), gates, scores, names)
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)
@@ -250,7 +248,7 @@ class SoftSteps:
         return SoftPruning(self._model, groups, keep, optimizer, self._clear_momentum)
 
     def _view(self) -> AbstractContextManager[object]:
-        return self._whole.shown() if self._whole is not None and self._measures else nullcontext()
+        return nullcontext() if self._whole is None else self._whole.shown()
 
     def _before_zeroing(self, zeroed: Sequence[Tensor]) -> None:
         if self._whole is not None:
