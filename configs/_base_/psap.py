@@ -27,6 +27,7 @@ psap_hooks = dict(
             type='mmsharp.ProtectiveReconstruction',
             kappa=1.0,
             gate=True,
+            among='zeroed',
             refill=False,
             watch=1,
             memory=0.9,

@@ -169,8 +169,8 @@ def test_gate_gradients_are_those_of_a_gate():
 
 @pytest.mark.parametrize(
     'arguments',
-    [dict(kappa='1'), dict(kappa=True), dict(kappa=float('inf')), dict(gate=1), dict(refill='no'), dict(watch=0), dict(among='others'),
-     dict(watch=True)],
+    [dict(kappa='1'), dict(kappa=True), dict(kappa=float('inf')), dict(gate=1), dict(refill='no'), dict(watch=0),
+     dict(watch=True), dict(among='others')],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments):
     """By name."""
