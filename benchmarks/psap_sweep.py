@@ -60,6 +60,7 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft quarter, every 15 iterations, kappa 2': soft(0.25, interval=15, protection=protection(kappa=2.0)),
     'PSAP, soft quarter, no gates': soft(0.25, protection=protection(gate=False)),
     'PSAP, soft quarter, beside kept': soft(0.25, protection=protection(among='kept')),
+    'PSAP, soft quarter, beside kept, memory 0.99': soft(0.25, protection=protection(among='kept', memory=0.99)),
     'PSAP, soft quarter, beside kept, kappa 0': soft(0.25, protection=protection(among='kept', kappa=0.0)),
     'PSAP, soft quarter, beside kept, refill': soft(0.25, protection=protection(among='kept', refill=True)),
     'PSAP, soft quarter, no memory': soft(0.25, protection=protection(memory=0.0, weight=0.0)),
