@@ -89,7 +89,8 @@ class PSAPHook(PruningHook):
             those of the first step only.
         measure_whole: Whether the allocation looks at zeroed filters as they were when they were last whole
             (:mod:`mmsharp.pruning.protection.whole_filters`). Otherwise the small weights of those that grow back count
-            as the sparsity of their layer, which then loses more at the next step.
+            as the sparsity of their layer, which then loses more at the next step. For allocations that look at weights
+            it takes a copy of the zeroed filters' weights, in memory and in the checkpoints of the soft phase.
         fine_tuning: Ascent of a sharpness-aware wrapper from fine-tuning on, as in AdaSAP; ``None`` leaves it.
 
     Raises:
