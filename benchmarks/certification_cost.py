@@ -25,9 +25,9 @@ import torch
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.deployment import build_model
 from mmsharp.engine.model_access.class_probabilities import ClassProbabilities
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_json

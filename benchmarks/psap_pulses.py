@@ -33,8 +33,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.deployment import build_model
 from mmsharp.files import read_json, replace_marked, write_json
 from mmsharp.pruning import (
     ChannelGroup,

@@ -37,8 +37,8 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.deployment import build_model
 from mmsharp.engine.robustness.evaluation import RobustEvaluation, RobustSettings
 from mmsharp.errors import MmsharpError
 from mmsharp.files import replace_marked, write_json

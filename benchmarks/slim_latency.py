@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.deployment import build_model
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import RawOutputs
 from mmsharp.errors import MmsharpError, one_line

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmsharp.engine.deployment import build_model
+from mmsharp.engine.configs.building_model import build_model
 
 FILES = {'slim.pth', 'config.py', 'recipe.json', 'slim.json'}
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmsharp.apis import init_model, slim
-from mmsharp.engine.deployment import build_model
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import ChannelPruner, tensor_forward

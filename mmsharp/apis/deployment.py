@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmsharp.apis.configs import as_config
 from mmsharp.apis.models import init_model
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.engine.deployment import deploy
+from mmsharp.engine.deployment.deploy import deploy
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import preprocessing
 from mmsharp.engine.pruning.pruning_state import PruningState
@@ -30,7 +30,7 @@ def slim(
     Args:
         config: The config that the checkpoint was trained with, ordinary or slim; not changed.
         checkpoint: Written while ``PruningHook`` or ``AdaSAPHook`` was at work, or of a slim model.
-        out: The folder; see :func:`mmsharp.engine.deployment.deploy` for what is written and replaced.
+        out: The folder; see :func:`mmsharp.engine.deployment.deploy.deploy` for what is written and replaced.
         cfg_options: Changes of the config, as the toolboxes' ``--cfg-options``.
         repeats: Forward passes for the latency.
 

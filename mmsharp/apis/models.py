@@ -13,7 +13,7 @@ from torch import nn
 from mmsharp.apis.configs import as_config
 from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, weights_of
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, plain_checkpoints
-from mmsharp.engine.deployment import build_model
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.models import without_masks
 from mmsharp.pruning import apply_recipe

@@ -302,8 +302,8 @@ def test_a_truncated_image_in_robust_evaluation(broken, folder, refusal):
 
 def write_checkpoint(config: Path, path: Path) -> Path:
     """Random weights that fit."""
+    from mmsharp.engine.configs.building_model import build_model
     from mmsharp.engine.configs.config import load_config
-    from mmsharp.engine.deployment import build_model
 
     torch.save(dict(state_dict=build_model(load_config(config)).state_dict(), meta={}), path)
     return path

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.model import ConstantInit, PretrainedInit
 from mmengine.registry import MODELS, init_default_scope
 
-from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.configs.building_model import build_model
+from mmsharp.engine.deployment.deploy import deploy
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.models import without_downloads

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.costs.latency_measurement import measure_config
-from mmsharp.engine.deployment import build_model
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.latency import LatencyTable
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from mmengine.config import Config
 
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.costs.machine import machine, versions
-from mmsharp.engine.deployment import build_model
 from mmsharp.engine.export.onnxruntime_engine import OnnxRuntimeEngine
 from mmsharp.errors import MmsharpError, one_line
 from mmsharp.pruning import find_groups, tensor_forward

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from mmsharp.engine.checkpoints.checkpoint_fit import check_fit
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.configs.config_text import config_text
-from mmsharp.engine.deployment import CONFIG, RECIPE, WEIGHTS, slim_config
+from mmsharp.engine.deployment.files import CONFIG, RECIPE, WEIGHTS
+from mmsharp.engine.deployment.slim_config import slim_config
 from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.engine.prunability.families import config_folder

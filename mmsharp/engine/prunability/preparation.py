@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import replace_sync_bn
-from mmsharp.engine.deployment import build_model
 from mmsharp.pruning.forwards.image_scale import images_like
 
 FEW_PROPOSALS = 50

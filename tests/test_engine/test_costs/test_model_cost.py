@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.costs.model_cost import measure_cost
-from mmsharp.engine.deployment import build_model
 from mmsharp.pruning.forwards.image_sample import image_sample
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of what is deprecated

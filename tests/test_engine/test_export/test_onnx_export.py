@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.model import ImgDataPreprocessor
 from torch import nn
 
-from mmsharp.engine.deployment import build_model
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.export import onnx_export
 from mmsharp.engine.export.onnx_export import export_onnx
 from mmsharp.engine.export.raw_outputs import RawOutputs, preprocessing

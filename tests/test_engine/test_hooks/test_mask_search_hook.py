@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from mmsharp.apis import init_model
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
-from mmsharp.engine.deployment import deploy
+from mmsharp.engine.deployment.deploy import deploy
 from mmsharp.engine.hooks import RNGStateHook
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError

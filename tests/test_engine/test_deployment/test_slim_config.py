@@ -8,8 +8,10 @@ import torch
 from deployed_training import load, relative
 from mmengine.config import Config
 
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import load_config
-from mmsharp.engine.deployment import build_model, deploy, slim_config
+from mmsharp.engine.deployment.deploy import deploy
+from mmsharp.engine.deployment.slim_config import slim_config
 from mmsharp.engine.hooks import AdaSAPHook, PruningHook
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from deployed_training import FILES, load, relative, training_config
 from mmengine.runner import Runner
 from torch import nn
 
 from mmsharp import files
-from mmsharp.engine import deployment
-from mmsharp.engine.deployment import deploy
+from mmsharp.engine.deployment.deploy import deploy
+from mmsharp.engine.deployment.files import LOCK, STAGING
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters
 
@@ -35,7 +36,7 @@ def test_a_write_that_fails_leaves_the_old_files(trained, tmp_path, monkeypatch)
         path.write_bytes(b'half')
         raise OSError('No space left on device')
 
-    monkeypatch.setattr(deployment.torch, 'save', fail)
+    monkeypatch.setattr(torch, 'save', fail)
     with pytest.raises(OSError, match='No space'):
         deploy(trained.config, trained.path(4), tmp_path, repeats=1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -69,8 +70,8 @@ def test_a_kill_amid_the_exchange_leaves_no_mixture(trained, images, tmp_path, m
         with pytest.raises(Killed):
             deploy(trained.config, trained.path(4), folder, repeats=1)
     assert 'config.py' not in contents(folder)
-    (folder / deployment.STAGING).mkdir()
-    (folder / deployment.STAGING / 'config.py').write_text('what a kill leaves')
+    (folder / STAGING).mkdir()
+    (folder / STAGING / 'config.py').write_text('what a kill leaves')
     deploy(trained.config, trained.path(4), folder, repeats=1)
     assert {path.name for path in folder.iterdir()} == {*FILES, 'notes.txt'}
     assert relative(trained.model, load(folder), images) < 1e-5
@@ -97,9 +98,9 @@ def test_two_calls_on_one_folder_do_not_destroy_each_other(tmp_path, monkeypatch
     """The second is refused while the first lives; what a dead one left is swept away."""
     Runner.from_cfg(training_config(tmp_path / 'run')).train()
     path = sorted((tmp_path / 'run').glob('*.pth'))[-1]
-    left = tmp_path / 'out' / f'{deployment.STAGING}.{os.getppid()}'  # the number lives, and is somebody else's
+    left = tmp_path / 'out' / f'{STAGING}.{os.getppid()}'  # the number lives, and is somebody else's
     left.mkdir(parents=True)
-    with open(tmp_path / 'out' / deployment.LOCK, 'w') as held:
+    with open(tmp_path / 'out' / LOCK, 'w') as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(MmsharpError, match='another process'):
             deploy(training_config(tmp_path / 'run'), str(path), tmp_path / 'out', repeats=1)

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.configs.building_model import build_model
+from mmsharp.engine.deployment.deploy import deploy
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters

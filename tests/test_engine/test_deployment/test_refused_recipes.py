@@ -8,7 +8,8 @@ from deployed_training import ThreeConvolutions, training_config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from mmsharp.engine.deployment import build_model, deploy
+from mmsharp.engine.configs.building_model import build_model
+from mmsharp.engine.deployment.deploy import deploy
 from mmsharp.errors import MmsharpError
 
 
