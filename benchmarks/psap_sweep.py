@@ -65,6 +65,8 @@ VARIANTS: dict[str, Method] = {
     'PSAP, soft quarter, beside kept, refill': soft(0.25, protection=protection(among='kept', refill=True)),
     'PSAP, soft quarter, no memory': soft(0.25, protection=protection(memory=0.0, weight=0.0)),
     'PSAP, soft quarter, no gates, no memory': soft(0.25, protection=protection(gate=False, memory=0.0, weight=0.0)),
+    'PSAP, soft quarter, weight 0.25': soft(0.25, protection=protection(weight=0.25)),
+    'PSAP, soft quarter, no gates, weight 0.25': soft(0.25, protection=protection(gate=False, weight=0.25)),
     'PSAP, soft quarter, kappa 2': soft(0.25, protection=protection(kappa=2.0)),
     'PSAP, soft quarter, refill': soft(0.25, protection=protection(refill=True)),
     'PSAP, soft half, every 15 iterations, uniform ratios': soft(0.5, 'Uniform', interval=15),
