@@ -212,11 +212,15 @@ class PSAPHook(PruningHook):
         self._draw()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put an open window and what the next step needs beside the weights, as tensors and plain data."""
+        """Put an open window and what the next step needs beside the weights, as tensors and plain data.
+
+        While steps are soft, the figure shows what was done until the checkpoint.
+        """
         super().before_save_checkpoint(runner, checkpoint)
         state = self._loaded if self._steps is None else self._steps.state_dict()
         if state is not None and self._state.kind == 'dense':
             checkpoint[STATE_KEY] = state
+            self._draw()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Remember what is to be gone on with."""

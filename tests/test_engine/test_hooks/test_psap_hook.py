@@ -223,18 +223,21 @@ def test_what_was_done_is_in_the_log_of_the_run(make_runner):
     )
 
 
-def test_a_run_that_is_killed_in_fine_tuning_has_its_figure(make_runner):
-    """It is drawn when the masks are held."""
+@pytest.mark.parametrize(('last', 'drawn'), [(2, False), (6, True), (14, True)])
+def test_a_run_that_is_killed_has_its_figure(make_runner, last, drawn):
+    """It is drawn with every checkpoint of the soft phase that has steps to show, and when the masks are held."""
     runner = make_runner(HOOK)
 
     def kill(runner):
-        if runner.iter == 14:
+        if runner.iter == last:
             raise KeyboardInterrupt
 
     runner.register_hook(Watch(kill))
     with pytest.raises(KeyboardInterrupt):
         runner.train()
-    assert (Path(runner.work_dir) / 'psap.png').stat().st_size > 1000
+    figure = Path(runner.work_dir) / 'psap.png'
+    assert figure.exists() == drawn
+    assert not drawn or figure.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
