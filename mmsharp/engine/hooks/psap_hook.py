@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ from mmsharp.visualization.pruning_ratios import draw_pruning_ratios
 STATE_KEY = 'mmsharp_psap'
 """Where a checkpoint keeps an open watching window, and what the next one needs."""
 
-STEPS = 8
-"""Soft steps that there are at least, unless ``interval`` says otherwise."""
+PARTS = 8
+"""Intervals of a soft phase that is shorter than so many epochs, unless the user says how long they are."""
 
 
 @HOOKS.register_module()
@@ -77,8 +78,8 @@ class PSAPHook(PruningHook):
         hard: Length of the hard phase, likewise. By default the masked channels are removed at once: the small network
             computes the same and costs less.
         ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
-        interval: Iterations between two soft steps, and before the first one; ``None`` stands for once through the
-            training data, or an eighth of the soft phase where that is shorter.
+        interval: Iterations between two soft steps, and before the first one; ``None`` stands for equal parts of
+            the soft phase, the last of which ends where the masks are held: as many as it has epochs, at least eight.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
         limit_regrowth: Whether the gradients of filters that grow back, and their steps where the optimizer is not SGD,
             are shortened to the mean length of the others of their layer
@@ -180,7 +181,10 @@ class PSAPHook(PruningHook):
         window = 0 if self.protection is None else self.protection.watch * stride
         if self._once_per_epoch:
             soft = iterations_of(self.pruning, max_iters, iters_per_unit)
-            self.interval = max(1, window, min(len(runner.train_loop.dataloader), soft // STEPS))
+            # A step ends each part but the last, where the masks are held: after a step just before, what came back
+            # or grows would be judged before it has learned anything.
+            parts = max(PARTS, round(soft / len(runner.train_loop.dataloader)))
+            self.interval = max(1, window, math.ceil(soft / parts))
         lengths = (self.warmup, self.pruning, self.hard, self.ramp)
         return protective_phases(*lengths, self.interval, max_iters, iters_per_unit, stride, window)
 

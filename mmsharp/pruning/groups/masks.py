@@ -51,7 +51,7 @@ class ChannelMasks:
         self._keep = [torch.ones(size, dtype=torch.bool) for size in sizes]
         self._dead: dict[tuple[str, str], Tensor] | None = None
         self._dead_on: dict[tuple[str, str, torch.device], Tensor] = {}
-        self._axes: dict[tuple[str, str], tuple[weakref.ref[nn.Module], Axis]] = {}
+        self._axes: dict[tuple[str, str], tuple[weakref.ref[nn.Module], tuple[str, ...], Axis]] = {}
         if keep is not None:
             self.update(keep)
 
@@ -131,12 +131,14 @@ class ChannelMasks:
         module: nn.Module | None = model
         for name in path.split('.') if path else ():
             module = None if module is None else module._modules.get(name)
-        reference, axis = self._axes.get((path, axis_name), (None, None))
-        if module is not None and (reference is None or reference() is not module):
+        reference, names, axis = self._axes.get((path, axis_name), (None, (), None))
+        # A parametrization or weight_norm changes the layer in place, which has other parameters then.
+        own = () if module is None else tuple(module._parameters)
+        if module is not None and (reference is None or reference() is not module or names != own):
             kind = layer_kind(module)
             axis = None if kind is None else kind.axis(axis_name)
             if axis is not None:
-                self._axes[path, axis_name] = weakref.ref(module), axis
+                self._axes[path, axis_name] = weakref.ref(module), own, axis
         if module is None or axis is None:
             raise MmsharpError(f'masks: the model has no prunable layer {path!r}; find its groups first')
         return module, axis

@@ -103,8 +103,8 @@ class ProtectiveReconstruction:
         protected = zeroed & self._stands_out(pulse, zeroed)
         if gate is not None and self.gate:
             judged = zeroed if self._too_few(zeroed) else zeroed & (pulse == 0)
-            among = ~zeroed if self.among == 'kept' else judged
-            among = judged | ~zeroed if self._too_few(among) else among
+            among = judged | ~zeroed if self._too_few(judged) else judged
+            among = ~zeroed if self.among == 'kept' else among
             protected |= judged & self._stands_out(gate, among)
         return protected
 

@@ -49,12 +49,13 @@ class WholeFilters:
         self._parts = [(number, part) for number, part in parts if part.learned and part.tensor.dim() >= 2]
         self._sizes = [group.channels for group in groups]
         self._copied = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
-        self._recent = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
         self._copies: list[Tensor | None] = [None] * len(self._parts)
 
     @torch.no_grad()
     def before_zeroing(self, zeroed: Sequence[Tensor]) -> None:
         """Take copies of the whole ones of what is about to be zeroed; the others have theirs.
+
+        Copies of what is whole again are given up.
 
         Args:
             zeroed: Bool of shape ``(channels,)`` per group.
@@ -70,24 +71,7 @@ class WholeFilters:
         copied = [mask | old for mask, old in zip(zeroed, small)]
         with self.shown():
             copies = [self._read(part, copied[number]) for number, part in self._parts]
-        self._recent = [mask & ~old for mask, old in zip(zeroed, small)]
         self._copied, self._copies = copied, copies
-
-    @torch.no_grad()
-    def restored(self, channels: Sequence[Tensor]) -> None:
-        """Give up the copies of what is again as it was before it was last zeroed, if it was whole then.
-
-        Args:
-            channels: Bool of shape ``(channels,)`` per group.
-        """
-        before = self._copied
-        self._copied = [old & ~(mask & new) for old, mask, new in zip(before, channels, self._recent)]
-        for index, (number, part) in enumerate(self._parts):
-            copy = self._copies[index]
-            if copy is not None:
-                places = part.channels[before[number][part.channels]]
-                kept = self._copied[number][places].nonzero()[:, 0].to(copy.device)
-                self._copies[index] = copy.index_select(part.dim, kept) if len(kept) else None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -103,12 +87,11 @@ class WholeFilters:
     def forget(self) -> None:
         """Give all copies up."""
         self._copied = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
-        self._recent = [torch.zeros(size, dtype=torch.bool) for size in self._sizes]
         self._copies = [None] * len(self._parts)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and copies as tensors, for a checkpoint."""
-        return dict(copied=list(self._copied), recent=list(self._recent), copies=list(self._copies))
+        return dict(copied=list(self._copied), copies=list(self._copies))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
@@ -119,7 +102,6 @@ class WholeFilters:
         if [len(mask) for mask in state['copied']] != self._sizes or len(state['copies']) != len(self._parts):
             raise MmsharpError('whole filters: the state is that of another model; resume with the config it came from')
         self._copied = [mask.cpu() for mask in state['copied']]
-        self._recent = [mask.cpu() for mask in state['recent']]
         self._copies = list(state['copies'])
 
     @torch.no_grad()

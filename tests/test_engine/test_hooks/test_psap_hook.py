@@ -9,6 +9,7 @@ from psap_training import HOOK, PRUNER, WRAPPERS, Watch, hook_of, setting, steps
 from mmsharp.engine.hooks import PSAPHook
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters, sparsity_ratios
+from mmsharp.pruning.protection import filter_parts
 from mmsharp.registry import ASCENTS
 from mmsharp.sharpness import ASAM, AdaSAP
 
@@ -32,9 +33,12 @@ def test_the_budget_is_met_and_the_network_is_really_smaller(make_runner, wrappe
     }.get(wrapper, {3, 6, 9})  # fmt: skip
 
 
-@pytest.mark.parametrize(('epochs', 'iterations'), [(6, range(1, 12)), (20, range(4, 40, 4))])
-def test_an_interval_is_an_epoch_or_an_eighth_of_the_soft_phase(make_runner, epochs, iterations):
-    """Whichever is shorter, so that short trainings have soft steps, too; there are four iterations to an epoch."""
+@pytest.mark.parametrize(('epochs', 'iterations'), [(6, range(2, 12, 2)), (17, range(5, 34, 5)), (20, range(4, 40, 4))])
+def test_an_interval_is_about_an_epoch_or_an_eighth_of_the_soft_phase(make_runner, epochs, iterations):
+    """Whichever is shorter, so that short trainings have soft steps, too; there are four iterations to an epoch.
+
+    The soft phase has equal parts, so that the masks are held an interval after the last step, but for rounding.
+    """
     runner = make_runner(dict(HOOK, interval=None), max_epochs=epochs)
     runner.train()
     assert sorted({s['iteration'] for s in steps_of(runner) if s['phase'] == 'soft'}) == list(iterations)
@@ -62,14 +66,19 @@ def test_what_pruning_makes_itself_is_no_sparsity_of_a_layer(make_runner, whole,
     assert all(step == first for step in others) == whole
 
 
-def test_what_came_back_is_measured_as_it_is(make_runner):
-    """Training goes on with it: the layers of every step are those of the weights of that step."""
+@pytest.mark.parametrize('shrink', [1.0, 0.3])
+def test_what_came_back_is_measured_as_it_is(make_runner, shrink):
+    """Training goes on with it, and may make it shorter: the layers of every step are those of the weights then."""
     runner, expected = make_runner(dict(HOOK, protection=dict(type='Everything'))), {}
 
     def look(runner):
         if hook_of(runner)._state.kind != 'dense':
             return
         groups = hook_of(runner).pruner.groups.groups
+        for group, (_, _, back) in zip(groups, hook_of(runner).protection.seen[-len(groups) :]):
+            for part in filter_parts(runner.model, group):
+                positions = part.positions[back[part.channels]]
+                part.tensor.data[(slice(None),) * part.dim + (positions,)] *= shrink
         everything = [torch.ones(group.channels, dtype=torch.bool) for group in groups]
         expected[runner.iter + 1] = sparsity_ratios(runner.model, groups, everything)
 
@@ -81,6 +90,21 @@ def test_what_came_back_is_measured_as_it_is(make_runner):
     assert len(found) >= 4
     assert found == {iteration: pytest.approx(expected[iteration], abs=1e-6) for iteration in found}
     assert len(set(map(tuple, found.values()))) > 1
+
+
+@pytest.mark.parametrize(('allocation', 'copied'), [('SparsityRatio', True), ('Uniform', False)])
+def test_copies_of_zeroed_filters_are_for_who_looks_at_weights(make_runner, allocation, copied):
+    """And only while there are further steps to look at them."""
+    hook = dict(HOOK, protection=False, pruner=dict(type='ChannelPruner', allocation=dict(type=allocation), round_to=1))
+    runner, found = make_runner(hook), {}
+
+    def look(runner):
+        whole = hook_of(runner)._steps.state_dict()['whole'] or dict(copies=[])
+        found[hook_of(runner)._state.kind] = any(copy is not None for copy in whole['copies'])
+
+    runner.register_hook(Watch(after=look))
+    runner.train()
+    assert found == {'dense': copied, 'slim': False}
 
 
 def test_another_measure_than_that_of_the_checkpoint_is_said(make_runner, tmp_path, monkeypatch):

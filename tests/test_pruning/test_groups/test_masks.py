@@ -4,6 +4,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, weight_norm
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import ChannelMasks, Recipe, find_groups, tensor_forward
@@ -124,6 +125,21 @@ def test_layers_that_were_exchanged_are_found(residual, masks):
     setattr(parent, path.rpartition('.')[2], nn.ReLU())
     with pytest.raises(MmsharpError, match='no prunable layer'):
         masks.apply_(residual)
+
+
+@pytest.mark.filterwarnings('ignore::FutureWarning')
+@pytest.mark.parametrize('applied', [False, True])
+@pytest.mark.parametrize('norm', [parametrizations.weight_norm, weight_norm])
+def test_a_layer_whose_weight_is_computed_by_now_is_refused(norm, applied):
+    """Zeros would not hold in it; it is the same module, so that what was found before must not count."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    groups = find_groups(model, tensor_forward(torch.zeros(1, 3, 8, 8)))
+    masks = ChannelMasks(groups, [torch.tensor([True, False, True, True])])
+    if applied:
+        masks.apply_(model)
+    norm(model[0])
+    with pytest.raises(MmsharpError, match="no prunable layer '0'"):
+        masks.apply_(model)
 
 
 def test_a_copy_of_masks_holds_the_same(residual, masks):

@@ -63,6 +63,15 @@ def test_gates_beside_those_of_the_kept(kappa):
     assert not rule(pulse, torch.ones(30), everybody).any()
 
 
+@pytest.mark.parametrize('kept', [1, 2, 3])
+def test_few_kept_ones_are_enough_to_be_compared_with(kept):
+    """They are no sample that somebody has to stand out of: who has a larger gate gradient comes back."""
+    zeroed = torch.arange(12) >= kept
+    gate = torch.where(zeroed, 5.0, 0.1)
+    assert torch.equal(ProtectiveReconstruction(among='kept')(torch.zeros(12), gate, zeroed), zeroed)
+    assert not ProtectiveReconstruction(among='kept')(torch.zeros(12), gate.flip(0).where(zeroed, 9.0), zeroed).any()
+
+
 @pytest.mark.parametrize('value', [float('inf'), float('nan')])
 def test_an_overflow_says_nothing(value):
     """It neither protects nor hides the others."""

@@ -109,7 +109,7 @@ def test_what_has_grown_to_its_length_is_whole(residual, groups, factor):
 
 
 def test_what_was_restored_whole_is_whole_and_what_was_small_is_not(residual, groups):
-    """A filter that came back as it was is shown as it is from then on, though it shrinks."""
+    """A filter that came back as it was is shown as it is from the next look on, though it shrinks."""
     first, whole = weights(residual), WholeFilters(residual, groups.groups)
     both = [one | other for one, other in zip(some(groups, 0), some(groups, 1))]
     whole.before_zeroing(some(groups, 0))
@@ -118,7 +118,7 @@ def test_what_was_restored_whole_is_whole_and_what_was_small_is_not(residual, gr
     whole.before_zeroing(both)
     soft.zero_()
     soft.restore_(both)
-    whole.restored(both)
+    whole.before_zeroing([torch.zeros_like(mask) for mask in both])
     shrunk(residual)
     now, seen = weights(residual), seen_in(whole, residual)
     for masks, expected in ((some(groups, 0), first), (some(groups, 1), now)):
@@ -127,7 +127,7 @@ def test_what_was_restored_whole_is_whole_and_what_was_small_is_not(residual, gr
 
 
 def test_forgotten_or_loaded_copies(residual, groups):
-    """A state is all there is, also of what may be restored; nothing is shown once it is forgotten."""
+    """A state is all there is; nothing is shown once it is forgotten."""
     zeroed = [~mask for mask in random_masks(groups).keep]
     whole, other = (WholeFilters(residual, groups.groups) for _ in range(2))
     whole.before_zeroing(zeroed)
@@ -138,8 +138,6 @@ def test_forgotten_or_loaded_copies(residual, groups):
     assert same(seen_in(other, residual), expected)
     whole.forget()
     assert same(seen_in(whole, residual), now)
-    other.restored(zeroed)
-    assert same(seen_in(other, residual), now)
 
 
 def test_soft_pruning_does_not_change_what_the_allocation_measures(residual, groups):
@@ -165,4 +163,4 @@ def test_what_is_of_another_model_is_refused(residual, groups):
         whole.before_zeroing([torch.ones(1, dtype=torch.bool)])
     one = [torch.ones(1, dtype=torch.bool)]
     with pytest.raises(MmsharpError, match='of another model'):
-        whole.load_state_dict(dict(copied=one, recent=one, copies=[None]))
+        whole.load_state_dict(dict(copied=one, copies=[None]))

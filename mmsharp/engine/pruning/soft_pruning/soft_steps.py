@@ -138,9 +138,7 @@ class SoftSteps:
         protected, extra = first_process_decides(decision)
         soft.restore_(protected)
         self._memory.update(protected)
-        if self._whole is not None:
-            self._whole.restored(protected)
-        self._before_zeroing(extra)
+        self._before_zeroing(extra)  # and no more copies of what is whole again
         self._soft_pruning([~mask for mask in extra]).zero_()
         if not self._limit_regrowth:
             self._loss_scale.restore()
