@@ -151,7 +151,6 @@ def perform(config: Config, one: Run, work_dir: Path, setting: Setting) -> dict[
             {name: value for name, value in found.items() if name != 'bounds'}
             for found in certify_robustness(*network, folder / 'robustness', transforms, images)['transforms']
         ],
-        search=config.model.get('search') and config.model.search.to_dict(),
         **trained,
     )
 

@@ -26,6 +26,7 @@ from .runs import Run, Setting
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ('torch', 'onedl-mmengine', 'onedl-mmdetection', 'onedl-mmpretrain', 'mmsharp')
+CODE = ('mmsharp', 'configs', 'tools', 'benchmarks')
 BALL = dict(rho=0.5, eta=0.01)
 """ASAM's, in which sharpness is measured: rescaling a layer does not change it, so dense and slim compare."""
 SHARPNESS_BATCHES = 8
@@ -66,14 +67,15 @@ def train(config: Config, folder: Path) -> tuple[float, float]:
         Seconds of the clock and of the processors, all interrupted starts with them.
 
     Raises:
-        MmsharpError: It failed, or the folder has a training by another config.
+        MmsharpError: It failed, or the folder has a training by another config, or by an unknown one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, asked, clock = folder / 'config.py', folder / 'asked.py', folder / 'seconds.json'
-    if asked.is_file() and asked.read_text(encoding='utf-8') != config.pretty_text:
+    trained = (folder / 'last_checkpoint').exists() or last_checkpoint(config, folder).exists()
+    if trained if not asked.is_file() else asked.read_text(encoding='utf-8') != config.pretty_text:
         raise MmsharpError(
-            f'{folder} has a training by another config (asked.py there); remove the folder to train anew, or give '
-            'another --work-dir'
+            f'{folder} has a training by another config (asked.py there), or by one that nobody knows (without '
+            'asked.py); remove the folder to train anew, or give another --work-dir'
         )
     write_text(asked, config.pretty_text)  # the training writes the config that it ran over config.py
     write_text(path, config.pretty_text)
@@ -133,14 +135,33 @@ def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
         **methods_of(config),
         machine=machine(),
         versions=versions(PACKAGES),
+        commit=commit(),
     )
     return {**found, **setting.same}
 
 
+def commit() -> str | None:
+    """That of the code which runs, ``-dirty`` behind it where code differs; ``None`` outside a checkout."""
+    try:
+        of_code = ['--', *CODE, ':!benchmarks/results']
+        differs, name = (
+            subprocess.run(['git', *command], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+            for command in (['status', '--porcelain', *of_code], ['rev-parse', '--short=12', 'HEAD'])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f'{name}-dirty' if differs else name
+
+
 def methods_of(config: Config) -> dict[str, Any]:
-    """By what optimizer wrapper and pruning hook a config trains."""
-    hook = config.default_hooks.get('pruning')
-    return dict(wrapper=config.optim_wrapper.to_dict(), pruning=None if hook is None else hook.to_dict())
+    """By what optimizer wrapper, pruning hook and search of masks a config trains, as it is written there.
+
+    What it leaves to defaults is not in it: a line tells its commit for that.
+    """
+    parts = dict(
+        wrapper=config.optim_wrapper, pruning=config.default_hooks.get('pruning'), search=config.model.get('search')
+    )
+    return {name: part if part is None else part.to_dict() for name, part in parts.items()}
 
 
 def sharpness_by_phase(config: Config, folder: Path) -> dict[str, float]:

@@ -104,10 +104,10 @@ def check_setting(found: Sequence[dict[str, Any]], setting: Setting, record: Pat
 def check_methods(
     found: Sequence[dict[str, Any]], runs: Sequence[Run], configure: Callable[[Run], Config], record: Path
 ) -> None:
-    """Refuse to count runs as done whose method trains or prunes otherwise now.
+    """Refuse to count runs as done whose method trains or prunes otherwise now, as far as its config says it.
 
     Raises:
-        MmsharpError: A line's optimizer wrapper or pruning is not what its run is configured with.
+        MmsharpError: A line's optimizer wrapper, pruning or search is not what its run is configured with.
     """
     by_key = {tuple(line[name] for name in KEY): line for line in found}
     for run in runs:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -227,13 +229,13 @@ def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path
     assert len(experiments.read_record(path)) == 1
 
 
-@pytest.mark.parametrize('changed', ['wrapper', 'pruning'])
+@pytest.mark.parametrize('changed', ['wrapper', 'pruning', 'search'])
 def test_a_line_of_a_method_that_has_changed_is_not_counted_as_done(experiments, tmp_path, changed):
-    """Its optimizer wrapper or pruning is another now: said by name and value, before anything is trained."""
+    """Its optimizer wrapper, pruning or search is another now: said by name and value, before anything is trained."""
     run, path = experiments.Run('AdaSAP', 'Magnitude', 0.4, 0), tmp_path / 'record.jsonl'
     setting = experiments.Setting(BASE, {}, '')
     now = json.loads(json.dumps(experiments.methods_of(experiments.configure(setting, run))))
-    line = {**_line(run), **now, changed: {**now[changed], 'type': 'Before'}}
+    line = {**_line(run), **now, changed: {**(now[changed] or {}), 'type': 'Before'}}
     path.write_text(json.dumps(line) + '\n')
     with pytest.raises(
         MmsharpError, match=f"AdaSAP, seed 0, with {changed} .*'Before'.*remove the line and the folder"
@@ -260,7 +262,34 @@ def test_a_folder_of_another_config_is_not_gone_on_with(experiments, tmp_path, m
     experiments.train(config, tmp_path)
     with pytest.raises(MmsharpError, match=r'has a training by another config.*remove the folder'):
         experiments.train(other, tmp_path)
+    (tmp_path / 'asked.py').unlink()
+    with pytest.raises(MmsharpError, match=r'by one that nobody knows.*remove the folder'):
+        experiments.train(config, tmp_path)
     assert len(started) == 1
+
+
+def test_a_line_tells_the_commit_of_its_code(experiments, tmp_path, monkeypatch):
+    """Records that grow make no other code, changed files do; outside a checkout nobody knows."""
+    from experiments import performing
+
+    def git(*command):
+        who = ('-c', 'user.name=A', '-c', 'user.email=a@b.c')
+        subprocess.run(['git', *who, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(performing, 'ROOT', tmp_path)
+    assert performing.commit() is None
+    for name in ('benchmarks/results/record.jsonl', 'mmsharp/code.py'):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text('one')
+    git('init')
+    git('add', '.')
+    git('commit', '-m', 'first')
+    first = performing.commit()
+    assert re.fullmatch('[0-9a-f]{12}', first)
+    (tmp_path / 'benchmarks/results/record.jsonl').write_text('two')
+    assert performing.commit() == first
+    (tmp_path / 'mmsharp/code.py').write_text('two')
+    assert performing.commit() == f'{first}-dirty'
 
 
 def test_a_setting_may_name_what_is_known_anyway(experiments, benchmark, tmp_path):

@@ -88,11 +88,38 @@ def test_the_sweep_is_judged_on_images_that_the_table_is_not_of(benchmark, psap,
 
     def prepare(work_dir, train, test, holdout):
         asked.append((test, holdout))
+        return {'test_dataloader.dataset.data_root': str(work_dir / 'data' / 'test'), 'load_from': 'weights.pth'}
+
+    def run_all(setting, *_):
+        asked.append(setting)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, 'prepare', prepare)
+    monkeypatch.setattr(sweep, 'run_all', run_all)
     monkeypatch.setattr('sys.argv', ['psap_sweep.py', '--work-dir', str(tmp_path), '--record', 'none'])
     with pytest.raises(KeyboardInterrupt):
         sweep.main()
     monkeypatch.setattr('sys.argv', ['psap_cifar10.py'])
-    assert asked == [(psap.parse_args().test, 10_000 - psap.parse_args().test)]
+    images, setting = asked
+    assert images == (psap.parse_args().test, 10_000 - psap.parse_args().test)
+    config = psap.configure(setting, psap.Run('PSAP', 'Magnitude', 0.3, 0))
+    assert config.test_dataloader.dataset.data_root == str(tmp_path / 'data' / 'holdout')
+
+
+def test_a_variant_of_the_sweep_is_what_its_name_says(benchmark):
+    """Every part of the name changes one thing, and the parts are all there is."""
+    sweep = benchmark('psap_sweep')
+    plain = sweep.VARIANTS['PSAP, quarter']
+    assert plain.hook['protection'] == dict(sweep.PROTECTION, type='mmsharp.ProtectiveReconstruction')
+    for change, name in (
+        (dict(pruning=0.5), 'PSAP, half'),
+        (dict(interval=15), 'PSAP, quarter, every 15 iterations'),
+        (dict(measure_whole=False), 'PSAP, quarter, as it is'),
+        (dict(protection=False), 'no protection, quarter'),
+        (dict(protection=dict(plain.hook['protection'], memory=0.0, weight=0.0)), 'PSAP, no memory, quarter'),
+    ):
+        assert sweep.VARIANTS[name] == replace(plain, hook=dict(plain.hook, **change)), name
+    assert sweep.VARIANTS['PSAP, quarter, uniform ratios'] == replace(plain, allocation='Uniform')
+    assert set(sweep.DEFAULT) <= set(sweep.VARIANTS)
+    for method in sweep.VARIANTS.values():
+        HOOKS.build(dict(method.hook, budget=dict(macs=0.3)))
