@@ -7,7 +7,8 @@ Budgets are the share of multiply-accumulates that is left. All methods have the
 and channels go one by one; they start from the published weights, or with ``--scratch`` from random ones with five
 times the learning rate. All prune in a quarter of the training, linearly, and have the rest to recover; the L2
 baselines hold their masks at once, those with parts of PSAP after that quarter. Soft filter pruning and FPGM have half
-of the training for their soft phase, which as published lasts to the end. Runs are lines of
+of the training for their soft phase, which as published lasts to the end. From random weights all prune in three
+quarters of the training: filters that are chosen early are chosen by chance. Runs are lines of
 benchmarks/results/psap_cifar10_NAME.jsonl (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was.
 ``--render`` only writes the table of docs/results.md from the record. In full, for a GPU: ``--train 48000 --epochs 200
 --budgets 0.5 0.3``, once with ``--scratch``.
@@ -73,6 +74,7 @@ DEFAULT = (
     'PSAP, uniform ratios, no protection',
 )
 SCRATCH = {'load_from': None, 'optim_wrapper.optimizer.lr': 0.1, 'param_scheduler.0.eta_min': 0.001}
+SCRATCH_PRUNING = 0.75
 
 
 def configure(setting: Setting, cell: Run, methods: Mapping[str, Method] = METHODS) -> Config:
@@ -87,6 +89,8 @@ def configure(setting: Setting, cell: Run, methods: Mapping[str, Method] = METHO
         round_to=1,
     )
     config.default_hooks.pruning = dict(method.hook, budget=dict(macs=cell.budget), pruner=pruner)
+    if config.load_from is None:
+        config.default_hooks.pruning.pruning = SCRATCH_PRUNING
     return config
 
 

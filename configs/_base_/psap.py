@@ -3,7 +3,7 @@
 # already: these come under a name of their own, for the heir to merge.
 #
 #     _base_ = ['my_detector.py', 'path/to/configs/_base_/psap.py']
-#     load_from = 'my_detector.pth'  # or from scratch
+#     load_from = 'my_detector.pth'  # without: default_hooks.pruning.pruning=0.75, as the *_scratch.py configs
 #     default_hooks = {{_base_.psap_hooks}}
 #
 # A config with `custom_imports` of its own cannot have this base beside it, by the same rule: add 'mmsharp' to its

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import HOOKS
 
 from mmsharp.engine.hooks import PSAPHook
@@ -54,6 +55,15 @@ def test_from_scratch_is_without_weights(psap):
     config = psap.configure(setting, psap.Run('PSAP', 'Magnitude', 0.3, 0))
     assert config.load_from is None
     assert config.optim_wrapper.optimizer.lr == 0.1
+
+
+def test_from_scratch_all_have_as_long_to_choose(psap):
+    """Three quarters of the training, as the configs from random weights."""
+    setting = psap.Setting(psap.BASE, {**psap.length(4), **psap.SCRATCH}, '')
+    hooks = [psap.configure(setting, run).default_hooks.pruning for run in psap.runs_of(psap.METHODS, [0.3], [0])]
+    assert {(hook.get('warmup', 0.0), hook.pruning) for hook in hooks} == {(0.0, 0.75)}
+    ours = Config.fromfile(ROOT / 'configs/psap/resnet56_cifar10_macs50_scratch.py').default_hooks.pruning
+    assert ours.pruning == 0.75
 
 
 def test_the_table_has_a_row_per_method_and_budget(psap):

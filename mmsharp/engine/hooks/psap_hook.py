@@ -60,8 +60,9 @@ class PSAPHook(PruningHook):
     sharpness-aware wrapper, AdaSAP's for example, the allocation and protection of PSAP go with its training; that
     combination is ours.
 
-    For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio, pruning ratio, and how
-    many channels were zeroed, held by evidence, came back, and were zeroed instead. The same numbers are scalars
+    For every soft step and group the run's folder has a line in ``psap.jsonl``: sparsity ratio (the allocation's, or of
+    the weights as they are, zeros included, where it measures none), pruning ratio, and how many channels were zeroed,
+    held by evidence, came back, and were zeroed instead. The same numbers are scalars
     ``psap/<group>/...`` of the message hub, and their means and sums are in the log; ``psap.png`` shows them over
     layers and time.
 
