@@ -187,7 +187,7 @@ def measure(
     def cost(of: Sequence[Tensor]) -> float:
         return sum(float(rise[mask].sum()) for rise, mask in zip(costs, of)) / max(1, sum(int(m.sum()) for m in of))
 
-    back = [reconstruct(ProtectiveReconstruction(), keep, pulse, known['gate'], None)[0] for pulse in single]
+    back = [reconstruct(ProtectiveReconstruction(gate=True), keep, pulse, known['gate'], None)[0] for pulse in single]
     by_norm = [list(largest(norms, zeroed, one)) for one in back]
     return dict(
         share=share,

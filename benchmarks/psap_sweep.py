@@ -27,7 +27,7 @@ from experiments.arguments import add_arguments
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting, grid
-from psap_cifar10 import BASE, METHODS, TEST, Method, configure, length, render_methods
+from psap_cifar10 import BASE, METHODS, PROTECTION, TEST, Method, configure, length, render_methods
 
 from mmsharp.command_line import run
 
@@ -39,19 +39,18 @@ SHARES = {'quarter': 0.25, 'half': 0.5}
 INTERVALS = {'': None, 'every 15 iterations': 15, 'every 29 iterations': 29}
 ALLOCATIONS = {'': 'SparsityRatio', 'uniform ratios': 'Uniform'}
 MEASURES = {'': True, 'as it is': False}
-PROTECTION = dict(kappa=1.0, gate=True, among='zeroed', refill=False, watch=1, memory=0.9, weight=1.0)
-"""All of it, whatever the defaults are; every variant changes something."""
+GATES = dict(gate=True)
 PROTECTIONS: dict[str, dict[str, Any] | None] = {
     'no protection': None,
     'PSAP': {},
-    'PSAP, kappa 2': dict(kappa=2.0),
-    'PSAP, refill': dict(refill=True),
-    'PSAP, weight 0.25': dict(weight=0.25),
     'PSAP, no memory': dict(memory=0.0, weight=0.0),
-    'PSAP, no gates': dict(gate=False),
-    'PSAP, no gates, no memory': dict(gate=False, memory=0.0, weight=0.0),
-    'PSAP, beside kept': dict(among='kept'),
-    'PSAP, beside kept, memory 0.99': dict(among='kept', memory=0.99),
+    'PSAP, gates': GATES,
+    'PSAP, gates, kappa 2': dict(GATES, kappa=2.0),
+    'PSAP, gates, refill': dict(GATES, refill=True),
+    'PSAP, gates, weight 0.25': dict(GATES, weight=0.25),
+    'PSAP, gates, no memory': dict(GATES, memory=0.0, weight=0.0),
+    'PSAP, gates, beside kept': dict(GATES, among='kept'),
+    'PSAP, gates, beside kept, memory 0.99': dict(GATES, among='kept', memory=0.99),
 }
 
 
@@ -66,7 +65,7 @@ def soft_phases() -> dict[str, Method]:
             pruning=SHARES[share],
             interval=INTERVALS[interval],
             measure_whole=MEASURES[measure],
-            protection=changed is not None and dict(PROTECTION, type='mmsharp.ProtectiveReconstruction', **changed),
+            protection=changed is not None and {**PROTECTION, **changed},
         )
         name = ', '.join(filter(None, (protection, share, interval, allocation, measure)))
         found[name] = Method(hook, ALLOCATIONS[allocation])
@@ -87,8 +86,8 @@ DEFAULT = (
     'PSAP, quarter',
     'PSAP, half',
     'PSAP, no memory, quarter',
-    'PSAP, no gates, quarter',
-    'PSAP, no gates, no memory, quarter',
+    'PSAP, gates, quarter',
+    'PSAP, gates, no memory, quarter',
 )
 
 

@@ -25,15 +25,17 @@ COMPARED = ('kept', 'zeroed')
 class ProtectiveReconstruction:
     """Channel ``j`` comes back if ``pulse_j > mean + kappa * std`` over the channels of its group that were zeroed.
 
-    None of ``n`` values lies more than ``sqrt(n - 1)`` standard deviations above their mean, so that nobody among
-    ``n <= 1 + max(kappa, 0)^2`` channels could come back by that, with ``kappa=1`` one or two. So few are judged by
-    their gate gradients, by the same formula, among themselves and the kept channels of the group.
-
     Pulses scale with what lies behind a layer, so that they are compared within a group only, and any common factor,
     such as a loss scale, changes nothing. Channels whose pulse is exactly 0, such as those behind a ReLU with a shift
-    that is not positive, are judged by their gate gradients, which were taken before they were zeroed: with
-    ``among='kept'`` against those of the channels that were kept, so that nobody comes back who matters less than
-    these; with ``'zeroed'`` against each other's, so that the best of any lot come back.
+    that is not positive, stay zeroed, as do those of groups in which nobody can stand out: none of ``n`` values lies
+    more than ``sqrt(n - 1)`` standard deviations above their mean, so that ``n <= 1 + max(kappa, 0)^2`` zeroed channels
+    are too few, with ``kappa=1`` one or two.
+
+    With ``gate=True`` both are judged by their gate gradients, which were taken before they were zeroed: those without
+    a pulse against each other's, so that the best of any lot come back, or with ``among='kept'`` against those of the
+    channels that were kept, so that nobody comes back who matters less than these; too few, by the same formula, among
+    themselves and the kept ones. Far more come back by that than by pulses, which cost accuracy in our runs
+    (docs/results.md), so that it is not the default.
 
     What a protection is worth at later steps is kept by a :class:`~mmsharp.pruning.ProtectionMemory` of ``memory`` and
     ``weight``: without it a channel that came back is zeroed again at the next step for the same low score, and the
@@ -43,8 +45,7 @@ class ProtectiveReconstruction:
 
     Args:
         kappa: How many standard deviations (of the population) above the mean.
-        gate: Whether gate gradients are taken for channels without a pulse, or with too few to compare with; otherwise
-            these stay zeroed.
+        gate: Whether gate gradients are taken for channels without a pulse, or with too few to compare with.
         among: Whose gate gradients give mean and deviation, ``'kept'`` or ``'zeroed'``.
         refill: Whether as many further channels of the group, those of the lowest score, are zeroed as come back
             (:func:`refill`), so that the group's ratio is met in spite of the protection.
@@ -60,14 +61,14 @@ class ProtectiveReconstruction:
         >>> ProtectiveReconstruction()(pulse, None, torch.tensor([True, True, True, False])).tolist()
         [False, False, True, False]
         >>> gate = torch.tensor([9.0, 1.0, 1.0, 2.0])
-        >>> ProtectiveReconstruction()(pulse, gate, torch.tensor([True, True, False, False])).tolist()
+        >>> ProtectiveReconstruction(gate=True)(pulse, gate, torch.tensor([True, True, False, False])).tolist()
         [True, False, False, False]
     """
 
     def __init__(
         self,
         kappa: float = 1.0,
-        gate: bool = True,
+        gate: bool = False,
         among: str = 'zeroed',
         refill: bool = False,
         watch: int = 1,
