@@ -107,10 +107,14 @@ def train_and_resume(rank, folder, hook, wrapper):
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
-@pytest.mark.parametrize('protection', ['mmsharp.ProtectiveReconstruction', 'OfThisRank'])
+@pytest.mark.parametrize(
+    'protection',
+    [dict(type='mmsharp.ProtectiveReconstruction', gate=True), dict(type='OfThisRank')],
+    ids=['ours', 'own'],
+)
 def test_both_processes_decide_alike(tmp_path, wrapper, protection):
     """The same pulses, bitwise; the same filters come back, even if each would have others; the same weights."""
-    hook = dict(PSAP, protection=dict(type=protection))
+    hook = dict(PSAP, protection=protection)
     first, second = in_two_processes(train, tmp_path, str(tmp_path / 'run'), hook, wrapper)
     assert first['kind'] == second['kind'] == 'slim'
     assert first['steps'] == second['steps']
@@ -118,14 +122,14 @@ def test_both_processes_decide_alike(tmp_path, wrapper, protection):
     assert first['lines'] == 2 * (2 + 1)
     assert all(torch.equal(value, second['weights'][name]) for name, value in first['weights'].items())
     assert all(torch.equal(one, other) for one, other in zip(first['pulses'], second['pulses']))
-    if protection == 'OfThisRank':
+    if protection['type'] == 'OfThisRank':
         assert any(pulse.any() for pulse in first['pulses'])
 
 
 @pytest.mark.slow
 def test_resuming_inside_the_window_is_bitwise_exact(tmp_path):
     """On both processes, two steps of the optimizer to a window."""
-    hook = dict(PSAP, protection=dict(type='mmsharp.ProtectiveReconstruction', watch=2))
+    hook = dict(PSAP, protection=dict(type='mmsharp.ProtectiveReconstruction', gate=True, watch=2))
     for results in in_two_processes(train_and_resume, tmp_path, str(tmp_path), hook, 'adasap'):
         whole = results.pop('whole')
         for name, resumed in results.items():

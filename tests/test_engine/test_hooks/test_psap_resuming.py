@@ -21,11 +21,11 @@ ITERATIONS = dict(
         collate_fn=dict(type='default_collate'),
     ),
 )
-PROTECTION = dict(type='mmsharp.ProtectiveReconstruction')
+PROTECTION = dict(type='mmsharp.ProtectiveReconstruction', gate=True)
 RESUMES = [
     pytest.param('plain', dict(protection=dict(PROTECTION, watch=3)), id='plain'),
     pytest.param('adam', dict(protection=dict(PROTECTION, watch=2, refill=True)), id='adam'),
-    pytest.param('accumulated', dict(interval=4), id='accumulated'),
+    pytest.param('accumulated', dict(interval=4, protection=dict(PROTECTION)), id='accumulated'),
     pytest.param('adasap', dict(interval=4, fine_tuning=dict(type='ASAM', rho=0.5)), id='adasap'),
     pytest.param('scaled', dict(protection=dict(PROTECTION, watch=3)), id='scaled'),
     pytest.param('fixed', dict(protection=dict(PROTECTION, watch=2)), id='fixed'),

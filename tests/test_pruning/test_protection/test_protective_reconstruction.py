@@ -25,7 +25,7 @@ def test_the_threshold_is_mean_plus_deviations(kappa):
 def test_equal_pulses_protect_nobody(value):
     """Nobody stands out, whatever rounding says."""
     pulse = torch.full((1000,), value)
-    assert not ProtectiveReconstruction(0.0)(pulse, pulse, torch.ones(1000, dtype=torch.bool)).any()
+    assert not ProtectiveReconstruction(0.0, gate=True)(pulse, pulse, torch.ones(1000, dtype=torch.bool)).any()
 
 
 @pytest.mark.parametrize('factor', [2.0**-20, 2.0**16])
@@ -40,10 +40,10 @@ def test_silent_channels_are_judged_by_their_gates():
     """Among each other, and only those whose pulse is exactly zero."""
     pulse = torch.tensor([0.0, 0.0, 0.0, 4.0, 9.0, 0.0])
     gate = torch.tensor([1.0, 1.0, 4.0, 99.0, 99.0, 99.0])
-    assert ProtectiveReconstruction()(pulse, gate, ZEROED).tolist() == [False, False, True, False, True, False]
+    assert ProtectiveReconstruction(gate=True)(pulse, gate, ZEROED).tolist() == [False, False, True, False, True, False]
     by_pulse = [False, False, False, False, True, False]
-    assert ProtectiveReconstruction(gate=False)(pulse, gate, ZEROED).tolist() == by_pulse
-    assert ProtectiveReconstruction()(pulse, None, ZEROED).tolist() == by_pulse
+    assert ProtectiveReconstruction()(pulse, gate, ZEROED).tolist() == by_pulse
+    assert ProtectiveReconstruction(gate=True)(pulse, None, ZEROED).tolist() == by_pulse
 
 
 @pytest.mark.parametrize('kappa', [0.0, 1.0])
@@ -53,7 +53,7 @@ def test_gates_beside_those_of_the_kept(kappa):
     zeroed, pulse = torch.arange(30) < 12, torch.zeros(30)
     kept = gate[12:]
     threshold = kept.mean() + kappa * ((kept - kept.mean()) ** 2).mean().sqrt()
-    rule = ProtectiveReconstruction(kappa, among='kept')
+    rule = ProtectiveReconstruction(kappa, gate=True, among='kept')
     some = rule(pulse, gate, zeroed)
     assert torch.equal(some, zeroed & (gate > threshold))
     assert 0 < some.sum() < 12
@@ -68,8 +68,10 @@ def test_few_kept_ones_are_enough_to_be_compared_with(kept):
     """They are no sample that somebody has to stand out of: who has a larger gate gradient comes back."""
     zeroed = torch.arange(12) >= kept
     gate = torch.where(zeroed, 5.0, 0.1)
-    assert torch.equal(ProtectiveReconstruction(among='kept')(torch.zeros(12), gate, zeroed), zeroed)
-    assert not ProtectiveReconstruction(among='kept')(torch.zeros(12), gate.flip(0).where(zeroed, 9.0), zeroed).any()
+    assert torch.equal(ProtectiveReconstruction(gate=True, among='kept')(torch.zeros(12), gate, zeroed), zeroed)
+    assert not ProtectiveReconstruction(gate=True, among='kept')(
+        torch.zeros(12), gate.flip(0).where(zeroed, 9.0), zeroed
+    ).any()
 
 
 @pytest.mark.parametrize('value', [float('inf'), float('nan')])
@@ -81,7 +83,7 @@ def test_an_overflow_says_nothing(value):
 
 def test_nothing_zeroed_nothing_protected():
     """An empty sample has no mean."""
-    assert not ProtectiveReconstruction()(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool)).any()
+    assert not ProtectiveReconstruction(gate=True)(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool)).any()
 
 
 @pytest.mark.parametrize('pulse', [0.0, 5.0])
@@ -94,11 +96,11 @@ def test_too_few_to_stand_out_are_judged_among_the_kept(kappa, zeroed, pulse):
     for height in (0.1, 10.0):
         gate[0] = height
         threshold = gate.mean() + kappa * ((gate - gate.mean()) ** 2).mean().sqrt()
-        protected = ProtectiveReconstruction(kappa)(pulses, gate, gone)
+        protected = ProtectiveReconstruction(kappa, gate=True)(pulses, gate, gone)
         assert torch.equal(protected, gone & (gate > threshold))
         assert bool(protected[0]) == (height == 10.0)
-    assert not ProtectiveReconstruction(kappa)(pulses, None, gone).any()
-    assert not ProtectiveReconstruction(kappa, gate=False)(pulses, gate, gone).any()
+    assert not ProtectiveReconstruction(kappa, gate=True)(pulses, None, gone).any()
+    assert not ProtectiveReconstruction(kappa)(pulses, gate, gone).any()
 
 
 @pytest.mark.parametrize('kappa', [1.0, 2.0])
@@ -107,9 +109,9 @@ def test_one_more_is_enough_to_stand_out_by_a_pulse(kappa):
     count = int(1 + kappa**2) + 1
     zeroed, pulse = torch.arange(12) < count, torch.ones(12)
     pulse[1] = 100.0
-    assert ProtectiveReconstruction(kappa)(pulse, torch.zeros(12), zeroed).nonzero().tolist() == [[1]]
+    assert ProtectiveReconstruction(kappa, gate=True)(pulse, torch.zeros(12), zeroed).nonzero().tolist() == [[1]]
     zeroed[count - 1] = False
-    assert not ProtectiveReconstruction(kappa)(pulse, torch.zeros(12), zeroed).any()
+    assert not ProtectiveReconstruction(kappa, gate=True)(pulse, torch.zeros(12), zeroed).any()
 
 
 @pytest.mark.parametrize(
