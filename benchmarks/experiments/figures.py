@@ -85,6 +85,8 @@ class Panel(NamedTuple):
 def draw_by_method(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Sequence[Panel], path: Path) -> None:
     """A row per method and a panel per quantity: every seed as a dot, and mean and standard deviation.
 
+    A row so far away that it would hide how the others differ has its mean as a number at the panel's edge.
+
     Args:
         runs: Lines of a record by method, in the order of the rows.
         panels: What is shown.
@@ -93,8 +95,16 @@ def draw_by_method(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Sequ
     names = WIDTH_OF_A_LETTER * max(map(len, runs))  # where they do not fit, the layout cuts them off
     figure = Figure((0.4 + names + 2.1 * len(panels), 0.9 + 0.32 * len(runs)), layout='constrained')
     for axes, (label, of) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
-        for row, lines in enumerate(runs.values()):
-            values = [of(line) for line in lines]
+        rows = [[of(line) for line in lines] for lines in runs.values()]
+        away = far_away(rows)
+        middle = mean(mean(values) for row, values in enumerate(rows) if row not in away)
+        for row, values in enumerate(rows):
+            if row in away:
+                below = mean(values) < middle
+                text = f'\u2190 {mean(values):.1f}' if below else f'{mean(values):.1f} \u2192'
+                x, where = (0.02, 'left') if below else (0.98, 'right')
+                axes.text(x, row, text, transform=axes.get_yaxis_transform(), ha=where, va='center', fontsize=8)
+                continue
             axes.plot(values, [row] * len(values), 'o', color='C0', alpha=0.35, markersize=4)
             axes.errorbar([mean(values)], [row], xerr=[_deviation(values)], fmt='|', color='C0', capsize=3)
         axes.set_xlabel(label)
@@ -102,6 +112,31 @@ def draw_by_method(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Sequ
         axes.set_yticks(range(len(runs)), list(runs))
         axes.set_ylim(len(runs) - 0.5, -0.5)
     _save(figure, path)
+
+
+def far_away(rows: Sequence[Sequence[float]], times: float = 4.0) -> set[int]:
+    """Rows without which a panel is less than a fourth as wide, the farthest first, while three others are left.
+
+    Example:
+        >>> far_away([[84.0, 84.5], [38.0, 39.0], [83.4, 83.6], [85.0]])
+        {1}
+        >>> far_away([[80.0], [81.0], [82.0], [84.0]])
+        set()
+    """
+    away: set[int] = set()
+    while len(rows) - len(away) > 3:
+        near = {row: values for row, values in enumerate(rows) if row not in away}
+        widths = {row: _width([values for other, values in near.items() if other != row]) for row in near}
+        farthest = min(widths, key=widths.__getitem__)
+        if times * widths[farthest] >= _width(list(near.values())):
+            break
+        away.add(farthest)
+    return away
+
+
+def _width(rows: Sequence[Sequence[float]]) -> float:
+    values = [value for row in rows for value in row]
+    return max(values) - min(values)
 
 
 def _series(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:

@@ -317,6 +317,25 @@ def test_a_figure_of_methods_has_a_row_for_each(experiments, tmp_path):
     assert [text.count(f'>{name}<') for name in ('HYDRA', 'C-SAM', 'accuracy', 'PCA')] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ('rows', 'away'),
+    [
+        ([[38.0, 39.0], [83.0, 84.0], [84.5], [85.0]], {0}),
+        ([[800.0], [83.0], [84.0], [85.0], [40.0]], {0, 4}),
+        ([[38.0], [84.0], [85.0]], set()),
+        ([[80.0], [82.0], [84.0], [86.0]], set()),
+        ([[85.0], [85.0], [85.0], [85.0]], set()),
+    ],
+)
+def test_a_row_that_would_hide_the_others_is_a_number_at_the_edge(experiments, tmp_path, rows, away):
+    """Three are left at least, and equal ones have no outlier."""
+    assert experiments.far_away(rows) == away
+    found = {f'row {number}': [dict(clean=value) for value in values] for number, values in enumerate(rows)}
+    experiments.draw_by_method(found, [experiments.Panel('accuracy', lambda line: line['clean'])], tmp_path / 'a.svg')
+    text = (tmp_path / 'a.svg').read_text()
+    assert sum(text.count(arrow) for arrow in '\u2190\u2192') == len(away)
+
+
 def test_a_damaged_record_is_not_overwritten(experiments, tmp_path):
     """Half a line, named."""
     path = tmp_path / 'record.jsonl'

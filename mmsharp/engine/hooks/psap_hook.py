@@ -47,8 +47,8 @@ class PSAPHook(PruningHook):
        it: they reach no weight, momentum, clipping norm, ascent or check for overflow. Then the protection says which
        filters come back, bitwise as they were, with their momentum and running statistics. Filters without a pulse,
        behind a ReLU that is closed for them, stay zeroed, unless the protection asks for their gate gradients, averaged
-       over the steps since the last soft step. What is protected is spared at the next steps, too, until the evidence for it has faded
-       (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
+       over the steps since the last soft step. What is protected is spared at the next steps, too, until the evidence
+       for it has faded (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
        (``limit_regrowth``), where they get a gradient.
        Groups of which no filter is trained (``frozen_stages``) are left whole, since nothing in them could come back.
     3. Hard pruning: masks, chosen with the evidence of the soft steps, are held in every layer that makes or reads a
