@@ -72,12 +72,14 @@ def run_all(
     found = read_record(record)
     check_setting(found, setting, record)
     check_methods(found, runs, partial(configure, setting), record)
-    done = [tuple(line[name] for name in KEY) for line in found]
-    missing = [run for run in runs if tuple(getattr(run, name) for name in KEY) not in done]
+    missing = [run for run in runs if not _has(found, run)]
     for number, run in enumerate(missing, start=1):
+        if _has(found := read_record(record), run):
+            continue  # another process has finished it in between
         print(f'[{number}/{len(missing)}] {run.method}, {run.criterion}, {run.budget}, seed {run.seed}', flush=True)
         line = perform(configure(setting, run), run, work_dir, setting)
-        found = [*read_record(record), line]  # another process may have added to it
+        found = read_record(record)
+        found = found if _has(found, run) else [*found, line]
         write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
         corrupted = '' if line['mpc'] is None else f', mPC {line["mpc"]:.2f}'
         print(f'    clean {line["clean"]:.2f}{corrupted}, {line["train_seconds"] / 60:.1f} min', flush=True)
@@ -119,6 +121,10 @@ def check_methods(
                     f'{record} has {run.method}, seed {run.seed}, with {name} {line[name]}, and it is {value} now; '
                     'remove the line and the folder of the run to repeat it, or give a record of its own: --record NAME'
                 )
+
+
+def _has(found: Sequence[dict[str, Any]], run: Run) -> bool:
+    return any(all(line[name] == getattr(run, name) for name in KEY) for line in found)
 
 
 def _precision(mixed: bool) -> str:

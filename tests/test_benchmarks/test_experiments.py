@@ -229,6 +229,24 @@ def test_runs_of_another_setting_get_a_record_of_their_own(experiments, tmp_path
     assert len(experiments.read_record(path)) == 1
 
 
+@pytest.mark.parametrize('when', ['before', 'meanwhile'])
+def test_a_run_that_another_process_finishes_has_one_line(experiments, tmp_path, when):
+    """Whether it is done before its turn comes, and not begun then, or while it is performed."""
+    path, setting = tmp_path / 'record.jsonl', experiments.Setting(BASE, {}, '')
+    first, second = (experiments.Run('SGD', 'Magnitude', 0.4, seed) for seed in range(2))
+    begun = []
+
+    def perform(config, run, work_dir, setting):
+        begun.append(run.seed)
+        other = second if when == 'before' else run
+        path.write_text(json.dumps(_line(other, by='another')) + '\n')
+        return _line(run)
+
+    experiments.run_all(setting, [first, second] if when == 'before' else [first], tmp_path, path, perform=perform)
+    assert begun == [0]
+    assert sorted(line['seed'] for line in experiments.read_record(path)) == ([0, 1] if when == 'before' else [0])
+
+
 @pytest.mark.parametrize('changed', ['wrapper', 'pruning', 'search'])
 def test_a_line_of_a_method_that_has_changed_is_not_counted_as_done(experiments, tmp_path, changed):
     """Its optimizer wrapper, pruning or search is another now: said by name and value, before anything is trained."""
