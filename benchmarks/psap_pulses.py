@@ -8,7 +8,8 @@ the filters of lowest norm are zeroed in every group, as a soft pruning step doe
 against what their removal costs (Spearman, within a group, mean over the groups): their norm; their pulse, the first
 gradient after they were zeroed; their gate gradient before, of one step and averaged over steps; and the Taylor score
 of their BatchNorm (that of weights before a BatchNorm in training is 0, as their length does not matter). A quantity
-that is the same for all filters of a group says nothing there, and counts as 0.
+that is the same for all filters of a group says nothing there, and counts as 0. The second table has what the filters
+cost that a protection brings back, by pulses alone and with gate gradients, over the batches after which any come back.
 ``--record`` writes benchmarks/results/psap_pulses_NAME.json and the table of docs/results.md; ``--render`` only writes
 the table.
 """
@@ -57,6 +58,8 @@ QUANTITIES = {
     'gate': 'gate gradient, one step',
     'gate_mean': 'gate gradient, mean',
 }
+RULES = {'pulses': ProtectiveReconstruction(), 'pulses, gates': ProtectiveReconstruction(gate=True)}
+"""By what filters come back: the default, and with gate gradients for those without a pulse."""
 
 
 def batches(config: Config, model: nn.Module, split: str, size: int, count: int) -> list[Batch]:
@@ -187,8 +190,16 @@ def measure(
     def cost(of: Sequence[Tensor]) -> float:
         return sum(float(rise[mask].sum()) for rise, mask in zip(costs, of)) / max(1, sum(int(m.sum()) for m in of))
 
-    back = [reconstruct(ProtectiveReconstruction(gate=True), keep, pulse, known['gate'], None)[0] for pulse in single]
-    by_norm = [list(largest(norms, zeroed, one)) for one in back]
+    brought_back = {}
+    for name, rule in RULES.items():
+        back = [reconstruct(rule, keep, pulse, known['gate'], None)[0] for pulse in single]
+        counts = [sum(int(mask.sum()) for mask in one) for one in back]
+        some = [one for one, count in zip(back, counts) if count]
+        brought_back[name] = dict(
+            back=mean(counts),
+            cost=mean(cost(one) for one in some) if some else None,
+            cost_by_norm=mean(cost(list(largest(norms, zeroed, one))) for one in some) if some else None,
+        )
     return dict(
         share=share,
         zeroed=number,
@@ -198,9 +209,7 @@ def measure(
         pulse=mean(agreement(pulse, costs, zeroed) for pulse in single),
         gate=mean(agreement(gate, costs, zeroed) for gate in gates),
         gate_mean=agreement(known['gate'], costs, zeroed),
-        back=mean(sum(int(mask.sum()) for mask in one) for one in back),
-        cost_back=mean(cost(one) for one in back),
-        cost_by_norm=mean(cost(one) for one in by_norm),
+        rules=brought_back,
         cost_zeroed=cost(zeroed),
     )
 
@@ -228,12 +237,14 @@ def render(record: dict[str, Any]) -> str:
         lines.append(f'| {entry["share"]:.0%} | {entry["with_pulse"]:.0%} | {numbers} |')
     lines += [
         '',
-        '| zeroed | brought back | cost of each, brought back | as many of the largest norm | all zeroed |',
-        '|---:|---:|---:|---:|---:|',
+        '| zeroed | by | brought back | cost of each, brought back | as many of the largest norm | all zeroed |',
+        '|---:|---|---:|---:|---:|---:|',
     ]
     for entry in record['shares']:
-        prices = ' | '.join(f'{entry[name]:.4f}' for name in ('cost_back', 'cost_by_norm', 'cost_zeroed'))
-        lines.append(f'| {entry["zeroed"]} | {entry["back"]:.0f} | {prices} |')
+        for rule, found in entry['rules'].items():
+            prices = [found['cost'], found['cost_by_norm'], entry['cost_zeroed']]
+            cells = ' | '.join('' if price is None else f'{price:.4f}' for price in prices)
+            lines.append(f'| {entry["zeroed"]} | {rule} | {found["back"]:.0f} | {cells} |')
     return '\n'.join(lines)
 
 

@@ -22,7 +22,7 @@ from shipped_configs import CONFIGS, DENSE, PRUNED, WHOLE, Name, dense_of, load
 from mmsharp.datasets.cifar10_folder import CLASSES as CIFAR10
 from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
 from mmsharp.datasets.digits_voc import DigitsVOC, write_digits_voc
-from mmsharp.engine import deployment
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import check_data, load_config
 from mmsharp.engine.hooks import PSAPHook
 from mmsharp.registry import ASCENTS, build_part
@@ -204,7 +204,7 @@ def test_data_reach_the_network(name, data):
 
 
 def _initialised(config: Config) -> Any:
-    model = deployment.build_model(config)
+    model = build_model(config)
     logging.disable(logging.WARNING)
     try:
         model.init_weights()
@@ -233,7 +233,7 @@ def test_building_does_not_change_the_config(name):
     """As the tools build it: twice the same shapes from one config, which stays as it was read."""
     config = load(name)
     before = copy.deepcopy(config._cfg_dict)
-    shapes = [[tuple(p.shape) for p in deployment.build_model(config).parameters()] for _ in range(2)]
+    shapes = [[tuple(p.shape) for p in build_model(config).parameters()] for _ in range(2)]
     assert shapes[0] == shapes[1]
     assert config._cfg_dict == before
 

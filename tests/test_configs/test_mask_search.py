@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS
 from shipped_configs import AUGMENTED, CONFIGS, SEARCHED, dense_of, load
 
-from mmsharp.engine import deployment
 from mmsharp.engine.checkpoints.mask_search_checkpoint import ordinary_of
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.hooks import MaskSearchHook
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
@@ -112,7 +112,7 @@ def test_one_step_moves_the_masks_alone(name):
     """The loss is finite and its terms are the config's; weights stand still but for HYDRA's normalisations."""
     config = load(name)
     torch.manual_seed(0)
-    model = deployment.build_model(config)
+    model = build_model(config)
     model.train()
     wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
     announce_first_iteration()

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from shipped_configs import DENSE, PRUNED, Name, dense_of, load
 from torch import nn
 
-from mmsharp.engine import deployment
+from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.model_access.fabricated_samples import like
 from mmsharp.engine.prunability.examples import announce_first_iteration, training_batch
 from mmsharp.errors import MmsharpError
@@ -38,7 +38,7 @@ def size_of(name: str) -> int:
 def _initialised(dense: str) -> nn.Module:
     torch.manual_seed(0)
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # it lists every parameter that it initialises
-    model = deployment.build_model(load(dense))
+    model = build_model(load(dense))
     model.init_weights()
     return model
 
