@@ -28,7 +28,7 @@ import torch
 from adasap_cifar10 import DOCUMENT, prepare
 from experiments.arguments import add_arguments
 from experiments.figures import Panel, draw_by_method
-from experiments.performing import circumstances, last_checkpoint, scores, slim_network, train
+from experiments.performing import circumstances, commit, commit_of, last_checkpoint, scores, slim_network, train
 from experiments.publishing import publish
 from experiments.record import read_runs, run_all
 from experiments.runs import Run, Setting, grid, settle
@@ -145,6 +145,7 @@ def perform(config: Config, one: Run, work_dir: Path, setting: Setting) -> dict[
     settings = {name: value for name, value in circumstances(config, setting).items() if name not in trained}
     return dict(
         {**asdict(one), **settings, **scores(network, config, folder, setting, work_dir)},
+        commit=commit() if one.method == UNPRUNED else commit_of(folder),
         weights_kept=weights_kept(network[1]),
         masks_as_magnitude=None if METHODS[one.method].channels else masks_as_magnitude(network[1], published),
         certified=[

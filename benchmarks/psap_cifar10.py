@@ -10,8 +10,8 @@ baselines hold their masks at once, those with parts of PSAP after that quarter.
 of the training for their soft phase, which as published lasts to the end. From random weights all prune in three
 quarters of the training: filters that are chosen early are chosen by chance. Runs are lines of
 benchmarks/results/psap_cifar10_NAME.jsonl (psap_cifar10_NAME_scratch.jsonl); a killed experiment goes on where it was.
-``--render`` only writes the table of docs/results.md from the record. In full, for a GPU: ``--train 48000 --epochs 200
---budgets 0.5 0.3``, once with ``--scratch``.
+``--render`` only writes the table of docs/results.md from the record. In full, for a GPU: ``--methods all --train 48000
+--epochs 200 --budgets 0.5 0.3 --record gpu``, once with ``--scratch``.
 """
 
 from __future__ import annotations
@@ -143,11 +143,11 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with a figure."""
-    return render_methods(found, name, METHODS)
+    return render_methods(found, name, METHODS, DOCUMENT)
 
 
-def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Iterable[str]) -> str:
-    """The lines of a record of these methods in Markdown, with a figure.
+def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Iterable[str], document: Path) -> str:
+    """The lines of a record of these methods in Markdown, with a figure beside the document.
 
     Raises:
         MmsharpError: The record has lines of others.
@@ -163,7 +163,7 @@ def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Itera
             if lots:
                 rows[f'{method}, {budget:.0%} of the MACs' if several else method] = lots
     draw_by_method(
-        rows, [Panel('accuracy (%)', lambda line: line['clean'])], DOCUMENT.parent / 'figures' / f'{name}.svg'
+        rows, [Panel('accuracy (%)', lambda line: line['clean'])], document.parent / 'figures' / f'{name}.svg'
     )
     about = setup([dict(line, sharpness=None) for line in found])
     return f'{about}\n\n{table(found, methods)}\n\n![every method](figures/{name}.svg)'
@@ -172,7 +172,7 @@ def render_methods(found: Sequence[Mapping[str, Any]], name: str, methods: Itera
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(DEFAULT), metavar='METHOD')
+    parser.add_argument('--methods', nargs='+', choices=[*METHODS, 'all'], default=list(DEFAULT), metavar='METHOD')
     parser.add_argument('--budgets', nargs='+', type=float, default=[0.3], help='share of MACs (default: 0.3)')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
     parser.add_argument('--scratch', action='store_true', help='start from random weights')
@@ -183,7 +183,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'psap_cifar10', help='where to work')
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
     parser.add_argument('--render', action='store_true', help='only write the table from the record')
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.methods = list(METHODS) if 'all' in args.methods else args.methods
+    return args
 
 
 def main() -> None:

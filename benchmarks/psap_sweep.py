@@ -93,7 +93,7 @@ DEFAULT = (
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with a figure."""
-    return render_methods(found, name, VARIANTS)
+    return render_methods(found, name, VARIANTS, DOCUMENT)
 
 
 def parse_args() -> argparse.Namespace:

@@ -53,6 +53,7 @@ def perform_without_sharpness(config: Config, run: Run, work_dir: Path, setting:
     found = scores(slim_network(folder), config, folder, setting, work_dir)
     return dict(
         {**asdict(run), **circumstances(config, setting), **found},
+        commit=commit_of(folder),
         parameters=report['slim']['parameters'] / report['dense']['parameters'],
         macs=report['slim']['macs'] / report['dense']['macs'],
         train_seconds=seconds,
@@ -78,6 +79,9 @@ def train(config: Config, folder: Path) -> tuple[float, float]:
             'asked.py); remove the folder to train anew, or give another --work-dir'
         )
     write_text(asked, config.pretty_text)  # the training writes the config that it ran over config.py
+    began = folder / 'commit.txt'
+    if not began.is_file():
+        write_text(began, commit() or '')
     write_text(path, config.pretty_text)
     if not last_checkpoint(config, folder).is_file():
         command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
@@ -135,13 +139,18 @@ def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
         **methods_of(config),
         machine=machine(),
         versions=versions(PACKAGES),
-        commit=commit(),
     )
     return {**found, **setting.same}
 
 
+def commit_of(folder: Path) -> str | None:
+    """Of the code that began the training in a folder; ``None`` where it is not known."""
+    path = folder / 'commit.txt'
+    return (path.read_text(encoding='utf-8') or None) if path.is_file() else None
+
+
 def commit() -> str | None:
-    """That of the code which runs, ``-dirty`` behind it where code differs; ``None`` outside a checkout."""
+    """Of the code which is here, ``-dirty`` behind it where code differs; ``None`` outside a checkout."""
     try:
         of_code = ['--', *CODE, ':!benchmarks/results']
         differs, name = (

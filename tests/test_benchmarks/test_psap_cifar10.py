@@ -1,5 +1,6 @@
 """The comparison of PSAP is one of methods: everything else is the same, and every part can be built."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mmengine.registry import HOOKS
 
 from mmsharp.engine.hooks import PSAPHook
 from mmsharp.errors import MmsharpError
+from mmsharp.registry import PROTECTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +51,13 @@ def test_the_ablations_lack_a_part_each(psap):
     assert methods['FPGM'] == replace(soft, criterion='GeometricMedian')
 
 
+def test_the_row_of_psap_is_of_its_defaults(psap):
+    """Written out, so that lines of a record say what they were."""
+    given = dict(psap.PROTECTION)
+    default = inspect.signature(PROTECTIONS.get(given.pop('type'))).parameters
+    assert given == {name: parameter.default for name, parameter in default.items()}
+
+
 def test_from_scratch_is_without_weights(psap):
     """And with a rate for random ones."""
     setting = psap.Setting(psap.BASE, {**psap.length(4), **psap.SCRATCH}, '')
@@ -85,11 +94,11 @@ def test_the_table_has_a_row_per_method_and_budget(psap):
     assert rows[3].startswith('| 29.9% | PSAP | 2 |')
 
 
-def test_lines_of_methods_that_are_gone_are_named(psap):
+def test_lines_of_methods_that_are_gone_are_named(psap, tmp_path):
     """No table leaves them out in silence."""
     found = [dict(method=method, budget=0.3, seed=0) for method in ('PSAP', 'PSAP, before')]
     with pytest.raises(MmsharpError, match=r"runs of \['PSAP, before'\]"):
-        psap.render_methods(found, 'psap', psap.METHODS)
+        psap.render_methods(found, 'psap', psap.METHODS, tmp_path / 'results.md')
 
 
 def test_the_sweep_is_judged_on_images_that_the_table_is_not_of(benchmark, psap, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ from mmsharp.engine.hooks.pruning_hook import PruningHook
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers import SharpnessAware
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
-from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, iterations_of, validate_length
-from mmsharp.engine.pruning.protective_phases import SOFT, ProtectivePhases, protective_phases
+from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, ends_of, validate_length
+from mmsharp.engine.pruning.protective_phases import SOFT, ProtectivePhases, interval_of_parts, protective_phases
 from mmsharp.engine.pruning.soft_pruning.pruning_log import PruningLog, step_lines
 from mmsharp.engine.pruning.soft_pruning.pruning_scalars import update_scalars
 from mmsharp.engine.pruning.soft_pruning.soft_steps import SoftSteps
@@ -80,7 +79,8 @@ class PSAPHook(PruningHook):
             computes the same and costs less.
         ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
         interval: Iterations between two soft steps, and before the first one; ``None`` stands for equal parts of
-            the soft phase, the last of which ends where the masks are held: as many as it has epochs, at least eight.
+            the soft phase, the last of which ends where the masks are held: as many as it has epochs, or eight if it
+            is shorter than that, or fewer where these would be of a few iterations.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
         limit_regrowth: Whether the gradients of filters that grow back, and their steps where the optimizer is not SGD,
             are shortened to the mean length of the others of their layer
@@ -181,11 +181,10 @@ class PSAPHook(PruningHook):
         stride = runner.optim_wrapper._accumulative_counts
         window = 0 if self.protection is None else self.protection.watch * stride
         if self._once_per_epoch:
-            soft = iterations_of(self.pruning, max_iters, iters_per_unit)
-            # A step ends each part but the last, where the masks are held: after a step just before, what came back
-            # or grows would be judged before it has learned anything.
+            warm_up_end, soft_end = ends_of((self.warmup, self.pruning), max_iters, iters_per_unit)
+            soft = soft_end - warm_up_end
             parts = max(PARTS, round(soft / len(runner.train_loop.dataloader)))
-            self.interval = max(1, window, math.ceil(soft / parts))
+            self.interval = max(window, interval_of_parts(soft, parts))
         lengths = (self.warmup, self.pruning, self.hard, self.ramp)
         return protective_phases(*lengths, self.interval, max_iters, iters_per_unit, stride, window)
 

@@ -63,6 +63,26 @@ class ProtectivePhases(Phases):
         return None if late >= self.stride or step < 1 else min(1.0, step / self.ramp)
 
 
+def interval_of_parts(length: int, parts: int) -> int:
+    """The shortest interval that cuts a soft phase into at most so many parts, the last of half an interval at least.
+
+    A step ends each part but the last, which ends where the masks are held. After a step just before that, what came
+    back or grows would be judged before it has learned anything.
+
+    Args:
+        length: Of the soft phase, in iterations.
+        parts: At least 1.
+
+    Example:
+        >>> interval_of_parts(80, 8), interval_of_parts(81, 8), interval_of_parts(50, 8)
+        (10, 12, 9)
+    """
+    interval = max(1, math.ceil(length / parts))
+    while 2 * (length - (length - 1) // interval * interval) < interval:
+        interval += 1
+    return interval
+
+
 def protective_phases(
     warm_up: float,
     soft: float,

@@ -54,7 +54,7 @@ def test_what_came_back_is_not_taken_again(make_runner, wrapper, memory):
 
 @pytest.mark.parametrize('budget', [dict(params=0.4), dict(macs=0.5), dict(channels=0.5)])
 def test_the_budget_is_met_whatever_is_remembered(make_runner, budget):
-    """Exactly up to one channel: with any one more, it would be exceeded."""
+    """Up to one channel: with one more of those that cost most, it would be exceeded."""
     protection = dict(type='LowestOfEach', steps=10)
     runner = make_runner(dict(HOOK, budget=budget, protection=protection, slim=False, hard=0.25))
     runner.train()

@@ -1,8 +1,11 @@
 """Laws of the phases of PSAP: every step is taken once, where the optimizer begins one, and its window fits."""
 
+import math
+
 import pytest
 
-from mmsharp.engine.pruning.protective_phases import HARD, SOFT, protective_phases
+from mmsharp.engine.pruning.phases import ends_of
+from mmsharp.engine.pruning.protective_phases import HARD, SOFT, interval_of_parts, protective_phases
 from mmsharp.errors import MmsharpError
 
 
@@ -63,3 +66,26 @@ def test_what_does_not_fit_is_refused():
         protective_phases(0, 20, 0, 0.5, 3, 100, 1, stride=2, window=4)
     with pytest.raises(MmsharpError, match='no step fits after interval=20'):
         protective_phases(5, 20, 0, 0.5, 20, 100, 1, stride=1, window=1)
+
+
+@pytest.mark.parametrize('parts', [1, 2, 8, 30])
+def test_parts_of_a_soft_phase_are_about_equal(parts):
+    """At most so many, the last of half an interval at least, and no shorter interval has both."""
+    for length in range(1, 300):
+        fits = [
+            interval
+            for interval in range(1, length + 1)
+            if math.ceil(length / interval) <= parts
+            and 2 * (length - (math.ceil(length / interval) - 1) * interval) >= interval
+        ]
+        assert interval_of_parts(length, parts) == min(fits)
+
+
+def test_an_interval_of_parts_knows_the_warm_up():
+    """Whatever rounding does to the beginning of the soft phase, the last step is not just before its end."""
+    for per_epoch in range(100, 260):
+        begin, end = ends_of((0.05, 0.25), 10 * per_epoch, per_epoch)
+        interval = interval_of_parts(end - begin, 8)
+        phases = protective_phases(0.05, 0.25, 0, 2 / 3, interval, 10 * per_epoch, per_epoch, window=1)
+        steps = [step for step in range(10 * per_epoch) if phases.soft_progress(step) is not None]
+        assert 2 * (phases.soft_end - steps[-1]) >= interval
