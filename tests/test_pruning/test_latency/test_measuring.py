@@ -24,10 +24,12 @@ from mmsharp.pruning import (
 )
 from mmsharp.pruning.latency import LatencyTable, PyTorchEngine, calibrate, measure_latency_table
 from mmsharp.pruning.latency.layer_calls import TIMED_AXES, layer_calls, timed_share
+from mmsharp.registry import ALLOCATIONS
 
 from ..conftest import random_masks
 
 FORWARD = tensor_forward(torch.zeros(2, 3, 8, 8))
+ALLOCATIONS.import_from_location()
 PER_WEIGHT, PER_NUMBER, ONCE = 3e-6, 2e-7, 1e-3
 """Seconds per weight of a layer (twice as many in networks), per number that a layer gives, and per network."""
 
@@ -84,7 +86,7 @@ def test_the_cost_of_masks_is_what_the_slim_model_takes(residual, table, seed, m
     assert cost.fraction('latency', masks.keep) == pytest.approx(engine.now / table.seconds({}))
 
 
-@pytest.mark.parametrize('allocation', ['Global', 'Uniform', 'Knapsack'])
+@pytest.mark.parametrize('allocation', sorted(ALLOCATIONS.module_dict))
 def test_a_budget_of_latency_is_met(residual, table, allocation, tmp_path):
     """By every allocation, from the table or from its file, and reported like the other resources."""
     table.save(tmp_path / 'table.json')
