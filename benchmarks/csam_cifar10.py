@@ -319,7 +319,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, DEFAULT, (0, 1, 2), ROOT / 'work_dirs' / 'csam_cifar10', METHODS, criteria=False, budget=0.5)
-    parser.add_argument('--train', type=int, default=15_000, help='training images (default: 15000)')
+    parser.add_argument('--train', type=int, default=8_000, help='training images (default: 8000)')
     parser.add_argument('--test', type=int, default=2_000, help='test images (default: 2000)')
     parser.add_argument('--transforms', nargs='+', default=list(TRANSFORMS), help=f'(default: {" ".join(TRANSFORMS)})')
     parser.add_argument('--certified', type=int, default=100, help='test images that are certified (default: 100)')

@@ -37,17 +37,8 @@ from mmsharp.command_line import run
 from mmsharp.errors import MmsharpError
 
 ROOT = Path(__file__).parents[1]
-PROTECTION = dict(
-    type='mmsharp.ProtectiveReconstruction',
-    kappa=1.0,
-    gate=False,
-    among='zeroed',
-    refill=False,
-    watch=1,
-    memory=0.9,
-    weight=1.0,
-)
-"""The defaults, by name: lines of a record say what they were."""
+PROTECTION = Config.fromfile(ROOT / 'configs' / '_base_' / 'psap.py').psap_hooks.pruning.protection.to_dict()
+"""The defaults, written out: lines of a record say what they were."""
 SOFT = dict(type='mmsharp.PSAPHook', pruning=0.25, protection=PROTECTION)
 HELD = dict(type='mmsharp.PruningHook', warmup=0.0, pruning=0.25, interval=30)
 SOFT_FILTER_PRUNING = dict(SOFT, pruning=0.5, protection=False, limit_regrowth=False, clear_momentum=False)
