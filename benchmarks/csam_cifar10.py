@@ -18,7 +18,7 @@ with every method is everything, for a GPU.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -98,9 +98,9 @@ METHODS = {
 DEFAULT = (UNPRUNED, BASELINE, f'{BASELINE}{AUGMENTED}', 'prune, then SAM', 'HYDRA', OURS)
 
 
-def configure(setting: Setting, one: Run) -> Config:
+def configure(setting: Setting, one: Run, methods: Mapping[str, Method] = METHODS) -> Config:
     """The config of a run, that of its folder with the data, the share that is left, the seed and the precision."""
-    method = METHODS[one.method]
+    method = methods[one.method]
     config = method.config(method.folder)
     config.merge_from_dict({**setting.options, **method.changes})
     if 'search' in config.model:
@@ -110,9 +110,9 @@ def configure(setting: Setting, one: Run) -> Config:
     return settle(config, setting, one)
 
 
-def configure_first(setting: Setting, one: Run) -> Config | None:
+def configure_first(setting: Setting, one: Run, methods: Mapping[str, Method] = METHODS) -> Config | None:
     """The config of what is trained before a run, if anything."""
-    method = METHODS[one.method]
+    method = methods[one.method]
     if method.first is None:
         return None
     config = method.config(method.first)
@@ -131,15 +131,30 @@ def cells_of(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[i
     return dense + grid([name for name in methods if name != UNPRUNED], ['Magnitude'], budgets, seeds)
 
 
-def perform(config: Config, one: Run, work_dir: Path, setting: Setting) -> dict[str, Any]:
+def perform(
+    config: Config,
+    one: Run,
+    work_dir: Path,
+    setting: Setting,
+    methods: Mapping[str, Method] = METHODS,
+    certification: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Train, slim, evaluate and certify one run.
+
+    Args:
+        config: Its config.
+        one: The run.
+        work_dir: Where its folder goes.
+        setting: What all runs have in common.
+        methods: What is compared, by name.
+        certification: Settings of the certification.
 
     Returns:
         The line of the record.
     """
     folder = work_dir / one.folder
     published = Path(config.load_from)
-    trained = _train(config, one, folder, setting)
+    trained = _train(config, one, folder, configure_first(setting, one, methods))
     network = slim_network(folder) if one.method != UNPRUNED else (folder / 'config.py', published)
     images, transforms = setting.same['certified_images'], setting.same['transforms']
     settings = {name: value for name, value in circumstances(config, setting).items() if name not in trained}
@@ -147,23 +162,24 @@ def perform(config: Config, one: Run, work_dir: Path, setting: Setting) -> dict[
         {**asdict(one), **settings, **scores(network, config, folder, setting, work_dir)},
         commit=commit() if one.method == UNPRUNED else commit_of(folder),
         weights_kept=weights_kept(network[1]),
-        masks_as_magnitude=None if METHODS[one.method].channels else masks_as_magnitude(network[1], published),
+        masks_as_magnitude=None if methods[one.method].channels else masks_as_magnitude(network[1], published),
         certified=[
             {name: value for name, value in found.items() if name != 'bounds'}
-            for found in certify_robustness(*network, folder / 'robustness', transforms, images)['transforms']
+            for found in certify_robustness(*network, folder / 'robustness', transforms, images, certification)[
+                'transforms'
+            ]
         ],
         **trained,
     )
 
 
-def _train(config: Config, one: Run, folder: Path, setting: Setting) -> dict[str, Any]:
+def _train(config: Config, one: Run, folder: Path, first: Config | None) -> dict[str, Any]:
     """Train and slim, with what comes before; the seconds and epochs of both."""
     if one.method == UNPRUNED:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / 'config.py', config.pretty_text)
         return dict(train_seconds=0.0, train_cpu_seconds=0.0, epochs=0)
     epochs, spent = config.train_cfg.max_epochs, (0.0, 0.0)
-    first = configure_first(setting, one)
     if first is not None:
         spent = train(first, folder / 'first')
         epochs += first.train_cfg.max_epochs
@@ -213,13 +229,16 @@ def mean_pca(line: Mapping[str, Any]) -> float:
     return 100 * mean(at_rate(line, scores_of['transform'])['pca'] for scores_of in line['certified'])
 
 
-def rows_of(found: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, list[Mapping[str, Any]]]]:
+def rows_of(
+    found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(METHODS)
+) -> list[tuple[float, str, list[Mapping[str, Any]]]]:
     """Budget, method and runs of every row, the unpruned network first."""
     budgets = sorted({line['budget'] for line in found}, reverse=True)
+    methods = list(methods)
     rows = [
         (budget, method, [line for line in found if (line['budget'], line['method']) == (budget, method)])
         for budget in budgets
-        for method in METHODS
+        for method in methods
     ]
     return [row for row in rows if row[2]]
 
