@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mmsharp.engine.hooks.pruning_hook import PruningHook
@@ -49,7 +52,7 @@ class PSAPHook(PruningHook):
        over the steps since the last soft step. What is protected is spared at the next steps, too, until the evidence
        for it has faded (:class:`~mmsharp.pruning.ProtectionMemory`). The others grow back by steps of the usual length
        (``limit_regrowth``), where they get a gradient.
-       Groups of which no filter is trained (``frozen_stages``) are left whole, since nothing in them could come back.
+       Groups with a filter that is not trained (``frozen_stages``) are left whole: it could not come back.
     3. Hard pruning: masks, chosen with the evidence of the soft steps, are held in every layer that makes or reads a
        channel. Frozen groups lose theirs here.
     4. Fine-tuning: on a network from which the masked channels have really been removed, as in :class:`PruningHook`.
@@ -80,7 +83,7 @@ class PSAPHook(PruningHook):
         ramp: Share of the soft phase over which the schedule runs; afterwards every step asks for the whole budget.
         interval: Iterations between two soft steps, and before the first one; ``None`` stands for equal parts of
             the soft phase, the last of which ends where the masks are held: as many as it has epochs, or eight if it
-            is shorter than that, or fewer where these would be of a few iterations.
+            is shorter than that, or fewer where these would be too short for training behind their windows.
         slim: See :class:`PruningHook`; with ``False`` the hard phase lasts to the end.
         limit_regrowth: Whether the gradients of filters that grow back, and their steps where the optimizer is not SGD,
             are shortened to the mean length of the others of their layer
@@ -182,9 +185,9 @@ class PSAPHook(PruningHook):
         window = 0 if self.protection is None else self.protection.watch * stride
         if self._once_per_epoch:
             warm_up_end, soft_end = ends_of((self.warmup, self.pruning), max_iters, iters_per_unit)
-            soft = soft_end - warm_up_end
-            parts = max(PARTS, round(soft / len(runner.train_loop.dataloader)))
-            self.interval = max(window, interval_of_parts(soft, parts))
+            begin, end = math.ceil(warm_up_end / stride) * stride, soft_end // stride * stride
+            parts = max(PARTS, round((end - begin) / len(runner.train_loop.dataloader)))
+            self.interval = interval_of_parts(end - begin, parts, stride, window)
         lengths = (self.warmup, self.pruning, self.hard, self.ramp)
         return protective_phases(*lengths, self.interval, max_iters, iters_per_unit, stride, window)
 
@@ -243,8 +246,13 @@ class PSAPHook(PruningHook):
 
     def _draw(self) -> None:
         lines = self._log.read() if self._log is not None and self._log.path.exists() else []
-        if lines:
-            draw_pruning_ratios(self._log.path.with_suffix('.png'), lines)  # type: ignore[union-attr]
+        if not lines:
+            return
+        path = self._log.path.with_suffix('.png')  # type: ignore[union-attr]
+        try:
+            draw_pruning_ratios(path, lines)
+        except Exception as error:  # whatever a backend or a full disk says, no figure is worth the training
+            print_log(f'mmsharp: {path} could not be drawn: {error}', 'current', logging.WARNING)
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         super()._attach(runner, data_batch)

@@ -63,23 +63,29 @@ class ProtectivePhases(Phases):
         return None if late >= self.stride or step < 1 else min(1.0, step / self.ramp)
 
 
-def interval_of_parts(length: int, parts: int) -> int:
-    """The shortest interval that cuts a soft phase into at most so many parts, the last of half an interval at least.
+def interval_of_parts(length: int, parts: int, stride: int = 1, window: int = 0) -> int:
+    """The shortest interval that cuts a soft phase into at most so many parts, with training in each.
 
-    A step ends each part but the last, which ends where the masks are held. After a step just before that, what came
-    back or grows would be judged before it has learned anything.
+    A step ends each part but the last, which ends where the masks are held. After a step, or a watching window, just
+    before that, what came back or grows would be judged before it has learned anything. So every part has at least as
+    much training behind its window as the window is long, and the last at least half of what the others have.
 
     Args:
-        length: Of the soft phase, in iterations.
+        length: Of the soft phase, in iterations, from one step of the optimizer to another.
         parts: At least 1.
+        stride: Iterations that the optimizer takes for a step; the interval is a multiple of it.
+        window: Iterations that the gradients are watched after a soft step.
 
     Example:
         >>> interval_of_parts(80, 8), interval_of_parts(81, 8), interval_of_parts(50, 8)
         (10, 12, 9)
+        >>> interval_of_parts(192, 8, stride=16, window=16)
+        32
     """
-    interval = max(1, math.ceil(length / parts))
-    while 2 * (length - (length - 1) // interval * interval) < interval:
-        interval += 1
+    shortest = max(math.ceil(length / parts), 2 * window, 1)
+    interval = math.ceil(shortest / stride) * stride
+    while 2 * (length - (length - 1) // interval * interval - window) < interval - window:
+        interval += stride
     return interval
 
 
@@ -117,8 +123,9 @@ def protective_phases(
     """
     warm_up_end, soft_end, pruning_end = ends_of((warm_up, soft, hard), max_iters, iters_per_unit)
     # Masks and loss scale change where the optimizer begins a step, too.
-    earlier = min(soft_end % stride, soft_end - warm_up_end)
+    earlier = soft_end % stride
     soft_end, pruning_end = soft_end - earlier, pruning_end - earlier
+    warm_up_end = min(warm_up_end, soft_end)
     if pruning_end > max_iters:
         raise MmsharpError(
             f'warmup={warm_up!r}, pruning={soft!r} and hard={hard!r} end at iteration {pruning_end}, but training has '

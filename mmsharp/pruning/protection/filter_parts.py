@@ -77,13 +77,16 @@ def filter_parts(model: nn.Module, group: ChannelGroup) -> Iterator[FilterPart]:
 
 
 def learns(model: nn.Module, group: ChannelGroup) -> bool:
-    """Whether any filter that makes the channels is trained.
+    """Whether all filters that make the channels are trained: one that is not could not grow back.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
         >>> model = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
         >>> group = find_groups(model, tensor_forward(torch.zeros(1, 1))).groups[0]
-        >>> learns(model, group), learns(model.requires_grad_(False), group)
-        (True, False)
+        >>> learns(model, group)
+        True
+        >>> _ = model[0].weight.requires_grad_(False)
+        >>> learns(model, group)
+        False
     """
-    return any(part.learned and part.tensor.requires_grad for part in filter_parts(model, group))
+    return all(part.tensor.requires_grad for part in filter_parts(model, group) if part.learned)

@@ -101,7 +101,7 @@ class ProtectiveReconstruction:
             Bool of the same shape, a subset of ``zeroed``.
         """
         pulse = torch.where(pulse.isfinite(), pulse, torch.zeros_like(pulse))
-        protected = zeroed & self._stands_out(pulse, zeroed)
+        protected = zeroed & (pulse > 0) & self._stands_out(pulse, zeroed)
         if gate is not None and self.gate:
             judged = zeroed if self._too_few(zeroed) else zeroed & (pulse == 0)
             among = judged | ~zeroed if self._too_few(judged) else judged

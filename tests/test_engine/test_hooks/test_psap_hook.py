@@ -167,6 +167,30 @@ def test_soft_steps_leave_frozen_groups_whole(make_runner):
     assert log.count("soft steps leave 'inner.0' whole") == 1
 
 
+def test_a_group_with_one_frozen_filter_is_left_whole(make_runner):
+    """It could not grow back, whatever the others of its channels do."""
+    runner = make_runner(HOOK)
+    runner.model.outer[0].weight.requires_grad_(False)  # added to what the stem makes
+    runner.train()
+    soft = [step for step in steps_of(runner) if step['phase'] == 'soft']
+    assert {step['zeroed'] for step in soft if step['group'] == 'stem.0'} == {0}
+    assert max(step['zeroed'] for step in soft) > 0
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_training(make_runner, monkeypatch):
+    """Nor a checkpoint; the log has the reason."""
+
+    def fail(*_):
+        raise OSError('no space left')
+
+    monkeypatch.setattr('mmsharp.engine.hooks.psap_hook.draw_pruning_ratios', fail)
+    runner = make_runner(HOOK)
+    runner.train()
+    assert hook_of(runner)._state.kind == 'slim'
+    assert Path(runner.work_dir, 'last_checkpoint').is_file()
+    assert 'psap.png could not be drawn: no space left' in next(Path(runner.log_dir).glob('*.log')).read_text()
+
+
 def test_masked_equals_slim_after_the_hard_phase(make_runner):
     """The hard phase holds the masks for its length; then channels go, and the output stays."""
     runner = make_runner(dict(HOOK, hard=0.25))

@@ -109,8 +109,12 @@ def train_and_resume(rank, folder, hook, wrapper):
 @pytest.mark.parametrize('wrapper', WRAPPERS)
 @pytest.mark.parametrize(
     'protection',
-    [dict(type='mmsharp.ProtectiveReconstruction', gate=True), dict(type='OfThisRank')],
-    ids=['ours', 'own'],
+    [
+        dict(type='mmsharp.ProtectiveReconstruction'),
+        dict(type='mmsharp.ProtectiveReconstruction', gate=True),
+        dict(type='OfThisRank'),
+    ],
+    ids=['ours', 'gates', 'own'],
 )
 def test_both_processes_decide_alike(tmp_path, wrapper, protection):
     """The same pulses, bitwise; the same filters come back, even if each would have others; the same weights."""

@@ -1,5 +1,6 @@
 """Laws of the phases of PSAP: every step is taken once, where the optimizer begins one, and its window fits."""
 
+import itertools
 import math
 
 import pytest
@@ -69,23 +70,41 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize('parts', [1, 2, 8, 30])
-def test_parts_of_a_soft_phase_are_about_equal(parts):
-    """At most so many, the last of half an interval at least, and no shorter interval has both."""
-    for length in range(1, 300):
-        fits = [
-            interval
-            for interval in range(1, length + 1)
-            if math.ceil(length / interval) <= parts
-            and 2 * (length - (math.ceil(length / interval) - 1) * interval) >= interval
-        ]
-        assert interval_of_parts(length, parts) == min(fits)
+@pytest.mark.parametrize(('stride', 'window'), [(1, 0), (1, 1), (1, 6), (4, 4), (4, 8)])
+def test_parts_of_a_soft_phase_are_about_equal(parts, stride, window):
+    """At most so many, all with training behind their windows, and no shorter interval has that."""
+
+    def fits(length, interval):
+        steps = list(range(interval, length, interval))
+        behind = length - (steps[-1] if steps else 0) - window
+        return len(steps) < parts and interval >= 2 * window and 2 * behind >= interval - window
+
+    for length in range(max(2 * window, stride), 300, stride):
+        intervals = range(stride, length + stride, stride)
+        wanted = [interval for interval in intervals if fits(length, interval)]
+        assert interval_of_parts(length, parts, stride, window) == min(wanted)
 
 
-def test_an_interval_of_parts_knows_the_warm_up():
-    """Whatever rounding does to the beginning of the soft phase, the last step is not just before its end."""
-    for per_epoch in range(100, 260):
+@pytest.mark.parametrize('watch', [1, 2])
+@pytest.mark.parametrize('stride', [1, 2, 3, 16])
+def test_an_interval_of_parts_knows_the_warm_up(stride, watch):
+    """Whatever rounding does to the beginning of the soft phase, no window ends just before the masks."""
+    window = stride * watch
+    for per_epoch in range(160, 300):
         begin, end = ends_of((0.05, 0.25), 10 * per_epoch, per_epoch)
-        interval = interval_of_parts(end - begin, 8)
-        phases = protective_phases(0.05, 0.25, 0, 2 / 3, interval, 10 * per_epoch, per_epoch, window=1)
+        begin, end = math.ceil(begin / stride) * stride, end // stride * stride
+        interval = interval_of_parts(end - begin, 8, stride, window)
+        phases = protective_phases(0.05, 0.25, 0, 2 / 3, interval, 10 * per_epoch, per_epoch, stride, window)
         steps = [step for step in range(10 * per_epoch) if phases.soft_progress(step) is not None]
-        assert 2 * (phases.soft_end - steps[-1]) >= interval
+        assert 2 * (phases.soft_end - steps[-1] - window) >= interval - window
+        assert {after - before for before, after in itertools.pairwise(steps)} <= {interval}
+
+
+@pytest.mark.parametrize('stride', [2, 4])
+def test_masks_without_a_soft_phase_come_where_the_optimizer_begins_a_step(stride):
+    """Also after a warm-up that ends between two."""
+    for warm_up in range(12):
+        phases = protective_phases(warm_up, 0, 20, 0.5, 10, 100, 1, stride, stride)
+        assert (phases.soft_end % stride, phases.soft_end) == (0, warm_up // stride * stride)
+        assert [step for step in range(100) if phases.progress(step) is not None] == [phases.soft_end]
+        assert not any(phases.soft_progress(step) for step in range(100))

@@ -81,6 +81,13 @@ def test_an_overflow_says_nothing(value):
     assert ProtectiveReconstruction()(pulse, None, ZEROED).tolist() == [False, False, False, False, True, False]
 
 
+def test_who_has_no_pulse_stays_zeroed_whatever_kappa_is():
+    """Also where the mean less some deviations is below 0."""
+    pulse = torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0])
+    protected = ProtectiveReconstruction(kappa=-2.0)(pulse, None, torch.ones(5, dtype=torch.bool))
+    assert protected.tolist() == [False, False, False, True, True]
+
+
 def test_nothing_zeroed_nothing_protected():
     """An empty sample has no mean."""
     assert not ProtectiveReconstruction(gate=True)(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool)).any()

@@ -33,7 +33,7 @@ Report = Callable[[Mapping[str, Any], Sequence[Tensor], Sequence[Tensor]], None]
 class SoftSteps:
     """One soft step after another on a model that is trained, in as many processes as there are.
 
-    Groups of which no filter is trained are left whole, and named in the log: they would answer with no pulse, and
+    Groups with a filter that is not trained are left whole, and named in the log: it would answer with no pulse, and
     could not grow back.
 
     Args:
@@ -106,8 +106,7 @@ class SoftSteps:
         self._before_zeroing([~mask for mask in keep])
         soft = self._soft_pruning(keep)
         soft.zero_()
-        if protection is not None or self._limit_regrowth:
-            self._loss_scale.lower()
+        self._loss_scale.lower()
         if protection is not None:
             self._window = WatchingWindow(soft, self._wrapper, protection.watch)
             return list(keep)
@@ -140,8 +139,6 @@ class SoftSteps:
         self._memory.update(protected)
         self._before_zeroing(extra)  # and no more copies of what is whole again
         self._soft_pruning([~mask for mask in extra]).zero_()
-        if not self._limit_regrowth:
-            self._loss_scale.restore()
         growing = zip(soft.keep, protected, extra)
         self._grow([~mask & ~back | instead for mask, back, instead in growing])
         self._close(protected, extra)
@@ -233,8 +230,8 @@ class SoftSteps:
         names = [group.name for group, still in zip(groups, frozen) if still]
         if names and names != self._frozen:
             print_log(
-                f'mmsharp: soft steps leave {", ".join(map(repr, names))} whole, because no filter of theirs is '
-                'trained; what goes of them is decided when the masks are held',
+                f'mmsharp: soft steps leave {", ".join(map(repr, names))} whole, because filters of theirs are '
+                'not trained; what goes of them is decided when the masks are held',
                 'current',
                 logging.WARNING,
             )
