@@ -9,7 +9,7 @@ clean and under 15 corruptions at 5 severities of CIFAR-10-C's constants. Runs a
 benchmarks/results/adasap_cifar10_NAME.jsonl; a killed experiment goes on where it was. ``--render`` only writes the
 tables of docs/results.md from the record. ``--times 4 --record cpu_long`` asks what remains of the differences when
 trainings converge. ``--train 48000 --test 8000`` is everything, for a GPU; the other
-2,000 test images are what settings were chosen on.
+2,000 test images are what settings were chosen on, whatever ``--test`` is.
 """
 
 from __future__ import annotations
@@ -35,13 +35,18 @@ DOCUMENT = ROOT / 'docs' / 'results.md'
 DEFAULT = ('SGD', 'SGD, twice the epochs', 'SAM', 'AdaSAP', 'AdaSAP along the momentum')
 VALIDATION = 2000
 """Training images left out, and test images held out for the choice of settings."""
+HOLDOUT_AFTER = 2000
+"""How many test images are drawn before these: they are the same beside every number of test images."""
 
 
-def prepare(work_dir: Path, train: int, test: int, holdout: int = VALIDATION) -> dict[str, object]:
+def prepare(
+    work_dir: Path, train: int, test: int, holdout: int = VALIDATION, holdout_after: int = HOLDOUT_AFTER
+) -> dict[str, object]:
     """The data and the published weights, and the options that name them."""
     source = data_folder()
-    folder = work_dir / '_'.join(map(str, ('data', train, test, *((holdout,) if holdout != VALIDATION else ()))))
-    settings = CIFAR10Folder(train=train, val=VALIDATION, test=test, holdout=holdout)
+    other = () if (holdout, holdout_after) == (VALIDATION, HOLDOUT_AFTER) else (holdout, holdout_after)
+    folder = work_dir / '_'.join(map(str, ('data', train, test, *other)))
+    settings = CIFAR10Folder(train=train, val=VALIDATION, test=test, holdout=holdout, holdout_after=holdout_after)
     for _ in write_cifar10_folder(source / 'cifar10', folder, settings):
         pass
     weights = work_dir / 'resnet20.pth'

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from adasap_cifar10 import BASE, DOCUMENT, prepare
+from adasap_cifar10 import BASE, DOCUMENT, VALIDATION, prepare
 from experiments import runs
 from experiments.arguments import add_mixed
 from experiments.figures import Panel, draw_by_method
@@ -169,7 +169,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scratch', action='store_true', help='start from random weights')
     parser.add_argument('--epochs', type=int, default=24, help='of each run (default: 24)')
     parser.add_argument('--train', type=int, default=25_000, help='training images (default: 25000)')
-    parser.add_argument('--test', type=int, default=TEST, help=f'test images (default: {TEST})')
+    parser.add_argument(
+        '--test', type=int, default=TEST, help=f'test images (default: {TEST}; the sweep was judged on the others)'
+    )
     add_mixed(parser)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'psap_cifar10', help='where to work')
     parser.add_argument('--record', default='cpu', metavar='NAME', help='name of the record (default: cpu)')
@@ -185,7 +187,7 @@ def main() -> None:
     name = f'psap_cifar10_{args.record}{"_scratch" * args.scratch}'
     record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
     if not args.render:
-        options = {**prepare(args.work_dir, args.train, args.test), **length(args.epochs)}
+        options = {**prepare(args.work_dir, args.train, args.test, VALIDATION, args.test), **length(args.epochs)}
         options.update(SCRATCH if args.scratch else {})
         data = f'{args.train} training images, from {"random" if args.scratch else "the published"} weights'
         same = dict(images=args.test, epochs=args.epochs)

@@ -272,7 +272,7 @@ def main() -> None:
         record = read_json(path, 'start without --render')
     else:
         config = Config.fromfile(BASE)
-        config.merge_from_dict(prepare(args.work_dir, 25_000, 8_000))
+        config.merge_from_dict(prepare(args.work_dir, 25_000, 8_000, 2_000, 8_000))
         model = build_model(config)
         load_checkpoint(model, config.load_from, map_location='cpu')
         held_out = batches(config, model, 'holdout', 250, args.images)

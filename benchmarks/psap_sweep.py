@@ -110,7 +110,7 @@ def main() -> None:
     name = f'psap_sweep_{args.record}'
     record = ROOT / 'benchmarks' / 'results' / f'{name}.jsonl'
     if not args.render:
-        options = {**prepare(args.work_dir, 15_000, TEST, HOLDOUT), **length(EPOCHS)}
+        options = {**prepare(args.work_dir, 15_000, TEST, HOLDOUT, TEST), **length(EPOCHS)}
         test = 'test_dataloader.dataset.data_root'
         options[test] = str(Path(str(options[test])).with_name('holdout'))
         data = '15000 training images, held-out test images'

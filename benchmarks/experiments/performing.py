@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import resource
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmengine.config import Config
 
@@ -18,11 +15,12 @@ from mmsharp.engine.costs.machine import machine, versions
 from mmsharp.engine.model_access.fixed_losses import fixed_losses
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
-from mmsharp.files import write_text
+from mmsharp.files import hold, write_text
 from mmsharp.robustness import Grid, OnTheFly
 from mmsharp.sharpness import measure_sharpness
 
 from .runs import Run, Setting
+from .training import read_clock, run_timed
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ('torch', 'onedl-mmengine', 'onedl-mmdetection', 'onedl-mmpretrain', 'mmsharp')
@@ -68,9 +66,16 @@ def train(config: Config, folder: Path) -> tuple[float, float]:
         Seconds of the clock and of the processors, all interrupted starts with them.
 
     Raises:
-        MmsharpError: It failed, or the folder has a training by another config, or by an unknown one.
+        MmsharpError: It failed, another process trains there, or the folder has a training by another config, or by
+            an unknown one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / '.lock', 'w') as lock:
+        hold(lock, f'a training is under way in {folder}; wait for it, or give another --work-dir')
+        return _train_alone(config, folder, lock)  # closed but not released: what goes on training still has it
+
+
+def _train_alone(config: Config, folder: Path, lock: IO[Any]) -> tuple[float, float]:
     path, asked, clock = folder / 'config.py', folder / 'asked.py', folder / 'seconds.json'
     trained = (folder / 'last_checkpoint').exists() or last_checkpoint(config, folder).exists()
     if trained if not asked.is_file() else asked.read_text(encoding='utf-8') != config.pretty_text:
@@ -79,22 +84,25 @@ def train(config: Config, folder: Path) -> tuple[float, float]:
             'asked.py); remove the folder to train anew, or give another --work-dir'
         )
     write_text(asked, config.pretty_text)  # the training writes the config that it ran over config.py
-    began = folder / 'commit.txt'
-    if not began.is_file():
-        write_text(began, commit() or '')
     write_text(path, config.pretty_text)
     if not last_checkpoint(config, folder).is_file():
+        _note_commit(folder / 'commit.txt', trained)
         command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--work-dir', str(folder), '--resume']
-        before = time.monotonic(), _children_seconds()
         with open(folder / 'train.log', 'a', encoding='utf-8') as log:
-            failed = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
-        spent = json.loads(clock.read_text()) if clock.is_file() else (0.0, 0.0)
-        now = time.monotonic(), _children_seconds()
-        write_text(clock, json.dumps([so_far + end - start for so_far, end, start in zip(spent, now, before)]))
+            failed = run_timed(command, log, clock, lock)
         if failed:
             raise MmsharpError(f'training in {folder} stopped; see {folder / "train.log"}, then start again')
-    seconds, cpu_seconds = json.loads(clock.read_text())
-    return seconds, cpu_seconds
+    spent = read_clock(clock)
+    if spent is None:
+        raise MmsharpError(f'{folder} has a training of which no time is known ({clock.name}); remove it to train anew')
+    return spent
+
+
+def _note_commit(path: Path, trained: bool) -> None:
+    """Of the code that trains now, behind those of the code that has trained before, if they are known."""
+    known = path.read_text(encoding='utf-8').split('\n') if path.is_file() else [''] * trained
+    now = commit() or ''
+    write_text(path, '\n'.join(known if now in known else [*known, now]))
 
 
 def last_checkpoint(config: Config, folder: Path) -> Path:
@@ -144,9 +152,10 @@ def circumstances(config: Config, setting: Setting) -> dict[str, Any]:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Of the code that began the training in a folder; ``None`` where it is not known."""
+    """Of the code that trained in a folder, several where it was gone on with; ``None`` where one is not known."""
     path = folder / 'commit.txt'
-    return (path.read_text(encoding='utf-8') or None) if path.is_file() else None
+    known = path.read_text(encoding='utf-8').split('\n') if path.is_file() else ['']
+    return ', '.join(known) if all(known) else None
 
 
 def commit() -> str | None:
@@ -194,9 +203,3 @@ def corrupted_images(config: Config, setting: Setting, work_dir: Path) -> Path:
     for _ in write_tree(config, folder, Grid.of('benchmark', setting.severities), settings):
         pass
     return folder
-
-
-def _children_seconds() -> float:
-    """Processor seconds of all processes that this one has started and seen end: others do not slow them down."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsharp.errors import MmsharpError
-from mmsharp.files import write_text
+from mmsharp.files import hold, release, write_text
 
 from .performing import methods_of, perform
 from .runs import Run, Setting, configure
@@ -78,12 +80,37 @@ def run_all(
             continue  # another process has finished it in between
         print(f'[{number}/{len(missing)}] {run.method}, {run.criterion}, {run.budget}, seed {run.seed}', flush=True)
         line = perform(configure(setting, run), run, work_dir, setting)
-        found = read_record(record)
-        found = found if _has(found, run) else [*found, line]
-        write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
+        with alone(record.parent / '.lock'):
+            found = read_record(record)
+            found = found if _has(found, run) else [*found, line]
+            write_text(record, ''.join(json.dumps(item) + '\n' for item in found))
         corrupted = '' if line['mpc'] is None else f', mPC {line["mpc"]:.2f}'
         print(f'    clean {line["clean"]:.2f}{corrupted}, {line["train_seconds"] / 60:.1f} min', flush=True)
     return found
+
+
+@contextmanager
+def alone(path: Path, patience: float = 60.0) -> Iterator[None]:
+    """Read and write records while no other process does, after waiting for it.
+
+    Raises:
+        MmsharpError: Another one did for so many seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w') as lock:
+        begun = time.monotonic()
+        while True:
+            try:
+                hold(lock, f'another process has written records beside {path} for {patience:g} seconds')
+                break
+            except MmsharpError:
+                if time.monotonic() - begun > patience:
+                    raise
+                time.sleep(0.01)
+        try:
+            yield
+        finally:
+            release(lock)
 
 
 def check_setting(found: Sequence[dict[str, Any]], setting: Setting, record: Path) -> None:

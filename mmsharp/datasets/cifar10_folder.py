@@ -28,6 +28,8 @@ class CIFAR10Folder:
         holdout: More of the test images, none of those: what settings are chosen on where a network starts from
             published weights, which have seen all training images.
         seed: Which are drawn.
+        holdout_after: How many test images are drawn before those that are held out, by default all ``test``. With a
+            number, the same images are held out whatever ``test`` is, and a larger test set goes on behind them.
 
     Raises:
         MmsharpError: A number is no multiple of ten, or more than there are.
@@ -38,16 +40,20 @@ class CIFAR10Folder:
     test: int = 10_000
     holdout: int = 0
     seed: int = 0
+    holdout_after: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (('train', 1), ('val', 1), ('test', 1), ('holdout', 0)):
+        if self.holdout_after is None:
+            object.__setattr__(self, 'holdout_after', self.test)
+        for name, least in (('train', 1), ('val', 1), ('test', 1), ('holdout', 0), ('holdout_after', 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least or value % len(CLASSES):
                 raise MmsharpError(f'{name}={value!r} is no positive multiple of {len(CLASSES)}')
-        if self.train + self.val > 50_000 or self.test + self.holdout > 10_000:
+        needed = max(self.test, self.holdout_after or 0) + self.holdout
+        if self.train + self.val > 50_000 or needed > 10_000:
             raise MmsharpError(
-                f'train={self.train} and val={self.val}, test={self.test} and holdout={self.holdout}: CIFAR-10 has '
-                '50000 training and 10000 test images'
+                f'train={self.train} and val={self.val}, test={self.test} and holdout={self.holdout} after '
+                f'{self.holdout_after}: CIFAR-10 has 50000 training and 10000 test images'
             )
 
 
@@ -71,6 +77,8 @@ def write_cifar10_folder(
     manifest = dict(version=VERSION, **asdict(settings))
     if not settings.holdout:
         del manifest['holdout']
+    if not settings.holdout or settings.holdout_after == settings.test:
+        manifest['holdout_after'] = None  # as in sets that were made before there was a choice
     if not has_names(Path(source)):
         manifest['names'] = 'numbers'
     total = settings.train + settings.val + settings.test + settings.holdout
@@ -95,9 +103,11 @@ def _choose(
     """Class and picture of all images of each split, drawn class by class."""
     generator = np.random.default_rng(settings.seed)
     chosen: dict[str, list[tuple[str, Picture]]] = {'train': [], 'val': [], 'test': [], 'holdout': []}
+    before = min(settings.test, settings.holdout_after or 0)
+    skipped = (settings.holdout_after or 0) - before
     wanted = {
         'train': (('train', settings.train), ('val', settings.val)),
-        'test': (('test', settings.test), ('holdout', settings.holdout)),
+        'test': (('test', before), ('', skipped), ('holdout', settings.holdout), ('test', settings.test - before)),
     }
     for kind in CLASSES:
         for part, splits in wanted.items():
@@ -111,6 +121,8 @@ def _choose(
             start = 0
             for split, count in splits:
                 share = count // len(CLASSES)
-                chosen[split] += [(kind, pictures[index]) for index in sorted(order[start : start + share].tolist())]
+                if split:
+                    drawn = sorted(order[start : start + share].tolist())
+                    chosen[split] += [(kind, pictures[index]) for index in drawn]
                 start += share
     return chosen

@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -269,23 +270,56 @@ def test_a_folder_of_another_config_is_not_gone_on_with(experiments, tmp_path, m
     config, other = (experiments.configure(setting, one) for one in (run, replace(run, seed=1)))
     started = []
 
-    def train(command, **_):
-        if command[0] == 'git':
-            return SimpleNamespace(stdout='')
+    def train(command, log, clock, lock):
         started.append(command)
         experiments.last_checkpoint(config, tmp_path).touch()
         (tmp_path / 'config.py').write_text('what the runner writes')
-        return SimpleNamespace(returncode=0)
+        clock.write_text('[3.0, 2.0]')
+        return 0
 
-    monkeypatch.setattr('experiments.performing.subprocess.run', train)
-    experiments.train(config, tmp_path)
-    experiments.train(config, tmp_path)
+    monkeypatch.setattr('experiments.performing.run_timed', train)
+    assert [experiments.train(config, tmp_path) for _ in range(2)] == [(3.0, 2.0)] * 2
     with pytest.raises(MmsharpError, match=r'has a training by another config.*remove the folder'):
         experiments.train(other, tmp_path)
     (tmp_path / 'asked.py').unlink()
     with pytest.raises(MmsharpError, match=r'by one that nobody knows.*remove the folder'):
         experiments.train(config, tmp_path)
     assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ('there', 'commits', 'told'),
+    [
+        ((), ['one'], 'one'),
+        ((), ['one', 'one'], 'one'),
+        ((), ['one', 'two-dirty', 'one'], 'one, two-dirty'),
+        (('asked.py', 'last_checkpoint'), ['two'], None),
+        (('asked.py', 'last_checkpoint', 'commit.txt'), ['two'], 'one, two'),
+        ((), [None, 'two'], None),
+    ],
+)
+def test_a_line_tells_all_commits_that_trained(experiments, tmp_path, monkeypatch, there, commits, told):
+    """And none where one of them is not known, such as that of a training which was begun before they were noted."""
+    config = experiments.configure(experiments.Setting(BASE, {}, ''), experiments.Run('SGD', 'Magnitude', 0.4, 0))
+    for name in there:
+        (tmp_path / name).write_text({'asked.py': config.pretty_text, 'commit.txt': 'one'}.get(name, ''))
+    for number, commit in enumerate(commits, start=1):
+        finishes = number == len(commits)
+
+        def train(command, log, clock, lock, last=finishes):
+            if last:
+                experiments.last_checkpoint(config, tmp_path).touch()
+            (tmp_path / 'last_checkpoint').touch()
+            clock.write_text('[1.0, 1.0]')
+            return int(not last)
+
+        monkeypatch.setattr('experiments.performing.run_timed', train)
+        monkeypatch.setattr('experiments.performing.commit', lambda commit=commit: commit)
+        with nullcontext() if finishes else pytest.raises(MmsharpError, match='start again'):
+            experiments.train(config, tmp_path)
+    monkeypatch.setattr('experiments.performing.commit', lambda: 'later')
+    experiments.train(config, tmp_path)  # finished: nothing trains
+    assert experiments.commit_of(tmp_path) == told
 
 
 def test_a_line_tells_the_commit_of_its_code(experiments, tmp_path, monkeypatch):

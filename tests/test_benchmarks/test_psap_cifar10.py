@@ -105,8 +105,8 @@ def test_the_sweep_is_judged_on_images_that_the_table_is_not_of(benchmark, psap,
     """Settings are chosen by it: its images come behind those of the table, and all are of the test set."""
     sweep, asked = benchmark('psap_sweep'), []
 
-    def prepare(work_dir, train, test, holdout):
-        asked.append((test, holdout))
+    def prepare(work_dir, train, test, holdout, holdout_after):
+        asked.append((holdout_after, holdout))
         return {'test_dataloader.dataset.data_root': str(work_dir / 'data' / 'test'), 'load_from': 'weights.pth'}
 
     def run_all(setting, *_):

@@ -66,6 +66,23 @@ def test_a_holdout_beside_a_large_test_set_is_disjoint_from_smaller_ones(source,
     assert not set(_files(tmp_path / '20', 'holdout')) & set(_files(tmp_path / '10', 'test'))
 
 
+def test_a_holdout_may_have_its_place(source, tmp_path):
+    """Then it has the same images beside every test set, which are disjoint from it; small sets are in larger ones."""
+    splits = {}
+    for count in (10, 20):
+        settings = CIFAR10Folder(train=30, val=10, test=count, holdout=10, holdout_after=10)
+        list(write_cifar10_folder(source, tmp_path / str(count), settings))
+        splits[count] = [_files(tmp_path / str(count), split) for split in ('test', 'holdout')]
+    assert splits[10][1] == splits[20][1]
+    assert set(splits[10][0]) < set(splits[20][0])
+    assert {len(splits[20][0]), len(set(splits[20][0]) | set(splits[20][1]))} == {20, 30}
+    known = CIFAR10Folder(train=30, val=10, test=10, holdout=10)
+    assert list(write_cifar10_folder(source, tmp_path / '10', known)) == [(60, 60)]  # the same images: it is there
+    settings = CIFAR10Folder(train=30, val=10, test=20, holdout=10, holdout_after=20)
+    with pytest.raises(MmsharpError, match='holdout_after=10, not None'):
+        list(write_cifar10_folder(source, tmp_path / '20', settings))
+
+
 def test_the_same_seed_draws_the_same_and_another_one_others(source, tmp_path):
     """And a set that is there is not written again, nor replaced by another."""
     for name, settings in (('a', SETTINGS), ('b', SETTINGS), ('c', CIFAR10Folder(train=30, val=10, test=20, seed=1))):
@@ -85,6 +102,8 @@ def test_the_same_seed_draws_the_same_and_another_one_others(source, tmp_path):
         ({'train': 50_000}, '50000 training'),
         ({'test': 20_000}, 'test=20000'),
         ({'holdout': 10}, 'test=10000 and holdout=10'),
+        ({'test': 10, 'holdout': 20, 'holdout_after': 9_990}, 'holdout=20 after 9990'),
+        ({'test': 10, 'holdout_after': 5}, 'holdout_after=5'),
         ({'test': 10, 'holdout': 5}, 'holdout=5'),
     ],
 )
