@@ -7,7 +7,8 @@ Every variant removes half of the weights of the published ResNet-20 within 8 ep
 search has 3, and is tested on 2,000 images of the test set that benchmarks/csam_cifar10.py does not test on: clean, and
 on 20 points of the range of each transform, where an image counts if it is right on all of them (the grid's empirical
 robust accuracy, which needs no 1,000 draws an image). Defaults are chosen by it. A variant is named after what differs
-from configs/csam/resnet20_cifar10.py: ``rate 100`` gives masks a hundred times the learning rate and not ten times;
+from configs/csam/resnet20_cifar10.py: ``rate 100`` gives masks a hundred times the learning rate and not ten times,
+``margin ratio 0.1`` weighs that term a tenth, ``eta 0.5`` bounds the slope of its ratio;
 ``no fine-tuning`` searches to the end. ``magnitude`` and ``HYDRA`` stand beside them. Runs are lines of
 benchmarks/results/csam_sweep_NAME.jsonl; a killed sweep goes on where it was. Without ``--methods`` it runs a few; all
 that there are: ``--methods ?``.
@@ -51,7 +52,14 @@ PARTS: tuple[dict[str, dict[str, Any]], ...] = (
         'gradient': {PERTURBATION: dict(_delete_=True, type='Gradient')},
         'no perturbation': {PERTURBATION: dict(_delete_=True, type='None')},
     },
-    {'': {}, 'margin ratio 4': {f'{LOSSES}.margin_ratio.weight': 4.0}, 'no task loss': {f'{LOSSES}.task': None}},
+    {
+        '': {},
+        'margin ratio 0.1': {f'{LOSSES}.margin_ratio.weight': 0.1},
+        'no margin ratio': {f'{LOSSES}.margin_ratio': None},
+        'eta 0.5': {f'{LOSSES}.margin_ratio.eta': 0.5},
+        'stability 10': {f'{LOSSES}.stability.weight': 10.0},
+        'no task loss': {f'{LOSSES}.task': None},
+    },
     {'': {SEARCH_EPOCHS: SEARCH}, 'no fine-tuning': {SEARCH_EPOCHS: EPOCHS}},
 )
 """What a variant of C-SAM is put together from: in turn, the rate, the perturbation, the losses, the length."""
