@@ -3,7 +3,7 @@
     MMSHARP_DATA=... python benchmarks/csam_cifar10.py [--methods C-SAM HYDRA ...] [--budgets 0.5] [--seeds 0 1 2]
         [--transforms rotation:10 brightness:0.4] [--certified 100] [--mixed] [--record NAME] [--render]
 
-Budgets are the share of weights that is left, of parameters for the two methods that remove channels. All methods
+Budgets are the share of weights that is left, of parameters for the methods that remove channels. All methods
 start from the published weights, which are evaluated too (``unpruned``), and have the same images and epochs; ``SAM,
 then prune`` has a training with SAM before. C-SAM's margin ratio sees images under transforms of the kinds that are
 certified; every method exists once more, as ``..., augmented``, with these transforms as augmentation. Of each network
@@ -11,8 +11,8 @@ the test images are classified clean and under 15 corruptions at 5 severities, a
 certified: PCA by CC-Cert, whose bound comes from the draws and can be too low, and beside it what the exact bound of
 Clopper and Pearson certifies. Runs are lines of benchmarks/results/csam_cifar10_NAME.jsonl; a killed experiment goes on
 where it was. ``--render`` only writes the tables and the figure of docs/results.md from the record. ``--train 48000
---test 8000 --certified 500 --transforms rotation:10 brightness:0.4 contrast:0.4 blur:2 --budgets 0.5 0.3 --record gpu``
-with every method is everything, for a GPU.
+--test 8000 --certified 500 --transforms rotation:10 brightness:0.4 contrast:0.4 blur:2 --budgets 0.5 0.3 --methods all
+--record gpu`` is everything, for a GPU.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ PLAIN = {
     'C-SAM, no task loss': _ablation(losses__task=None),
     'magnitude, channels': Method('magnitude', channels=True),
     'AdaSAP, channels': Method('adasap', channels=True),
+    'C-SAM, channels': Method(SEARCHED, channels=True),
 }
 METHODS = {
     UNPRUNED: Method('dense'),
@@ -103,7 +104,9 @@ def configure(setting: Setting, one: Run, methods: Mapping[str, Method] = METHOD
     method = methods[one.method]
     config = method.config(method.folder)
     config.merge_from_dict({**setting.options, **method.changes})
-    if 'search' in config.model:
+    if 'search' in config.model and method.channels:
+        config.model.search.budget = dict(params=one.budget)
+    elif 'search' in config.model:
         config.model.search.ratio = 1 - one.budget
     elif 'pruning' in config.default_hooks:
         config.default_hooks.pruning.budget = dict(params=one.budget)
@@ -153,16 +156,16 @@ def perform(
         The line of the record.
     """
     folder = work_dir / one.folder
-    published = Path(config.load_from)
     trained = _train(config, one, folder, configure_first(setting, one, methods))
-    network = slim_network(folder) if one.method != UNPRUNED else (folder / 'config.py', published)
+    start = Path(config.load_from)  # what was pruned: the published weights, or what SAM made of them
+    network = slim_network(folder) if one.method != UNPRUNED else (folder / 'config.py', start)
     images, transforms = setting.same['certified_images'], setting.same['transforms']
     settings = {name: value for name, value in circumstances(config, setting).items() if name not in trained}
     return dict(
         {**asdict(one), **settings, **scores(network, config, folder, setting, work_dir)},
         commit=commit() if one.method == UNPRUNED else commit_of(folder),
         weights_kept=weights_kept(network[1]),
-        masks_as_magnitude=None if methods[one.method].channels else masks_as_magnitude(network[1], published),
+        masks_as_magnitude=None if methods[one.method].channels else masks_as_magnitude(network[1], start),
         certified=[
             {name: value for name, value in found.items() if name != 'bounds'}
             for found in certify_robustness(*network, folder / 'robustness', transforms, images, certification)[
@@ -201,9 +204,9 @@ def weights_kept(path: Path) -> float:
     return sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def masks_as_magnitude(path: Path, published: Path) -> float:
+def masks_as_magnitude(path: Path, start: Path) -> float:
     """Of the weights that are left, the share that is left too where as many of each layer's largest are kept."""
-    same, left, before = 0, 0, weights_of(published)
+    same, left, before = 0, 0, weights_of(start)
     for name, weight in weights_of(path).items():
         kept = weight.flatten() != 0
         largest = before[name].flatten().abs().argsort(descending=True)[: int(kept.sum())]
@@ -337,12 +340,15 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, DEFAULT, (0, 1, 2), ROOT / 'work_dirs' / 'csam_cifar10', METHODS, criteria=False, budget=0.5)
+    work_dir = ROOT / 'work_dirs' / 'csam_cifar10'
+    add_arguments(parser, DEFAULT, (0, 1, 2), work_dir, [*METHODS, 'all'], criteria=False, budget=0.5)
     parser.add_argument('--train', type=int, default=8_000, help='training images (default: 8000)')
     parser.add_argument('--test', type=int, default=2_000, help='test images (default: 2000)')
     parser.add_argument('--transforms', nargs='+', default=list(TRANSFORMS), help=f'(default: {" ".join(TRANSFORMS)})')
     parser.add_argument('--certified', type=int, default=100, help='test images that are certified (default: 100)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.methods = list(METHODS) if 'all' in args.methods else args.methods
+    return args
 
 
 def main() -> None:

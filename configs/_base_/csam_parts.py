@@ -27,8 +27,8 @@ csam_search = dict(
     train_norms=False,
     collapse=dict(window=512, limit=0.95),
 )
-# Masks are no weights: decay would shrink them beside the L1 term. Their gradients are far smaller than weights', as
-# each is one of very many, so that they want a larger rate.
+# Masks are no weights: decay would shrink them beside the L1 term. The gradient of one is that of its weight times the
+# weight, which is far smaller, so that they want a larger rate under SGD.
 csam_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))
 # slim is of channels only.
 csam_hooks = dict(pruning=dict(type='mmsharp.MaskSearchHook', search=0.2, slim=True, recalibration=10))

@@ -46,9 +46,10 @@ class CertifiedRobustness(BaseMetric):
     was stopped.
 
     The metrics are, in per cent as those of MMPretrain, ``certified/<transform>/accuracy``, ``/empirical`` and, for
-    every failure rate, ``/pca@<eps>`` (CC-Cert's bound, an estimate), ``/pca_capped@<eps>`` (no claim beyond what the
-    draws support) and ``/exact@<eps>`` (Clopper-Pearson); the table that is logged says how many draws stand behind
-    each. They are defined in :func:`mmsharp.robustness.certify` and :func:`mmsharp.robustness.certification_scores`.
+    every failure rate, ``/pca@<eps>`` (CC-Cert's bound, an estimate), ``/pca_capped@<eps>`` (with a limited
+    temperature, by default without a claim beyond what the draws support) and ``/exact@<eps>`` (Clopper-Pearson); the
+    table that is logged says how many draws stand behind each. They are defined in :func:`mmsharp.robustness.certify`
+    and :func:`mmsharp.robustness.certification_scores`.
 
     Args:
         transforms: Such as ``['rotation:10', 'rotation:10+brightness:0.4']``.

@@ -130,7 +130,7 @@ class MaskSearchSettings:
         return cls(**search)
 
     def passes(self) -> frozenset[str]:
-        """Which passes beside the clean and the perturbed one the terms ask for."""
+        """Which passes beside the clean one the terms ask for."""
         return frozenset().union(*(term.passes for term in self.losses.values()))
 
 

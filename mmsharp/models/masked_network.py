@@ -134,18 +134,19 @@ class MaskedNetwork(_Ordinary):
         perturbation, needed = settings.perturbation, settings.passes()
         transformed_images = self._transformed(inputs)
         variables = masks.by_name()
-        moved = None if perturbation.needs_gradient else perturbation(variables)
+        moves = perturbation.moves and 'perturbed' in needed
+        moved = None if perturbation.needs_gradient or not moves else perturbation(variables)
         passes_of = MaskSearchPasses(self, inputs, data_samples)
         soft = masks.soft()
-        first_task = 'task' in needed and (perturbation.needs_gradient or not perturbation.moves)
+        first_task = 'task' in needed and (perturbation.needs_gradient or not moves)
         clean, task = passes_of.first(soft, first_task)
         hard = passes_of.again(masks.hard(self))[0] if 'hard' in needed else None
-        if perturbation.needs_gradient:
+        if perturbation.needs_gradient and moves:
             here = {name: passes_of.again(soft, images=images)[0] for name, images in transformed_images.items()}
             ascending = Passes(clean, clean, None, None, task, soft)
             moved = perturbation(variables, self._ascent(ascending, here, variables))
         perturbed, shaken = clean, soft
-        if perturbation.moves:
+        if moves:
             shaken = masks.soft(moved)
             perturbed, task = passes_of.again(shaken, 'task' in needed)
         transformed = {name: passes_of.again(shaken, images=images)[0] for name, images in transformed_images.items()}

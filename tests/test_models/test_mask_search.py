@@ -14,7 +14,7 @@ from torch import nn
 from mmsharp.engine.optim_wrappers import AmpOptimWrapper, SAMOptimWrapper
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching, without_masks
-from mmsharp.pruning.mask_search import hard_mask
+from mmsharp.pruning.mask_search import hard_mask, total_loss
 from mmsharp.registry import MASK_PARAMETERISATIONS, MASK_PERTURBATIONS, MASK_TERMS
 
 TASK = dict(task=dict(type='Task'))
@@ -43,6 +43,20 @@ def test_weights_stand_still_and_masks_move(search):
     assert all(torch.equal(after[key], before[key]) for key in before if key not in statistics(before))
     assert all(not torch.equal(model.mask_search.variables[key], first[key]) for key in first)
     assert all(torch.isfinite(log['loss']) for log in logs)
+
+
+@pytest.mark.parametrize('granularity', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+@pytest.mark.parametrize('term', MASK_TERMS.module_dict)
+def test_every_term_reaches_every_mask(term, granularity):
+    """By itself: what moves masks in a search is none of the others."""
+    model = build(dict(granularity, losses=dict(x=dict(type=term, weight=1.0)), perturbation=dict(type='Uniform')))
+    model.begin_search()
+    loss = total_loss(model(**batch(), mode='loss'))
+    masks = model.mask_search.by_name()
+    gradients = torch.autograd.grad(loss, list(masks.values()))
+    for name, gradient in zip(masks, gradients):
+        assert gradient.isfinite().all(), name
+        assert gradient.any(), name
 
 
 @every_search

@@ -195,3 +195,12 @@ def test_a_pass_that_nobody_asks_for_is_not_made():
     losses = model(**batch(), mode='loss')
     assert len(seen) == 1
     assert list(losses) == ['loss_task']
+
+
+@pytest.mark.parametrize(('term', 'passes'), [('L1', 1), ('Consistency', 2), ('Stability', 2), ('Task', 2)])
+def test_masks_are_perturbed_for_those_who_look(term, passes):
+    """A term that compares the clean pass with others costs no perturbed one."""
+    model, seen = build(dict(WEIGHTS, losses=dict(x=dict(type=term)))), []
+    model.stem.register_forward_hook(lambda *_: seen.append(1))
+    model(**batch(), mode='loss')
+    assert len(seen) == passes

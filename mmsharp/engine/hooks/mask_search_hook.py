@@ -7,6 +7,8 @@ from collections import deque
 from functools import partial
 from typing import Any
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from mmsharp.engine.checkpoints.mask_search_checkpoint import MASKS
 from mmsharp.engine.hooks.pruning_hook import PruningHook, by_reason
 from mmsharp.engine.model_access.inner_model import inner_model
@@ -119,6 +121,10 @@ class MaskSearchHook(PruningHook):
     def _announce(self, runner: Any, as_laid: bool) -> None:
         if as_laid:
             self.enter_phase(runner, 'fine-tuning' if self._phase == FINE_TUNING else 'search of masks')
+            if self._phase == FINE_TUNING:
+                _forget_losses(runner)
+            else:
+                _warn_of_still_normalisations(runner)
             return
         runner.logger.info(
             f'mmsharp: fine-tuning from iteration {runner.iter}; the search has ended before, and '
@@ -206,6 +212,31 @@ class MaskSearchHook(PruningHook):
         inner = inner_model(runner.model)
         if inner is not runner.model:
             runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
+
+
+def _forget_losses(runner: Any) -> None:
+    """The log repeats what is no longer computed, such as terms of the search; what is comes again at once."""
+    scalars = runner.message_hub.log_scalars
+    for name in [name for name in scalars if name.startswith('train/loss')]:
+        del scalars[name]
+
+
+def _warn_of_still_normalisations(runner: Any) -> None:
+    """Soft masks make activations smaller, which statistics of the whole network do not know."""
+    model: Any = inner_model(runner.model)
+    masked = model.mask_search.masked(model, model.mask_search.soft())
+    around = {name.rpartition('.')[0].rpartition('.')[0] for name in masked}
+    still = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and not module.training and name.rpartition('.')[0] in around
+    ]
+    if still:
+        runner.logger.warning(
+            f'mmsharp: {len(still)} normalisations beside masked layers, such as {still[0]!r}, keep the statistics of '
+            'the whole network in training, to which soft masks do not fit: the search begins with a network that is '
+            'far from yours; let them follow, with norm_eval=False of the backbone'
+        )
 
 
 def _run(model: Any, batch: Any) -> None:

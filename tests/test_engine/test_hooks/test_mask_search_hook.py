@@ -3,12 +3,14 @@
 import copy
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS
+from psap_training import Watch
 from small_classifier import CHANNELS, WEIGHTS, own_state
 from torch.utils.data import Dataset
 
@@ -345,3 +347,40 @@ def test_wrong_settings_are_refused_at_once(make_runner, setting):
     """By name and value."""
     with pytest.raises(MmsharpError, match=f'{next(iter(setting))}='):
         make_runner(dict(HOOK, **setting))
+
+
+@BOTH
+def test_the_log_forgets_the_terms_of_the_search(make_runner, search):
+    """They are there until it ends; then only what is still computed, with a history of its own."""
+    runner, logged = make_runner(HOOK, model=model_of(search), max_epochs=4), []
+
+    def look(runner):
+        scalars = runner.message_hub.log_scalars
+        losses = {name for name in scalars if name.startswith('train/loss')}
+        logged.append((is_searching(runner.model), losses, len(scalars['train/loss'].data[0])))
+
+    runner.register_hook(Watch(look))
+    runner.train()
+    terms = {f'train/loss_{name}' for name in ('stability', 'margin_ratio', 'consistency', 'l1', 'task')}
+    searching = [losses for still, losses, _ in logged if still]
+    assert searching
+    assert all(losses == {'train/loss', *terms} for losses in searching)
+    tuning = logged[len(searching) + 1 :]
+    assert tuning
+    assert all(losses == {'train/loss'} for _, losses, _ in tuning)
+    assert [length for _, _, length in tuning] == list(range(1, len(tuning) + 1))
+
+
+@BOTH
+@pytest.mark.parametrize('still', ['inner.1', None])
+def test_normalisations_that_do_not_follow_are_named(make_runner, search, still):
+    """As of a detector's backbone with norm_eval=True: its statistics are of the whole network."""
+    runner = make_runner(HOOK, model=model_of(search))
+    if still:
+        runner.register_hook(Watch(before=lambda runner, _: runner.model.inner[1].eval(), priority='HIGHEST'))
+    runner.train()
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert log.count('normalisations beside masked layers') == int(bool(still))
+    if still:
+        assert "1 normalisations beside masked layers, such as 'inner.1'" in log
+        assert 'norm_eval=False' in log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ from mmsharp.registry import MASK_TERMS
 class L1(Term):
     """``(1 / N) sum_i |C_i|`` over the N entries of all masks.
 
-    An L1 penalty is reported of C-SAM's predecessor; that it is a mean, and its weight, are ours.
+    An L1 penalty is reported of C-SAM's predecessor; that it is a mean, and its weight, are ours. It pulls all entries
+    alike, so that it changes no order but through the ends of [0, 1], and each by little, as one of very many.
 
     Args:
         weight: As in :class:`Term`; 0.01 by default.
@@ -26,6 +29,8 @@ class L1(Term):
         >>> L1().value(Passes(outputs, outputs, None, None, None, masks))
         tensor(0.5000)
     """
+
+    passes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__(weight)

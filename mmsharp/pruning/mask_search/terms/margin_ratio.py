@@ -35,7 +35,7 @@ class MarginRatio(Term):
         MmsharpError: A setting is out of range.
     """
 
-    passes: ClassVar[frozenset[str]] = frozenset({'transformed'})
+    passes: ClassVar[frozenset[str]] = frozenset({'perturbed', 'transformed'})
     ascends: ClassVar[bool] = True
     for_detectors: ClassVar[bool] = False
 

@@ -34,7 +34,7 @@ class Task(Term):
         {'loss_cls': [tensor(2.), tensor(4.)], 'accuracy': 90}
     """
 
-    passes: ClassVar[frozenset[str]] = frozenset({'task'})
+    passes: ClassVar[frozenset[str]] = frozenset({'perturbed', 'task'})
     ascends: ClassVar[bool] = True
 
     def value(self, passes: Passes) -> Tensor:

@@ -18,8 +18,8 @@ class Term:
     """A summand of the loss, with its weight.
 
     Attributes:
-        passes: Which passes beside the clean and the perturbed one it looks at: of ``'transformed'``, ``'hard'`` and
-            ``'task'``.
+        passes: Which passes beside the clean one it looks at: of ``'perturbed'``, ``'transformed'``, ``'hard'`` and
+            ``'task'``; the task's losses and the transformed images are with perturbed masks.
         ascends: Whether its gradient in the perturbation says where the loss rises, at no perturbation.
         for_detectors: Whether it is defined for detectors.
         transform: Makes the images of its transformed pass; ``None`` of terms without one.
@@ -31,7 +31,7 @@ class Term:
         MmsharpError: The weight is negative or no finite number.
     """
 
-    passes: ClassVar[frozenset[str]] = frozenset()
+    passes: ClassVar[frozenset[str]] = frozenset({'perturbed'})
     ascends: ClassVar[bool] = False
     for_detectors: ClassVar[bool] = True
     transform: DrawnTransforms | None = None
