@@ -75,8 +75,10 @@ bench: setup ## the large tests, and all benchmarks; each prints a table, and wr
 
 experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA names the data
 	.venv/bin/python benchmarks/bccd_robustness.py --record cpu
+	.venv/bin/python benchmarks/adasap_training_cost.py --record cpu
 	.venv/bin/python benchmarks/adasap_cifar10.py --mixed
 	.venv/bin/python benchmarks/adasap_sweep.py --mixed
+	for condition in rate decay slow augmented; do .venv/bin/python benchmarks/adasap_sweep.py --condition $$condition || exit 1; done
 	.venv/bin/python benchmarks/adasap_bccd.py
 	.venv/bin/python benchmarks/psap_pulses.py --record cpu
 	.venv/bin/python benchmarks/psap_sweep.py

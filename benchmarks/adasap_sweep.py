@@ -74,11 +74,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'relative 0.005..0.05, SAM 0.1': adasap(sam(0.1), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.02': adasap(uniform(0.02), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.05': adasap(uniform(0.05), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05 of the layer, ASAM 0.5': adasap(asam(0.5), norm_scope='layer'),
+    'relative 0.005..0.05, T = 1, ASAM 0.5': adasap(asam(0.5), form='sam'),
+    'relative 0.005..0.05 by Taylor, ASAM 0.5': adasap(asam(0.5), score=dict(type='mmsharp.Taylor')),
+    'relative 0.02 for all, ASAM 0.5': adasap(asam(0.5), rho_min=0.02, rho_max=0.02),
+    'SAM': METHODS['SAM'],
+    'ASAM': METHODS['ASAM'],
     'relative 0.01..0.1, ASAM 1, along the momentum': METHODS['AdaSAP along the momentum'],
     'relative 0.005..0.05, ASAM 0.5, LookSAM(5)': {
         **adasap(asam(0.5), rho_min=0.005, rho_max=0.05),
         'optim_wrapper.policy': dict(type='LookSAM', interval=5),
     },
+    'AdaSAP, every 5th step': METHODS['AdaSAP, every 5th step'],
+    'AdaSAP, half of the layers': METHODS['AdaSAP, half of the layers'],
 }
 DEFAULTS = 'relative 0.005..0.05, ASAM 0.5'
 COMPARED = ('SGD', LONGER, DEFAULTS)

@@ -52,8 +52,8 @@ def train(work_dir: Path, config: Path = CONFIG, mixed: bool = False) -> Path:
         command += ['--resume', '--cfg-options', *(f'{name}={value}' for name, value in options.items())]
         if subprocess.run(command, check=False).returncode:
             raise MmsharpError('training stopped; see above, then start again')
-    [best] = work_dir.glob('best_pascal_voc_mAP_epoch_*.pth')
-    return best
+    # A kill between the two leaves the last best one beside the new one.
+    return max(work_dir.glob('best_pascal_voc_mAP_epoch_*.pth'), key=lambda path: int(path.stem.rpartition('_')[2]))
 
 
 def batch_differences(checkpoint: Path, work_dir: Path) -> dict[str, dict[str, float]]:

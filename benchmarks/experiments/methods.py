@@ -29,6 +29,11 @@ METHODS: dict[str, dict[str, Any]] = {
         'optim_wrapper.policy': dict(type='LookSAM', interval=5),
         'default_hooks.pruning.type': 'mmsharp.AdaSAPHook',
     },
+    'AdaSAP, half of the layers': {
+        **ADASAP,
+        'optim_wrapper.policy': dict(type='RandomLayers', fraction=0.5),
+        'default_hooks.pruning.type': 'mmsharp.AdaSAPHook',
+    },
 }
 """What a method changes in the config of the baseline, which prunes and trains with SGD."""
 LONGER = 'SGD, twice the epochs'

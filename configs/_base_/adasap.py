@@ -11,14 +11,43 @@
 #
 # Lengths: a float is a share of the training, an int a number of epochs (of iterations in iteration loops).
 custom_imports = dict(imports=['mmsharp'], allow_failed_imports=False)
-adasap_optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP', rho_min=0.005, rho_max=0.05))
+adasap_optim_wrapper = dict(
+    type='mmsharp.SAMOptimWrapper',  # mmsharp.AmpSAMOptimWrapper for mixed precision
+    ascent=dict(
+        type='AdaSAP',
+        rho_min=0.005,
+        rho_max=0.05,
+        radius='relative',
+        score='l2',
+        form='asam',
+        norm_scope='neuron',
+        score_scope='layer',
+        eta=0.01,
+        denominator=None,  # of radius='absolute'
+    ),
+    policy=dict(type='EveryStep'),
+    parameters=None,  # what the ascent moves: weights for AdaSAP
+    synchronise=False,
+    skip_nonfinite=False,
+)
 adasap_hooks = dict(
     pruning=dict(
         type='mmsharp.AdaSAPHook',
         budget=dict(params=0.4),
+        pruner=dict(
+            type='mmsharp.ChannelPruner',
+            criterion=dict(type='mmsharp.Magnitude', p=2),
+            allocation=dict(type='mmsharp.Global'),
+            schedule=dict(type='mmsharp.FORCE'),
+            min_channels=1,
+            round_to=8,
+            ignore=[],
+            latency_table=None,  # of budget=dict(latency=...)
+        ),
         warmup=0.1,
         pruning=0.3,
         interval=30,
+        slim=True,
         fine_tuning=dict(type='ASAM', rho=0.5),
     )
 )

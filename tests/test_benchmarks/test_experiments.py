@@ -177,7 +177,10 @@ def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments, 
         if variant.startswith('SGD'):
             continue
         build_part(ASCENTS, config.optim_wrapper.pop('ascent'))
-        build_part(ASCENTS, config.default_hooks.pruning.pop('fine_tuning'))
+        if variant in ('SAM', 'ASAM'):
+            assert config.default_hooks.pruning.type == 'mmsharp.PruningHook'
+            continue
+        build_part(ASCENTS, config.default_hooks.pruning.pop('fine_tuning', dict(type='ASAM', rho=0.5)))
         if 'policy' in config.optim_wrapper:
             build_part(POLICIES, config.optim_wrapper.pop('policy'))
         first = first or config.to_dict()

@@ -24,8 +24,11 @@ from mmsharp.datasets.digits_folder import DigitsFolder, write_digits_folder
 from mmsharp.datasets.digits_voc import DigitsVOC, write_digits_voc
 from mmsharp.engine.configs.building_model import build_model
 from mmsharp.engine.configs.config import check_data, load_config
-from mmsharp.engine.hooks import PSAPHook
+from mmsharp.engine.hooks import AdaSAPHook, PruningHook, PSAPHook
+from mmsharp.engine.optim_wrappers import SharpnessAware
+from mmsharp.pruning import ChannelPruner
 from mmsharp.registry import ASCENTS, build_part
+from mmsharp.sharpness import AdaSAP
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
@@ -38,6 +41,12 @@ PUBLISHED = {f'{network}_cifar10.py': f'data/{network}_cifar10.pth' for network 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LARGEST = 320 * 240 * 3
 """Numbers in an image that a network is tried on here; larger ones are only loaded."""
+
+
+def own_arguments(kind: type) -> set[str]:
+    """What a class takes by name."""
+    named = inspect.signature(kind).parameters.values()
+    return {part.name for part in named if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)}
 
 
 def mappings(value: Any) -> Iterator[dict]:
@@ -266,7 +275,7 @@ def test_pruned_configs_start_where_dense_training_ends(name):
 
 @pytest.mark.parametrize('name', [name for name in STOCK if 'digits' in name or 'bccd' in name])
 def test_the_method_can_be_inherited(name, tmp_path):
-    """``_base_/adasap.py`` beside a whole config, merged by the two lines that its head names."""
+    """``_base_/adasap.py`` beside a whole config, merged by the two lines that its head names; it has all settings."""
     path = tmp_path / 'heir.py'
     path.write_text(
         f'_base_ = [{str(CONFIGS / name)!r}, {str(CONFIGS / "_base_/adasap.py")!r}]\n'
@@ -277,8 +286,25 @@ def test_the_method_can_be_inherited(name, tmp_path):
     assert config.optim_wrapper.type == 'mmsharp.SAMOptimWrapper'
     assert config.optim_wrapper.optimizer == dense.optim_wrapper.optimizer
     assert set(config.default_hooks) == {*dense.default_hooks, 'pruning'}
-    assert HOOKS.build(copy.deepcopy(config.default_hooks.pruning)).interval == 30
-    build_part(ASCENTS, config.optim_wrapper.ascent)
+    assert own_arguments(SharpnessAware) < set(config.optim_wrapper)
+    assert set(config.optim_wrapper.ascent) == {'type', *own_arguments(AdaSAP)}
+    assert vars(build_part(ASCENTS, config.optim_wrapper.ascent)) == vars(AdaSAP())
+    assert config.optim_wrapper.policy == dict(type='EveryStep')
+    for setting in own_arguments(SharpnessAware) - {'ascent', 'policy'}:
+        assert config.optim_wrapper[setting] is inspect.signature(SharpnessAware).parameters[setting].default
+    hook = config.default_hooks.pruning
+    assert set(hook) == {'type', *own_arguments(AdaSAPHook), *own_arguments(PruningHook)}
+    assert set(hook.pruner) == {'type', *own_arguments(ChannelPruner)} - {'budget'}
+    written = HOOKS.build(copy.deepcopy(hook))
+    plain = HOOKS.build(dict(type='mmsharp.AdaSAPHook', budget=dict(params=0.4)))
+    for part in ('criterion', 'allocation', 'schedule'):
+        ours, theirs = (getattr(built.pruner, part) for built in (written, plain))
+        assert (type(ours), vars(ours)) == (type(theirs), vars(theirs))
+    for setting in ('limits', 'ignore', 'latency_table', 'resource', 'target'):
+        assert getattr(written.pruner, setting) == getattr(plain.pruner, setting), setting
+    for setting in ('warmup', 'pruning', 'interval', 'slim'):
+        assert getattr(written, setting) == getattr(plain, setting), setting
+    assert vars(written.fine_tuning) == vars(plain.fine_tuning)
 
 
 @pytest.mark.parametrize('name', [name for name in STOCK if 'digits' in name or 'bccd' in name])

@@ -122,8 +122,8 @@ def test_asam_equals_its_formula():
         torch.testing.assert_close(eps[parameter.name], 0.5 * operator**2 * gradient / norm)
 
 
-def longhand_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, denominator=None):
-    """Channel by channel, in loops, the absolute form: eps_i = rho_i T^2 g_i / ||T g_i||."""
+def longhand_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, denominator=None, power=1):
+    """Channel by channel, in loops, the absolute form: eps_i = rho_i T^2 g_i / ||T g_i||, or below T^2 g_i."""
     channels = [(weight.select(axis, i), gradient.select(axis, i)) for i in range(weight.shape[axis])]
     scores = [w.norm().item() for w, _ in channels]
     low, high = min(scores), max(scores)
@@ -131,27 +131,31 @@ def longhand_adasap(weight, gradient, axis, rho_min, rho_max, eta, form, denomin
     for i, (w, g) in enumerate(channels):
         rho = rho_max - (scores[i] - low) / (high - low) * (rho_max - rho_min)
         operator = w.abs() + eta if form == 'asam' else torch.ones_like(w)
-        below = (operator * g).norm() if denominator is None else denominator
+        below = (operator**power * g).norm() if denominator is None else denominator
         result.select(axis, i).copy_(rho * operator**2 * g / below)
     return result
 
 
 @pytest.mark.parametrize('form', ['asam', 'sam'])
 @pytest.mark.parametrize('norm_scope', ['neuron', 'layer', 'global'])
-def test_adasap_equals_its_formula(form, norm_scope):
+@pytest.mark.parametrize(('below', 'power'), [(None, 1), ('Tg', 1), ('T2g', 2)])
+def test_adasap_equals_its_formula(form, norm_scope, below, power):
     """Every channel has its own radius; transposed convolutions count channels along axis 1."""
     model = small_network()
     parameters = select_parameters(model, 'weights')
     gradients = gradients_of(model, parameters)
-    scaled = [(p.tensor.detach().abs() + 0.01) * g if form == 'asam' else g for p, g in zip(parameters, gradients)]
+    scaled = [
+        (p.tensor.detach().abs() + 0.01) ** power * g if form == 'asam' else g for p, g in zip(parameters, gradients)
+    ]
     everywhere = torch.cat([value.flatten() for value in scaled]).norm()
-    ascent = AdaSAP(0.1, 1.0, form=form, norm_scope=norm_scope, eta=0.01, radius='absolute')
+    ascent = AdaSAP(0.1, 1.0, form=form, norm_scope=norm_scope, eta=0.01, radius='absolute', denominator=below)
     eps, _ = perturbation(ascent, model)
     assert [parameter.name for parameter in parameters] == ['0.weight', '3.weight', '5.weight']
     for parameter, gradient, value in zip(parameters, gradients, scaled):
         denominator = {'neuron': None, 'layer': value.norm(), 'global': everywhere}[norm_scope]
         axis = 1 if parameter.name == '3.weight' else 0
-        expected = longhand_adasap(parameter.tensor.detach(), gradient, axis, 0.1, 1.0, 0.01, form, denominator)
+        weight = parameter.tensor.detach()
+        expected = longhand_adasap(weight, gradient, axis, 0.1, 1.0, 0.01, form, denominator, power)
         torch.testing.assert_close(eps[parameter.name], expected)
 
 
@@ -273,8 +277,12 @@ def test_adasap_extremes_ignore_pruned_channels():
     layer.weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
     gradient = torch.ones(3, 2)
     mask = torch.tensor([[0.0], [1.0], [1.0]])
-    AdaSAP(0.1, 1.0, form='sam', radius='absolute').perturb_(select_parameters(layer), [gradient], [mask])
-    torch.testing.assert_close(gradient.norm(dim=1), torch.tensor([0.0, 1.0, 0.1]))
+    for scope in ('layer', 'global'):
+        moved = gradient.clone()
+        ascent = AdaSAP(0.1, 1.0, form='sam', radius='absolute', score_scope=scope)
+        reading = ascent.perturb_(select_parameters(layer), [moved], [mask])
+        torch.testing.assert_close(moved.norm(dim=1), torch.tensor([0.0, 1.0, 0.1]))
+        torch.testing.assert_close(reading.radius, torch.tensor(0.55))  # the mean of those that move
 
 
 def test_equal_scores_all_get_the_largest_radius():
@@ -297,6 +305,8 @@ def test_equal_scores_all_get_the_largest_radius():
         (dict(type='AdaSAP', rho_min=1.0, rho_max=0.5), ['rho_min', 'rho_max']),
         (dict(type='AdaSAP', radius='scaled'), ['radius', 'scaled', 'relative', 'absolute']),
         (dict(type='AdaSAP', form='other'), ['form', 'other', 'asam']),
+        (dict(type='AdaSAP', radius='absolute', denominator='g'), ['denominator', "'g'", 'Tg', 'T2g']),
+        (dict(type='AdaSAP', denominator='Tg'), ['denominator', "'Tg'", 'absolute']),
         (dict(type='AdaSAP', norm_scope='other'), ['norm_scope', 'neuron']),
         (dict(type='AdaSAP', score='other'), ['score', 'l2']),
         (dict(type='AdaSAP', score_scope='other'), ['score_scope', 'layer']),

@@ -26,6 +26,8 @@ from mmsharp.sharpness.parameters import AscentParameter
 FORMS = ('asam', 'sam')
 RADII: dict[str, tuple[float, float]] = {'relative': (0.005, 0.05), 'absolute': (0.01, 0.2)}
 """What a radius can be a number of, with the default extremes."""
+DENOMINATORS = ('Tg', 'T2g')
+"""Of the absolute form: ASAM's, or the norm of what is divided."""
 NORM_SCOPES = ('neuron', 'layer', 'global')
 SCORE_SCOPES = ('layer', 'global')
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -44,9 +46,8 @@ class AdaSAP(Ascent):
     serves wide and narrow, dense and depth-wise filters alike. ``radius='absolute'`` is the paper's ``eps_i = rho_i *
     T_i^2 g_i / ||T_i g_i||_2``, which moves a filter of ``n`` weights by about ``1.7 rho_i / sqrt(n)`` of its norm: the
     reported radii of 0.01 and 2.0 are 5 to 14 per cent of a ResNet-50's filters, but more than the whole of a
-    depth-wise one. Departures, each an argument: see ``radius``, ``score``, ``norm_scope`` and ``score_scope``; and
-    the denominator of the absolute form is ASAM's ``||T g||``, where what is public of the paper can also be read as
-    ``||T^2 g||``, which destroys a network at the reported radii.
+    depth-wise one. Departures, each an argument: see ``radius``, ``score``, ``norm_scope``, ``score_scope`` and
+    ``denominator``.
 
     ``rho_i`` falls linearly from ``rho_max`` for the least to ``rho_min`` for the most important channel
     (:func:`~mmsharp.sharpness.adaptive_radius`); ``T = |w| + eta`` (``form='asam'``) for every parameter, whatever it
@@ -70,9 +71,13 @@ class AdaSAP(Ascent):
         score_scope: Over what ``s_min`` and ``s_max`` are taken: ``'layer'`` (default) or ``'global'``.
         eta: Floor of ``T = |w| + eta``, in the units of the weights; for a relative radius in those of their root mean
             square over the channel (over the layer for wider scopes), so that nothing depends on their scale.
+        denominator: Of the absolute form: ``'Tg'``, ASAM's ``||T g||``, which ``None`` stands for, or ``'T2g'``,
+            ``||T^2 g||``, as what is public of the paper can also be read; it destroys a network at the reported radii.
+            A relative radius is one of ``||T^2 g||`` always.
 
     Raises:
-        MmsharpError: A radius is negative or not a number, ``rho_min > rho_max``, or an option is unknown.
+        MmsharpError: A radius is negative or not a number, ``rho_min > rho_max``, an option is unknown, or a
+            denominator is given for relative radii.
 
     Example:
         >>> from torch import nn
@@ -101,8 +106,14 @@ class AdaSAP(Ascent):
         score_scope: str = 'layer',
         eta: float = 0.01,
         radius: str = 'relative',
+        denominator: str | None = None,
     ) -> None:
         self.radius = _one_of('radius', radius, tuple(RADII))
+        if denominator is not None and radius == 'relative':
+            raise MmsharpError(
+                f"denominator={denominator!r} is of radius='absolute'; a relative radius is one of ||T^2 g||"
+            )
+        self.denominator = 'Tg' if denominator is None else _one_of('denominator', denominator, DENOMINATORS)
         least, most = RADII[radius]
         self.rho_min = validate_radius('rho_min', least if rho_min is None else rho_min)
         self.rho_max = validate_radius('rho_max', most if rho_max is None else rho_max)
@@ -131,7 +142,7 @@ class AdaSAP(Ascent):
         keep: Sequence[Tensor | None],
     ) -> Turn:
         """Overwrite the gradients with ``eps``; see the base class."""
-        radii = self._radii(parameters, keep)
+        radii, channels = self._radii(parameters, keep)
         if self.norm_scope == 'neuron':
             norm = gradient_norm(gradients)
             for parameter, gradient, radius in zip(parameters, gradients, radii):
@@ -144,7 +155,7 @@ class AdaSAP(Ascent):
             for parameter, gradient, radius, (over, under) in zip(parameters, gradients, radii, factors):
                 share = radius * over if self.radius == 'relative' else radius
                 gradient.mul_(_along_channels(share / (under + TINY), parameter))
-        return Turn(norm, torch.cat(radii).mean())
+        return Turn(norm, torch.cat(radii).sum() / channels)
 
     def _turn_layers_(
         self, parameters: Sequence[AscentParameter], gradients: Sequence[Tensor]
@@ -152,8 +163,8 @@ class AdaSAP(Ascent):
         """``g <- T^2 g`` in place.
 
         Returns:
-            ``||g||`` before; and of each its ``||w||`` with the norm that it is divided by: ``||T g||``, for a relative
-            radius ``||T^2 g||``.
+            ``||g||`` before; and of each its ``||w||`` with the norm that it is divided by: ``||T g||``, or ``||T^2
+            g||`` for a relative radius or on request.
         """
         weights = [_wide(torch.linalg.vector_norm(parameter.tensor.detach())) for parameter in parameters]
         if self.form == 'sam':
@@ -162,10 +173,12 @@ class AdaSAP(Ascent):
         scaled = [replace(parameter, scaled=True) for parameter in parameters]
         if self.radius == 'absolute':
             norm, lengths = norm_and_scale_twice_(gradients, scaled, self.eta)
-            return norm, list(zip(weights, lengths))
-        norm = gradient_norm(gradients)
-        for parameter, gradient, weight in zip(scaled, gradients, weights):
-            scale_twice_(gradient, parameter, weight * (self.eta / math.sqrt(gradient.numel())), norm)
+            if self.denominator == 'Tg':
+                return norm, list(zip(weights, lengths))
+        else:
+            norm = gradient_norm(gradients)
+            for parameter, gradient, weight in zip(scaled, gradients, weights):
+                scale_twice_(gradient, parameter, weight * (self.eta / math.sqrt(gradient.numel())), norm)
         lengths = [_wide(torch.linalg.vector_norm(gradient)) for gradient in gradients]
         return norm, list(zip(weights, lengths))
 
@@ -184,10 +197,13 @@ class AdaSAP(Ascent):
             turn(piece, weights, rho, others)
 
     def _turn_absolute_(self, gradient: Tensor, weight: Tensor, rho: Tensor, others: list[int]) -> None:
-        """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``."""
+        """``g_i <- rho_i * T_i^2 g_i / ||T_i g_i||``, or by ``||T_i^2 g_i||``."""
         scale = operator(weight, self.eta) if self.form == 'asam' else None
         if scale is not None:
             gradient.mul_(scale)
+        if scale is not None and self.denominator == 'T2g':
+            gradient.mul_(scale)
+            scale = None
         # In half precision 1e-12 is nothing, and a channel without a gradient would divide 0 by 0.
         factor = rho / (_norms(gradient, others) + TINY)
         gradient.mul_(factor if scale is None else _wide(scale).mul_(factor))
@@ -201,14 +217,21 @@ class AdaSAP(Ascent):
             gradient.mul_(scale).mul_(scale)
         gradient.mul_(rho * unit / (_norms(gradient, others) + TINY))
 
-    def _radii(self, parameters: Sequence[AscentParameter], keep: Sequence[Tensor | None]) -> list[Tensor]:
+    def _radii(
+        self, parameters: Sequence[AscentParameter], keep: Sequence[Tensor | None]
+    ) -> tuple[list[Tensor], Tensor | int]:
+        """Of every channel of every parameter, 0 of pruned ones; and how many are not pruned."""
         scores = [self._score(parameter) for parameter in parameters]
         kept = [None if mask is None else _kept_channels(mask, parameter) for mask, parameter in zip(keep, parameters)]
+        pruned = [(~mask).sum() for mask in kept if mask is not None]
+        channels = sum(map(len, scores)) - sum(pruned)
         if self.score_scope == 'layer':
-            return [adaptive_radius(score, self.rho_min, self.rho_max, mask) for score, mask in zip(scores, kept)]
+            radii = [adaptive_radius(score, self.rho_min, self.rho_max, mask) for score, mask in zip(scores, kept)]
+            return radii, channels
         sizes = [len(score) for score in scores]
         everywhere = torch.cat([torch.ones_like(s, dtype=torch.bool) if m is None else m for s, m in zip(scores, kept)])
-        return list(adaptive_radius(torch.cat(scores), self.rho_min, self.rho_max, everywhere).split(sizes))
+        radii = adaptive_radius(torch.cat(scores), self.rho_min, self.rho_max, everywhere).split(sizes)
+        return list(radii), channels
 
     def _score(self, parameter: AscentParameter) -> Tensor:
         if self.criterion is not None:
