@@ -30,7 +30,7 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
             lots = [line for line in here if line['method'] == method]
             if not lots:
                 continue
-            cost = mean(training_cost(line) for line in lots) / mean(plain) if plain else None
+            costs = [dict(ratio=training_cost(line) / mean(plain)) for line in lots] if plain else []
             cells = [
                 f'{budget:.0%}',
                 criterion,
@@ -40,8 +40,8 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
                 spread(lots, 'mpc'),
                 _gain(found, method, criterion, budget),
                 f'{100 * mean(line["rpc"] for line in lots):.1f} %',
-                _mean_sharpness(lots),
-                '' if cost is None else f'{cost:.2f}x',
+                _sharpness(lots),
+                spread(costs, 'ratio', 2) + 'x' if costs else '',
             ]
             lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
@@ -56,12 +56,12 @@ def _gain(found: Sequence[Mapping[str, Any]], method: str, criterion: str, budge
     return f'{text} ± {stdev(added):.{digits}f}' if len(added) > 1 else text
 
 
-def _mean_sharpness(lines: Sequence[Mapping[str, Any]]) -> str:
+def _sharpness(lines: Sequence[Mapping[str, Any]]) -> str:
     """From phase to phase, where every line has it."""
     known = [line['sharpness'] for line in lines if line.get('sharpness')]
     if len(known) < len(lines):
         return ''
-    return ', '.join(f'{mean(values[phase] for values in known):.3f}' for phase in known[0])
+    return ', '.join(spread(known, phase, 3 if len(known) == 1 else 1) for phase in known[0])
 
 
 def render(
