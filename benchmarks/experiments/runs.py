@@ -90,12 +90,13 @@ def configure(setting: Setting, run: Run) -> Config:
 
 
 def settle(config: Config, setting: Setting, run: Run) -> Config:
-    """What is the same for all methods: precision, seed, checkpoints to resume from, memory format; in place."""
+    """What is the same for all methods: precision, seed, what is resumed from, memory format; in place."""
     if setting.mixed:
         config.optim_wrapper.type = MIXED[config.optim_wrapper.get('type', 'OptimWrapper')]
     config.randomness = dict(seed=run.seed)
     config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=1)
     config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
+    config.default_hooks.rng_state = dict(type='mmsharp.RNGStateHook')  # an interrupted run is no other draw
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
     return config
 
