@@ -16,7 +16,7 @@ CONFIG = configs/$(1)/$(NETWORK).py
 RUN = work_dirs/$(1)$(SUFFIX)
 LAST = "$$(cat $(RUN)/last_checkpoint)"
 ROBUST = work_dirs/robust$(SUFFIX)
-EXPERIMENTS = $(addprefix benchmarks/,bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py psap_cifar10.py psap_sweep.py psap_pulses.py csam_cifar10.py csam_sweep.py csam_bccd.py render_records.py)
+EXPERIMENTS = $(addprefix benchmarks/,bccd_robustness.py adasap_sweep.py adasap_cifar10.py adasap_bccd.py adasap_bccd_sweep.py psap_cifar10.py psap_sweep.py psap_pulses.py csam_cifar10.py csam_sweep.py csam_bccd.py render_records.py)
 GRID = --corruptions $(CORRUPTIONS) --severities $(SEVERITIES)
 
 .PHONY: help setup demo classifier test lint types contracts tests bench experiments results docs clean distclean
@@ -79,6 +79,7 @@ experiments: setup ## trainings that compare methods, for hours; MMSHARP_DATA na
 	.venv/bin/python benchmarks/adasap_cifar10.py --mixed
 	.venv/bin/python benchmarks/adasap_sweep.py --mixed
 	for condition in rate decay slow augmented; do .venv/bin/python benchmarks/adasap_sweep.py --condition $$condition || exit 1; done
+	.venv/bin/python benchmarks/adasap_bccd_sweep.py
 	.venv/bin/python benchmarks/adasap_bccd.py
 	.venv/bin/python benchmarks/psap_pulses.py --record cpu
 	.venv/bin/python benchmarks/psap_sweep.py

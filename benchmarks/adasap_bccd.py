@@ -1,7 +1,7 @@
 """What sharpness-aware pruning does to a detector on corrupted images: RTMDet-tiny on the blood cells of BCCD.
 
-    MMSHARP_DATA=... python benchmarks/adasap_bccd.py [--methods SGD AdaSAP] [--budgets 0.4] [--seeds 0] [--record NAME]
-        [--render]
+    MMSHARP_DATA=... python benchmarks/adasap_bccd.py [--methods SGD AdaSAP] [--budgets 0.4] [--seeds 0 1 2]
+        [--record NAME] [--render]
 
 The dense detector is the one that benchmarks/bccd_robustness.py trains, once; every method prunes it with the same
 schedule, epochs and learning rate (AdamW is the plain optimizer here and is called SGD in the table of methods). Runs
@@ -27,6 +27,8 @@ from mmsharp.command_line import run
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / 'configs' / 'magnitude' / 'rtmdet_tiny_bccd.py'
 DOCUMENT = ROOT / 'docs' / 'results.md'
+DENSE = ROOT / 'work_dirs' / 'bccd_robustness' / 'train'
+"""Where benchmarks/bccd_robustness.py trains."""
 
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -37,10 +39,8 @@ def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, ('SGD', 'AdaSAP'), (0,), ROOT / 'work_dirs' / 'adasap_bccd')
-    parser.add_argument(
-        '--dense', type=Path, default=ROOT / 'work_dirs' / 'bccd_robustness' / 'train', help='dense run'
-    )
+    add_arguments(parser, ('SGD', 'AdaSAP'), (0, 1, 2), ROOT / 'work_dirs' / 'adasap_bccd')
+    parser.add_argument('--dense', type=Path, default=DENSE, help='dense run')
     return parser.parse_args()
 
 

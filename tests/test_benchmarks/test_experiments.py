@@ -188,6 +188,27 @@ def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments, 
         assert config.to_dict() == first
 
 
+def test_the_sweep_on_a_detector_is_judged_on_validation_images(experiments, benchmark):
+    """Its variants differ in the ascent of the last phase, which is built with the hook, within the shorter phases."""
+    sweep = benchmark('adasap_bccd_sweep')
+    setting = experiments.Setting(sweep.BASE, sweep.SHORTER, '', methods=sweep.VARIANTS)
+    configs = {
+        variant: experiments.configure(setting, experiments.Run(variant, 'Magnitude', 0.4, 0))
+        for variant in sweep.VARIANTS
+    }
+    ascents = {}
+    for variant, config in configs.items():
+        assert config.test_dataloader.dataset.ann_file == config.val_dataloader.dataset.ann_file
+        assert config.param_scheduler[1].end == config.train_cfg.max_epochs == sweep.EPOCHS
+        assert config.default_hooks.pruning.warmup + config.default_hooks.pruning.pruning < sweep.EPOCHS
+        hook = HOOKS.build(config.default_hooks.pruning.copy())
+        if variant != 'SGD':
+            config.default_hooks.pruning.pop('fine_tuning')
+            ascents[variant] = (type(hook.fine_tuning), str(vars(hook.fine_tuning)))
+            assert config.to_dict() == configs['ASAM 0.5'].to_dict() or variant == 'ASAM 0.5'
+    assert len(set(ascents.values())) == len(ascents) == len(configs) - 1
+
+
 def test_a_condition_of_the_sweep_changes_what_it_says_for_all_methods(experiments, benchmark):
     """And nothing else; so that methods differ under it in what they differ in without it."""
     sweep = benchmark('adasap_sweep')
