@@ -96,7 +96,7 @@ def settle(config: Config, setting: Setting, run: Run) -> Config:
     config.randomness = dict(seed=run.seed)
     config.default_hooks.checkpoint = dict(config.default_hooks.get('checkpoint', {}), interval=1, max_keep_ckpts=1)
     config.default_hooks.memory_format = dict(type='mmsharp.ChannelsLastHook')
-    config.default_hooks.rng_state = dict(type='mmsharp.RNGStateHook')  # an interrupted run is no other draw
+    config.default_hooks.rng_state = dict(type='mmsharp.RNGStateHook')  # go on with those of the main process
     config.robustness.pop('hook', None)  # what it costs is no part of the training that is compared
     return config
 

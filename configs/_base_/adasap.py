@@ -36,7 +36,7 @@ adasap_hooks = dict(
         budget=dict(params=0.4),
         pruner=dict(
             type='mmsharp.ChannelPruner',
-            criterion=dict(type='mmsharp.Magnitude', p=2),
+            criterion=dict(type='mmsharp.Magnitude'),
             allocation=dict(type='mmsharp.Global'),
             schedule=dict(type='mmsharp.FORCE'),
             min_channels=1,

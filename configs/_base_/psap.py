@@ -18,7 +18,7 @@ psap_hooks = dict(
         budget=dict(macs=0.5),
         pruner=dict(
             type='mmsharp.ChannelPruner',
-            criterion=dict(type='mmsharp.Magnitude', p=2),
+            criterion=dict(type='mmsharp.Magnitude'),
             allocation=dict(type='mmsharp.SparsityRatio', alpha=0.25, scope='layer', max_ratio=0.9),
             schedule=dict(type='mmsharp.Linear'),
             round_to=8,

@@ -6,7 +6,7 @@ model = dict(
     type='mmsharp.MaskSearch',
     base='RetinaNet',
     search={{_base_.csam_detector_search}},
-    backbone=dict(norm_eval=False),  # soft masks want statistics of their own
+    backbone=dict(norm_eval=False),  # soft masks want statistics of their own; the baseline keeps the dense network's
 )
 optim_wrapper = dict(paramwise_cfg={{_base_.csam_detector_paramwise}})
 default_hooks = dict(pruning=dict(_delete_=True, type='mmsharp.MaskSearchHook', search=0.3))

@@ -121,9 +121,9 @@ class MaskSearchHook(PruningHook):
     def _announce(self, runner: Any, as_laid: bool) -> None:
         if as_laid:
             self.enter_phase(runner, 'fine-tuning' if self._phase == FINE_TUNING else 'search of masks')
-            if self._phase == FINE_TUNING:
+            if runner.iter == self._end:
                 _forget_losses(runner)
-            else:
+            if self._phase != FINE_TUNING:
                 _warn_of_still_normalisations(runner)
             return
         runner.logger.info(

@@ -68,7 +68,8 @@ def interval_of_parts(length: int, parts: int, stride: int = 1, window: int = 0)
 
     A step ends each part but the last, which ends where the masks are held. After a step, or a watching window, just
     before that, what came back or grows would be judged before it has learned anything. So every part has at least as
-    much training behind its window as the window is long, and the last at least half of what the others have.
+    much training behind its window as the window is long, and the last at least half of what the others have; where
+    that is not to be had, there is one step, as late as its window allows, if the phase has room for two windows.
 
     Args:
         length: Of the soft phase, in iterations, from one step of the optimizer to another.
@@ -79,14 +80,15 @@ def interval_of_parts(length: int, parts: int, stride: int = 1, window: int = 0)
     Example:
         >>> interval_of_parts(80, 8), interval_of_parts(81, 8), interval_of_parts(50, 8)
         (10, 12, 9)
-        >>> interval_of_parts(192, 8, stride=16, window=16)
-        32
+        >>> interval_of_parts(192, 8, stride=16, window=16), interval_of_parts(3, 8, window=1)
+        (32, 2)
     """
     shortest = max(math.ceil(length / parts), 2 * window, 1)
-    interval = math.ceil(shortest / stride) * stride
-    while 2 * (length - (length - 1) // interval * interval - window) < interval - window:
-        interval += stride
-    return interval
+    longest = length - window  # after which a window fits
+    for interval in range(math.ceil(shortest / stride) * stride, longest + 1, stride):
+        if 2 * (length - (length - 1) // interval * interval - window) >= interval - window:
+            return interval
+    return max(longest // stride * stride, window, stride)
 
 
 def protective_phases(
@@ -145,7 +147,7 @@ def protective_phases(
     if warm_up_end < soft_end < first + window:
         raise MmsharpError(
             f'pruning={soft!r} is a soft phase of {soft_end - warm_up_end} iterations, in which no step fits after '
-            f'interval={interval}; make the interval shorter, or the phase longer (0 prunes at once)'
+            f'interval={interval}; make the phase longer, or an interval of your own shorter (0 prunes at once)'
         )
     steps = max(1, math.floor(ramp * (soft_end - warm_up_end) / interval))
     return ProtectivePhases(warm_up_end, pruning_end, interval, soft_end, steps, stride, window)

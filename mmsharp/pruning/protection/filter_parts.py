@@ -77,7 +77,7 @@ def filter_parts(model: nn.Module, group: ChannelGroup) -> Iterator[FilterPart]:
 
 
 def learns(model: nn.Module, group: ChannelGroup) -> bool:
-    """Whether all filters that make the channels are trained: one that is not could not grow back.
+    """Whether there are filters that make the channels, and all are trained: one that is not could not grow back.
 
     Example:
         >>> from mmsharp.pruning import find_groups, tensor_forward
@@ -89,4 +89,5 @@ def learns(model: nn.Module, group: ChannelGroup) -> bool:
         >>> learns(model, group)
         False
     """
-    return all(part.tensor.requires_grad for part in filter_parts(model, group) if part.learned)
+    trained = [part.tensor.requires_grad for part in filter_parts(model, group) if part.learned]
+    return bool(trained) and all(trained)

@@ -155,7 +155,7 @@ class AdaSAP(Ascent):
             for parameter, gradient, radius, (over, under) in zip(parameters, gradients, radii, factors):
                 share = radius * over if self.radius == 'relative' else radius
                 gradient.mul_(_along_channels(share / (under + TINY), parameter))
-        return Turn(norm, torch.cat(radii).sum() / channels)
+        return Turn(norm, _wide(torch.cat(radii)).sum() / channels)
 
     def _turn_layers_(
         self, parameters: Sequence[AscentParameter], gradients: Sequence[Tensor]
@@ -225,6 +225,7 @@ class AdaSAP(Ascent):
         kept = [None if mask is None else _kept_channels(mask, parameter) for mask, parameter in zip(keep, parameters)]
         pruned = [(~mask).sum() for mask in kept if mask is not None]
         channels = sum(map(len, scores)) - sum(pruned)
+        channels = channels.clamp(min=1) if isinstance(channels, Tensor) else channels
         if self.score_scope == 'layer':
             radii = [adaptive_radius(score, self.rho_min, self.rho_max, mask) for score, mask in zip(scores, kept)]
             return radii, channels

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 
+from mmsharp.engine.hooks import PSAPHook
 from mmsharp.engine.pruning.phases import ends_of
 from mmsharp.engine.pruning.protective_phases import HARD, SOFT, interval_of_parts, protective_phases
 from mmsharp.errors import MmsharpError
@@ -72,32 +74,60 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.parametrize('parts', [1, 2, 8, 30])
 @pytest.mark.parametrize(('stride', 'window'), [(1, 0), (1, 1), (1, 6), (4, 4), (4, 8)])
 def test_parts_of_a_soft_phase_are_about_equal(parts, stride, window):
-    """At most so many, all with training behind their windows, and no shorter interval has that."""
+    """At most so many, all with training behind their windows, and no shorter interval has that.
+
+    Where none has, there is one step, as late as its window allows.
+    """
 
     def fits(length, interval):
         steps = list(range(interval, length, interval))
         behind = length - (steps[-1] if steps else 0) - window
         return len(steps) < parts and interval >= 2 * window and 2 * behind >= interval - window
 
-    for length in range(max(2 * window, stride), 300, stride):
-        intervals = range(stride, length + stride, stride)
-        wanted = [interval for interval in intervals if fits(length, interval)]
-        assert interval_of_parts(length, parts, stride, window) == min(wanted)
+    for length in range(stride, 300, stride):
+        wanted = [interval for interval in range(stride, length - window + 1, stride) if fits(length, interval)]
+        latest = max(stride, window, (length - window) // stride * stride)
+        assert interval_of_parts(length, parts, stride, window) == min(wanted, default=latest)
 
 
 @pytest.mark.parametrize('watch', [1, 2])
 @pytest.mark.parametrize('stride', [1, 2, 3, 16])
-def test_an_interval_of_parts_knows_the_warm_up(stride, watch):
-    """Whatever rounding does to the beginning of the soft phase, no window ends just before the masks."""
-    window = stride * watch
-    for per_epoch in range(160, 300):
-        begin, end = ends_of((0.05, 0.25), 10 * per_epoch, per_epoch)
-        begin, end = math.ceil(begin / stride) * stride, end // stride * stride
-        interval = interval_of_parts(end - begin, 8, stride, window)
-        phases = protective_phases(0.05, 0.25, 0, 2 / 3, interval, 10 * per_epoch, per_epoch, stride, window)
-        steps = [step for step in range(10 * per_epoch) if phases.soft_progress(step) is not None]
-        assert 2 * (phases.soft_end - steps[-1] - window) >= interval - window
-        assert {after - before for before, after in itertools.pairwise(steps)} <= {interval}
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_the_hook_lays_equal_parts_wherever_the_soft_phase_begins(stride, watch, by_epoch):
+    """No window ends just before the masks, whatever rounding does; and a short phase has a step if one fits."""
+    protection = dict(type='mmsharp.ProtectiveReconstruction', watch=watch)
+    hook, window = PSAPHook(dict(params=0.5), warmup=0.05, pruning=0.25, protection=protection), stride * watch
+    for per_epoch in [*range(1, 60), *range(160, 220)]:
+        total = 10 * per_epoch
+        runner = SimpleNamespace(
+            optim_wrapper=SimpleNamespace(_accumulative_counts=stride),
+            train_loop=SimpleNamespace(dataloader=range(per_epoch)),
+        )
+        begin, end = ends_of((0.05, 0.25), total, per_epoch if by_epoch else 1)
+        soft = end // stride * stride - math.ceil(begin / stride) * stride
+        if soft < 2 * window:
+            continue
+        phases = hook.lay_phases(runner, total, per_epoch if by_epoch else 1)
+        steps = [step for step in range(total) if phases.soft_progress(step) is not None]
+        assert steps
+        assert {after - before for before, after in itertools.pairwise(steps)} <= {hook.interval}
+        if soft >= 4 * window:
+            assert 2 * (phases.soft_end - steps[-1] - window) >= hook.interval - window
+
+
+@pytest.mark.parametrize('iterations', range(1, 5))
+def test_a_soft_phase_that_is_too_short_is_refused_at_once(iterations):
+    """Where no step and its window fit; otherwise it has its one."""
+    hook = PSAPHook(dict(params=0.5), pruning=iterations)
+    runner = SimpleNamespace(
+        optim_wrapper=SimpleNamespace(_accumulative_counts=1), train_loop=SimpleNamespace(dataloader=range(8))
+    )
+    if iterations == 1:
+        with pytest.raises(MmsharpError, match='no step fits after interval=1; make the phase longer'):
+            hook.lay_phases(runner, 8, 1)
+    else:
+        phases = hook.lay_phases(runner, 8, 1)
+        assert any(phases.soft_progress(step) for step in range(8))
 
 
 @pytest.mark.parametrize('stride', [2, 4])

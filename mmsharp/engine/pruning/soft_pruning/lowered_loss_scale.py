@@ -17,8 +17,8 @@ PULSE = 512.0
 class LoweredLossScale:
     """Divides the loss scale of an optimizer wrapper by :data:`PULSE` for a while, where it has one.
 
-    A scale that the scaler has to lower further in the meantime stays lower; one that it raises does not get higher
-    than it was.
+    A scale that the scaler has to lower further in the meantime stays lower; one that it raises is lowered again when
+    it is asked for again, and does not get higher than it was.
 
     Args:
         wrapper: Any optimizer wrapper; one without an enabled ``loss_scaler`` is left alone.
@@ -47,10 +47,13 @@ class LoweredLossScale:
         return 1.0 if scaler is None else float(scaler.get_scale())
 
     def lower(self) -> None:
-        """Lower it, unless it is lowered already."""
+        """Lower it, unless it is as low already."""
         scaler = self._scaler()
-        if scaler is not None and self.before is None:
-            self.before = float(scaler.get_scale())
+        if scaler is None:
+            return
+        scale = float(scaler.get_scale())
+        self.before = scale if self.before is None else self.before
+        if scale > self.before / PULSE:
             self._set(scaler, self.before / PULSE)
 
     def restore(self) -> None:

@@ -43,6 +43,20 @@ def test_what_the_scaler_lowers_stays_lower():
         assert scale.now == after
 
 
+def test_what_the_scaler_raises_is_lowered_again():
+    """At the next pruning step, whose pulses are as large; and it goes back to what it was."""
+    wrapper = Wrapper(4096.0)
+    scale = LoweredLossScale(wrapper)
+    scale.lower()
+    for _ in range(3):
+        wrapper.loss_scaler.update(scale.now * 2**6)
+        scale.lower()
+        assert scale.now == 4096.0 / PULSE
+    wrapper.loss_scaler.update(scale.now * 2**6)
+    scale.restore()
+    assert scale.now == 4096.0
+
+
 def test_without_a_scale_nothing_happens():
     """A wrapper has none, or one that is switched off."""
     for wrapper in (object(), Wrapper(1.0)):
