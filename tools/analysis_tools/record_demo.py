@@ -76,7 +76,8 @@ def render(record: dict[str, Any]) -> str:
         '',
         f'Machine: {place["processor"]}, {place["cores"]} cores, {place["gpu"] or "no GPU"}, Python {place["python"]}, '
         f'torch {record["versions"]["torch"]}; seed {record["seed"]}; {took}. mPC is the mean {metric} over '
-        f'{len(record["corruptions"])} corruptions at severities {", ".join(map(str, record["severities"]))}.',
+        f'{len(record["corruptions"])} corruptions at severities {", ".join(map(str, record["severities"]))}, '
+        'rPC its share of clean.',
     ]
     return '\n'.join(lines)
 
