@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from small_classifier import CHANNELS, WEIGHTS, batch, build, own_state, train, wrapper_of
+from small_classifier import CHANNELS, WEIGHTS, SmallClassifier, batch, build, own_state, train, wrapper_of
 from torch import nn
 
 from mmsharp.engine.optim_wrappers import AmpOptimWrapper, SAMOptimWrapper
@@ -229,6 +229,39 @@ def test_tied_layers_have_one_mask():
     assert model.inner[1][0].weight is tied
     assert int((tied == 0).sum()) == round(0.5 * tied.numel())
     assert all(torch.isfinite(log['loss']) for log in train(model, 1))
+
+
+@MODELS.register_module(force=True)
+class SeveralNames(SmallClassifier):
+    """One convolution under two names, as the shared ones of RTMDet's head, and called by both."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.levels = nn.ModuleList([self.inner, nn.Sequential(self.inner[0], nn.BatchNorm2d(10), nn.ReLU())])
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        stem = self.stem(inputs)
+        features = [level(stem).mean(dim=(2, 3)) for level in self.levels]
+        scores = self.head(self.dropout(sum(features)))
+        return dict(loss=nn.functional.cross_entropy(scores, data_samples)) if mode == 'loss' else scores
+
+
+@pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+def test_a_layer_of_several_names_is_masked_and_put_back(search):
+    """Everywhere it is called, once; afterwards it has its own weight again, under all its names."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='mmsharp.MaskSearch', base='SeveralNames', search=search)).train()
+    before = own_state(model)
+    logs = train(model)
+    assert model.levels[1][0] is model.inner[0]
+    assert isinstance(model.inner[0].weight, nn.Parameter)
+    after = own_state(model)
+    assert all(torch.equal(after[key], before[key]) for key in before if key not in statistics(before))
+    assert all(torch.isfinite(log['loss']) for log in logs)
+    zeros = {name: torch.zeros_like(mask) for name, mask in model.mask_search.soft().items()}
+    model.eval()
+    closed = model.run_masked(zeros, batch()['inputs'], None, 'tensor')
+    assert torch.equal(closed, closed[:1].expand_as(closed))  # no image comes through either level
 
 
 def test_training_without_the_hook_is_noticed(monkeypatch):

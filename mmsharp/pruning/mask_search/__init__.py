@@ -11,6 +11,7 @@ from mmsharp.pruning.mask_search.drawn_transforms import DrawnTransforms
 from mmsharp.pruning.mask_search.hard_masks import hard_mask, kept_count, straight_through
 from mmsharp.pruning.mask_search.norm_statistics import reestimate_statistics
 from mmsharp.pruning.mask_search.outputs import Outputs, discrepancy
+from mmsharp.pruning.mask_search.parameter_owners import parameter_owners
 from mmsharp.pruning.mask_search.parameterisations import Parameterisation, Score, Soft, percentile
 from mmsharp.pruning.mask_search.passes import Passes
 from mmsharp.pruning.mask_search.perturbations import (
@@ -50,6 +51,7 @@ __all__ = [
     'gated_parameters',
     'hard_mask',
     'kept_count',
+    'parameter_owners',
     'percentile',
     'reestimate_statistics',
     'straight_through',

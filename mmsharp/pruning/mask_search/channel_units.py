@@ -15,6 +15,7 @@ from mmsharp.pruning.forwards import Forward
 from mmsharp.pruning.groups import ChannelGroup, GroupSet, Member
 from mmsharp.pruning.layers import layer_kind, layer_tensors
 from mmsharp.pruning.mask_search.hard_masks import kept_count
+from mmsharp.pruning.mask_search.parameter_owners import parameter_owners
 from mmsharp.pruning.mask_search.units import MaskUnits
 
 
@@ -145,11 +146,7 @@ def gated_parameters(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Me
 
 
 def _check_owners(model: nn.Module, gated: Collection[str]) -> None:
-    owners: dict[int, list[str]] = {}
-    for path, module in model.named_modules():
-        for own, parameter in module._parameters.items():
-            if parameter is not None:
-                owners.setdefault(id(parameter), []).append(f'{path}.{own}')
+    owners = parameter_owners(model)
     for name in gated:
         names = owners[id(model.get_parameter(name))]
         if len(names) > 1:
