@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with figures."""
-    return tables.render(found, name, DOCUMENT, VARIANTS)
+    return tables.render(found, name, DOCUMENT, VARIANTS, 'validation images')
 
 
 def parse_args() -> argparse.Namespace:

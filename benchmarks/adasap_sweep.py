@@ -109,7 +109,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:
     """The lines of a record in Markdown, with figures."""
-    return tables.render(found, name, DOCUMENT, VARIANTS)
+    return tables.render(found, name, DOCUMENT, VARIANTS, 'held-out test images')
 
 
 def parse_args() -> argparse.Namespace:

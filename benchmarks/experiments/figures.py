@@ -28,9 +28,10 @@ def draw_over_parameters(found: Sequence[Mapping[str, Any]], path: Path, unit: s
     for number, (label, method, criterion) in enumerate(_series(found)):
         points = []
         for budget in sorted({line['budget'] for line in found}):
-            values = [line['mpc'] for line in _runs(found, method, criterion, budget)]
-            if values:
-                points.append((budget, mean(values), _deviation(values)))
+            lines = _runs(found, method, criterion, budget)
+            if lines:
+                values = [line['mpc'] for line in lines]
+                points.append((mean(line['parameters'] for line in lines), mean(values), _deviation(values)))
         axes.errorbar(*zip(*points), fmt=f'{_marker(number)}-', capsize=3, label=label)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel('parameters kept')

@@ -29,18 +29,23 @@ def publish(text: str, name: str, document: Path) -> None:
 def put(text: str, name: str, document: Path) -> None:
     """Put a rendered record into its place, which for a new record is after the others of its benchmark.
 
+    Records are called ``<script>_<machine>`` or ``<script>_<machine>_<condition>``: a new one goes after those of its
+    condition, if there are any.
+
     Raises:
         MmsharpError: The document has no place for records of its benchmark.
     """
     there = document.read_text(encoding='utf-8')
     if f'<!-- {name} -->' not in there:
         script = script_of(Path(name))
-        others = list(re.finditer(rf'<!-- end of {script}_\w+ -->\n', there))
+        ends = {found[1]: found.end() for found in re.finditer(r'<!-- end of (\w+) -->\n', there)}
+        others = [other for other in ends if _script_of(other) == script]
         if not others:
             raise MmsharpError(
                 f'{document} has no place for a record of {script}: no line <!-- end of {script}_... -->'
             )
-        end = others[-1].end()
+        alike = [other for other in others if _condition(other, script) == _condition(name, script)]
+        end = ends[(alike or others)[-1]]
         write_text(document, f'{there[:end]}\n<!-- {name} -->\n<!-- end of {name} -->\n{there[end:]}')
     replace_marked(document, name, text)
 
@@ -55,10 +60,20 @@ def script_of(record: Path) -> str:
         >>> script_of(Path('psap_cifar10_cpu_scratch.jsonl'))
         'psap_cifar10'
     """
-    scripts = [path.stem for path in BENCHMARKS.glob('*.py') if record.stem.startswith(f'{path.stem}_')]
-    if not scripts:
+    script = _script_of(record.stem)
+    if script is None:
         raise MmsharpError(f'no benchmark has written {record}; records are called <script>_<name>')
-    return max(scripts, key=len)
+    return script
+
+
+def _script_of(name: str) -> str | None:
+    scripts = [path.stem for path in BENCHMARKS.glob('*.py') if name.startswith(f'{path.stem}_')]
+    return max(scripts, key=len, default=None)
+
+
+def _condition(name: str, script: str) -> str:
+    """What stands behind the machine."""
+    return name.removeprefix(f'{script}_').partition('_')[2]
 
 
 def rendered(record: Path) -> tuple[Path, str]:

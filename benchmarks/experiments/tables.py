@@ -19,8 +19,9 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
     The gain is that in mPC over plain training with the same seeds, so far as both have run with them.
     """
     lines = [
-        '| parameters kept | criterion | method | seeds | clean | mPC | gain | rPC | sharpness | cost of training |',
-        '|---|---|---|---:|---:|---:|---:|---:|---|---:|',
+        '| parameters kept | MACs kept | criterion | method | seeds | clean | mPC | gain | rPC | sharpness '
+        '| cost of training |',
+        '|---:|---:|---|---|---:|---:|---:|---:|---:|---|---:|',
     ]
     keys = sorted({(line['budget'], line['criterion']) for line in found}, reverse=True)
     for budget, criterion in keys:
@@ -32,7 +33,7 @@ def table(found: Sequence[Mapping[str, Any]], methods: Iterable[str] = tuple(MET
                 continue
             costs = [dict(ratio=training_cost(line) / mean(plain)) for line in lots] if plain else []
             cells = [
-                f'{budget:.0%}',
+                *(f'{mean(line[kept] for line in lots):.1%}' for kept in ('parameters', 'macs')),
                 criterion,
                 method,
                 str(len(lots)),
@@ -65,7 +66,11 @@ def _sharpness(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def render(
-    found: Sequence[Mapping[str, Any]], name: str, document: Path, methods: Iterable[str] = tuple(METHODS)
+    found: Sequence[Mapping[str, Any]],
+    name: str,
+    document: Path,
+    methods: Iterable[str] = tuple(METHODS),
+    images: str = 'test images',
 ) -> str:
     """What the lines were measured on, their table, and their figures, which are drawn into files beside a document.
 
@@ -74,8 +79,9 @@ def render(
         name: Of the record and of the figures.
         document: The Markdown file that will hold the text.
         methods: The order of the rows.
+        images: What was evaluated on.
     """
-    parts = [setup(found), table(found, methods)]
+    parts = [setup(found, images), table(found, methods)]
     if len({line['method'] for line in found}) > 1:
         unit = '%' if max(line['mpc'] for line in found) > 1 else 'mAP'
         figures = document.parent / 'figures'
@@ -87,7 +93,7 @@ def render(
     return '\n\n'.join(parts)
 
 
-def setup(found: Sequence[Mapping[str, Any]]) -> str:
+def setup(found: Sequence[Mapping[str, Any]], images: str = 'test images') -> str:
     """On what and how the lines of a record were measured, as a sentence.
 
     Example:
@@ -104,7 +110,7 @@ def setup(found: Sequence[Mapping[str, Any]]) -> str:
     return (
         f'{", ".join(sorted(machines))}, {first["machine"]["cores"]} cores, torch {first["versions"]["torch"]}, '
         f'{precision}; {first["data"]}, {usual} epochs{longer and f" ({longer})"}, '
-        f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} test images, '
+        f'seeds {", ".join(map(str, sorted({line["seed"] for line in found})))}; {first["images"]} {images}, '
         f'{len(first["cells"])} cells.{_about_sharpness(first)}'
     )
 

@@ -15,10 +15,12 @@ adasap_optim_wrapper = dict(
     type='mmsharp.SAMOptimWrapper',  # mmsharp.AmpSAMOptimWrapper for mixed precision
     ascent=dict(
         type='AdaSAP',
-        rho_min=0.005,
-        rho_max=0.05,
+        rho_min=None,  # 0.005 of the norm of a channel, or 0.01 with radius='absolute'
+        rho_max=None,  # 0.05, or 0.2
         radius='relative',
         score='l2',
+        score_interval=1,
+        coupled=False,
         form='asam',
         norm_scope='neuron',
         score_scope='layer',

@@ -60,6 +60,25 @@ def test_a_new_record_is_put_after_the_others_of_its_benchmark(benchmark, tmp_pa
     assert path.read_text() == before + place + after
 
 
+@pytest.mark.parametrize(
+    ('name', 'behind'),
+    [
+        ('adasap_bccd_gpu', 'adasap_bccd_cpu'),
+        ('adasap_bccd_sweep_gpu', 'adasap_bccd_sweep_cpu'),
+        ('adasap_sweep_gpu', 'adasap_sweep_cpu'),
+        ('adasap_sweep_gpu_rate', 'adasap_sweep_cpu_rate'),
+        ('adasap_sweep_gpu_other', 'adasap_sweep_cpu_rate'),
+    ],
+)
+def test_a_new_record_is_not_put_among_those_of_others(benchmark, tmp_path, name, behind):
+    """Of a benchmark whose name begins alike, or of another condition; one of no known condition comes last."""
+    names = ['adasap_bccd_cpu', 'adasap_bccd_sweep_cpu', 'adasap_sweep_cpu', 'adasap_sweep_cpu_rate']
+    path = tmp_path / 'results.md'
+    path.write_text(''.join(f'<!-- {other} -->\n<!-- end of {other} -->\n' for other in names))
+    benchmark('experiments.publishing').put('text', name, path)
+    assert f'<!-- end of {behind} -->\n\n<!-- {name} -->\ntext\n' in path.read_text()
+
+
 def test_a_document_without_a_place_is_named(benchmark, tmp_path):
     """With the line that is missing."""
     (tmp_path / 'results.md').write_text('# A\n')

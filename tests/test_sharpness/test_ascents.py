@@ -285,6 +285,21 @@ def test_adasap_extremes_ignore_pruned_channels():
         torch.testing.assert_close(reading.radius, torch.tensor(0.55))  # the mean of those that move
 
 
+def test_scores_stand_for_an_interval():
+    """Two perturbations by the scores of the first, the third by its own; and at once where channels have gone."""
+    layer = nn.Linear(2, 2, bias=False)
+    ascent = AdaSAP(0.1, 1.0, form='sam', radius='absolute', score_interval=2)
+
+    def radii(*lengths):
+        layer.weight = nn.Parameter(torch.tensor([[length, 0.0] for length in lengths]))
+        gradient = torch.ones(len(lengths), 2)
+        ascent.perturb_(select_parameters(layer), [gradient], [None])
+        return [round(radius, 4) for radius in gradient.norm(dim=1).tolist()]
+
+    assert [radii(1.0, 2.0), radii(2.0, 1.0), radii(2.0, 1.0)] == [[1.0, 0.1], [1.0, 0.1], [0.1, 1.0]]
+    assert radii(1.0, 2.0, 3.0) == [1.0, 0.55, 0.1]
+
+
 def test_equal_scores_all_get_the_largest_radius():
     """Where s_max = s_min the paper is silent; a division by zero is not an answer."""
     layer = nn.Linear(2, 3, bias=False)
@@ -310,6 +325,9 @@ def test_equal_scores_all_get_the_largest_radius():
         (dict(type='AdaSAP', norm_scope='other'), ['norm_scope', 'neuron']),
         (dict(type='AdaSAP', score='other'), ['score', 'l2']),
         (dict(type='AdaSAP', score_scope='other'), ['score_scope', 'layer']),
+        (dict(type='AdaSAP', score_interval=0), ['score_interval', '0', 'at least 1']),
+        (dict(type='AdaSAP', coupled='yes'), ['coupled', 'yes', 'True']),
+        (dict(type='AdaSAP', coupled=True, score=len), ['coupled', 'len', 'l2']),
         (dict(type='Nothing'), ['Nothing', 'AdaSAP', 'SAM']),
         (dict(rho=0.1), ['type', 'SAM']),
         (dict(type='SAM', radius=0.1), ['radius', 'rho']),

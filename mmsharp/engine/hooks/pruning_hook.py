@@ -21,7 +21,7 @@ from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import DenseLayer, Recipe, apply_recipe, tensor_forward
+from mmsharp.pruning import ChannelGroup, DenseLayer, Recipe, apply_recipe, tensor_forward
 from mmsharp.pruning.forwards.image_scale import images_like
 from mmsharp.pruning.slimming.removal import check_optimizer
 from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM
@@ -124,6 +124,13 @@ class PruningHook(Hook):
             )
         epoch = len(runner.train_loop.dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else 1
         self._phases = self.lay_phases(runner, runner.train_loop.max_iters, epoch)
+        self._tell_groups(runner, ())
+        if self.slim and self._phases.pruning_end >= runner.train_loop.max_iters:
+            runner.logger.warning(
+                f'mmsharp: pruning lasts to the end of the training ({runner.train_loop.max_iters} iterations); '
+                'nothing is fine-tuned, and channels are masked but not removed; shorten `warmup` or `pruning`, or '
+                'train longer. tools/slim.py removes masked channels'
+            )
         asked = self._asked()
         changed = [
             f'{name} {before} instead of {asked.get(name)}'
@@ -238,6 +245,7 @@ class PruningHook(Hook):
         self.pruner.attach(model, forward)
         self._forward = forward
         groups = self.pruner.groups
+        self._tell_groups(runner, groups.groups)
         channels = sum(group.channels for group in groups.groups)
         runner.logger.info(
             f'mmsharp: {channels} channels in {len(groups.groups)} coupled groups can be pruned; '
@@ -251,6 +259,11 @@ class PruningHook(Hook):
         if self.pruner.observes:
             # Just before it steps, the optimizer has the gradients accumulated, clipped and averaged.
             runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._observe(optimizer))
+
+    @staticmethod
+    def _tell_groups(runner: Any, groups: Sequence[ChannelGroup]) -> None:
+        if hasattr(runner.optim_wrapper, 'set_groups'):
+            runner.optim_wrapper.set_groups(groups)
 
     def _observe(self, optimizer: torch.optim.Optimizer) -> None:
         if self._finished():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,17 +26,19 @@ class CriterionScores:
     """What a criterion says of the output channels of a parameter's layer, taken as a group of its own.
 
     AdaSAP compares the channels of a layer with each other (its ``score_scope``), so each layer is judged by itself,
-    not with the layers that its channels are coupled to. ``BatchNormScale`` sees no BatchNorm there and scores by
-    magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of the
-    optimizer, and means over all of them since the ascent began, not since the last pruning step; until the first of a
-    layer, it scores nothing. The BatchNorms that take the layer's output, as the first forward pass shows, are part
-    of its group: behind them, ``<w, dL/dw>`` of the filters is 0 whatever they are worth.
+    unless ``coupled`` gives the groups that its channels are pruned with: then a channel has the score of its group,
+    and only channels of none are judged by their layer. ``BatchNormScale`` sees no BatchNorm in a layer and scores
+    it by magnitude, which is said once in the log. A criterion that looks at gradients is shown those of every step of
+    the optimizer, and means over all of them since the ascent began, not since the last pruning step; until the first
+    of a layer, it scores nothing. The BatchNorms that take the layer's output, as the first forward pass shows, are
+    part of its group: behind them, ``<w, dL/dw>`` of the filters is 0 whatever they are worth.
 
     Args:
         model: Holds the parameters, by the names that they were selected with.
         criterion: Any of ``CRITERIA``, built.
         optimizer: Whose gradients the criterion is shown, if it looks at them.
         parameters: Gives those that may be asked for. The gradients of all are shown, whatever part a step perturbs.
+        coupled: Groups of channels that are pruned together, over the model's layers.
 
     Example:
         >>> from mmsharp.pruning import Magnitude
@@ -55,15 +58,17 @@ class CriterionScores:
         criterion: Criterion,
         optimizer: torch.optim.Optimizer,
         parameters: Callable[[], Sequence[AscentParameter]],
+        coupled: Sequence[ChannelGroup] = (),
     ) -> None:
         self.model = model
         self.criterion = criterion
         self.parameters = parameters
         self._looks = hasattr(criterion, 'observe')
         self._groups: dict[str, ChannelGroup | None] = {}
+        self._coupled = tuple(replace(group, name=f'coupled {group.name}') for group in coupled)
         self._observed: set[str] = set()
         self._looked_at: set[str] = set()
-        if 'BatchNormScale' in class_names(criterion):
+        if 'BatchNormScale' in class_names(criterion) and not coupled:
             print_log(
                 'BatchNormScale judges a layer by the BatchNorm behind it, which an ascent does not see: channels are '
                 'scored by the magnitude of their filters',
@@ -85,8 +90,25 @@ class CriterionScores:
         group = self._group(parameter)
         if group is None or (self._looks and group.name not in self._observed):
             return None
-        if hasattr(self.criterion, 'unscored') and self.criterion.unscored(self.model, group) is not None:
+        if self._unscored(group):
             return None
+        scores = self._scores_of(group).clone()  # a criterion may give what it remembers
+        for whole, member in self._coupled_with(parameter):
+            if not self._unscored(whole):
+                scores[member.positions] = self._scores_of(whole)[member.channels]
+        return scores.to(parameter.tensor.device)
+
+    def _coupled_with(self, parameter: AscentParameter) -> Iterator[tuple[ChannelGroup, Member]]:
+        path = parameter.name.rpartition('.')[0]
+        for group in self._coupled:
+            for member in group.members:
+                if (member.module, member.axis) == (path, 'out'):
+                    yield group, member
+
+    def _unscored(self, group: ChannelGroup) -> bool:
+        return hasattr(self.criterion, 'unscored') and self.criterion.unscored(self.model, group) is not None
+
+    def _scores_of(self, group: ChannelGroup) -> Tensor:
         scores = torch.as_tensor(self.criterion(self.model, group)).detach().float()
         if scores.shape != (group.channels,) or not self._is_finite(group.name, scores):
             raise MmsharpError(
@@ -94,7 +116,7 @@ class CriterionScores:
                 f'of shape {tuple(scores.shape)} or values that are not finite; AdaSAP needs one finite number per '
                 'channel'
             )
-        return scores.to(parameter.tensor.device)
+        return scores
 
     def _is_finite(self, name: str, scores: Tensor) -> bool:
         """On a GPU, where looking means waiting, only the first time."""
@@ -139,7 +161,7 @@ class CriterionScores:
         groups = {group.name: group for group in found if group is not None}
         with gradients_of_step(optimizer) as steps:
             if steps:
-                self.criterion.observe(self.model, tuple(groups.values()))  # type: ignore[attr-defined]
+                self.criterion.observe(self.model, (*groups.values(), *self._coupled))  # type: ignore[attr-defined]
                 self._observed.update(groups)
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
@@ -175,8 +197,19 @@ def connect_criterion(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     parameters: Callable[[], Sequence[AscentParameter]],
+    groups: Sequence[ChannelGroup] | None = None,
 ) -> CriterionScores | None:
     """Let the criterion of an ascent that scores by one see the model and the optimizer's steps.
+
+    Args:
+        ascent: Any; nothing is done for one that has no criterion.
+        model: Holds the parameters.
+        optimizer: Of the model.
+        parameters: As for :class:`CriterionScores`.
+        groups: Channels that are pruned together, for an ascent that scores them so; ``None`` if nobody knows.
+
+    Raises:
+        MmsharpError: The ascent scores coupled channels, and nobody knows them.
 
     Example:
         >>> from mmsharp.sharpness import select_parameters
@@ -191,6 +224,13 @@ def connect_criterion(
     scoring = ascent.ascent if isinstance(ascent, MomentumSAM) else ascent
     if not isinstance(scoring, AdaSAP) or scoring.criterion is None:
         return None
-    scores = CriterionScores(model, scoring.criterion, optimizer, parameters)
+    if scoring.coupled and groups is None:
+        raise MmsharpError(
+            f'{type(scoring).__name__}(coupled=True) scores channels by the groups that are pruned together, which '
+            'mmsharp.PruningHook and its heirs know; add one to default_hooks or custom_hooks, or leave `coupled` out'
+        )
+    scores = CriterionScores(
+        model, scoring.criterion, optimizer, parameters, tuple(groups or ()) if scoring.coupled else ()
+    )
     scoring.score_by = scores
     return scores

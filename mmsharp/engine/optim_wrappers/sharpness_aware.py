@@ -37,6 +37,7 @@ from mmsharp.engine.optim_wrappers.unfinished_step import go_on_with, gradients_
 from mmsharp.engine.optim_wrappers.unfit_models import refuse_static_graph, refuse_unfit
 from mmsharp.engine.optim_wrappers.watched_forward import WatchedForward
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning import ChannelGroup
 from mmsharp.registry import ASCENTS
 from mmsharp.sharpness import (
     Ascent,
@@ -132,6 +133,7 @@ class SharpnessAware:
         self._inside = self._went_back = False
         self._first = FirstGradients()
         self._masks: Mapping[nn.Parameter, Tensor] = {}
+        self._groups: Sequence[ChannelGroup] | None = None
         self._scores: CriterionScores | None = None
         self._loaded_scores: Mapping[str, Any] = {}
         self.set_ascent(ascent)
@@ -168,11 +170,16 @@ class SharpnessAware:
         """Keep pruned positions out of the ascent: per parameter a 0/1 tensor that broadcasts against it."""
         self._masks = dict(masks)
 
+    def set_groups(self, groups: Sequence[ChannelGroup]) -> None:
+        """Tell which channels are pruned together, for an ascent that scores them together; none once they are cut."""
+        self._groups = tuple(groups)
+
     def forget_model(self) -> None:
         """Drop what was derived from the model's shapes; call it after the model has been slimmed."""
         self._forget_parameters()
         self._loaded_scores = {}
         self._masks = {}
+        self._groups = None if self._groups is None else ()
         self._first.clear()
         self._policy.forget()
         self._guard.release()
@@ -377,6 +384,7 @@ class SharpnessAware:
                 inner,
                 self.optimizer,  # type: ignore[attr-defined]
                 lambda: self._moved.selected or (),
+                self._groups,
             )
             if self._scores is not None:
                 self._scores.load_state_dict(self._loaded_scores)

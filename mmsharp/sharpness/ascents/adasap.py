@@ -2,8 +2,8 @@
 
 Bair et al. (ICLR 2024), "Adaptive Sharpness-Aware Pruning for Robust Sparse Networks", arXiv 2306.14306, algorithm 1
 and what others cite as equations 3 and 5. No official code exists. What the sources at hand do not settle is an
-argument here: the form of the perturbation, the scope of its norm, the scope of the extremes of the score, and the
-score itself.
+argument here: the form of the perturbation, the scope of its norm, the scope of the extremes of the score, the score
+itself, how often it is looked at, and whether channels that are pruned together share one.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class AdaSAP(Ascent):
     serves wide and narrow, dense and depth-wise filters alike. ``radius='absolute'`` is the paper's ``eps_i = rho_i *
     T_i^2 g_i / ||T_i g_i||_2``, which moves a filter of ``n`` weights by about ``1.7 rho_i / sqrt(n)`` of its norm: the
     reported radii of 0.01 and 2.0 are 5 to 14 per cent of a ResNet-50's filters, but more than the whole of a
-    depth-wise one. Departures, each an argument: see ``radius``, ``score``, ``norm_scope``, ``score_scope`` and
-    ``denominator``.
+    depth-wise one. Departures, each an argument: see ``radius``, ``score``, ``score_interval``, ``coupled``,
+    ``norm_scope``, ``score_scope`` and ``denominator``.
 
     ``rho_i`` falls linearly from ``rho_max`` for the least to ``rho_min`` for the most important channel
     (:func:`~mmsharp.sharpness.adaptive_radius`); ``T = |w| + eta`` (``form='asam'``) for every parameter, whatever it
@@ -74,10 +74,17 @@ class AdaSAP(Ascent):
         denominator: Of the absolute form: ``'Tg'``, ASAM's ``||T g||``, which ``None`` stands for, or ``'T2g'``,
             ``||T^2 g||``, as what is public of the paper can also be read; it destroys a network at the reported radii.
             A relative radius is one of ``||T^2 g||`` always.
+        score_interval: Perturbations of a parameter from one look at its scores to the next; in between, those seen
+            last stand. The paper does not say; algorithm 1 reads as every one (default). After a resumption, scores
+            are looked at anew.
+        coupled: Whether channels that can only be pruned together, such as those of a residual sum, share one score,
+            the criterion's of their group (of ``'l2'`` and ``'l1'`` the mean over the filters that make the channel).
+            The paper does not say; by default every layer is scored by itself. It takes mmsharp's pruning hooks, which
+            know the groups; from where channels are removed on, layers are scored by themselves.
 
     Raises:
-        MmsharpError: A radius is negative or not a number, ``rho_min > rho_max``, an option is unknown, or a
-            denominator is given for relative radii.
+        MmsharpError: A radius is negative or not a number, ``rho_min > rho_max``, an option is unknown, a denominator
+            is given for relative radii, or a function as the score of coupled channels.
 
     Example:
         >>> from torch import nn
@@ -107,6 +114,8 @@ class AdaSAP(Ascent):
         eta: float = 0.01,
         radius: str = 'relative',
         denominator: str | None = None,
+        score_interval: int = 1,
+        coupled: bool = False,
     ) -> None:
         self.radius = _one_of('radius', radius, tuple(RADII))
         if denominator is not None and radius == 'relative':
@@ -119,7 +128,17 @@ class AdaSAP(Ascent):
         self.rho_max = validate_radius('rho_max', most if rho_max is None else rho_max)
         if self.rho_min > self.rho_max:
             raise MmsharpError(f'rho_min={self.rho_min!r} is larger than rho_max={self.rho_max!r}; swap them')
-        self.criterion = build_part(CRITERIA, score) if isinstance(score, Mapping) else None
+        if not isinstance(coupled, bool):
+            raise MmsharpError(f'coupled={coupled!r} is neither True nor False')
+        if isinstance(score_interval, bool) or not isinstance(score_interval, int) or score_interval < 1:
+            raise MmsharpError(f'score_interval={score_interval!r} is not a whole number of at least 1')
+        self.coupled = coupled
+        self.score_interval = score_interval
+        self._seen: dict[str, tuple[int, Tensor]] = {}
+        judge = score if isinstance(score, Mapping) else None
+        if coupled and isinstance(score, str) and score in SCORES:
+            judge = dict(type='Magnitude', p=int(score[1:]))
+        self.criterion = None if judge is None else build_part(CRITERIA, judge)
         self.score_by: Callable[[AscentParameter], Tensor | None] | None = None
         """How the criterion scores a parameter; whoever knows the model sets it."""
         if isinstance(score, Mapping):
@@ -128,6 +147,11 @@ class AdaSAP(Ascent):
             raise MmsharpError(
                 f'score={score!r} is neither one of {tuple(SCORES)} nor a function nor the config of a criterion: '
                 f'{", ".join(sorted(CRITERIA.module_dict))}'
+            )
+        if coupled and self.criterion is None:
+            raise MmsharpError(
+                f'score={score!r} is a function of filters, and coupled=True asks for the scores of groups; give one '
+                f'of {tuple(SCORES)} or the config of a criterion'
             )
         self.score: Callable[[Tensor], Tensor] = SCORES[score] if isinstance(score, str) else score
         self.form = _one_of('form', form, FORMS)
@@ -221,7 +245,7 @@ class AdaSAP(Ascent):
         self, parameters: Sequence[AscentParameter], keep: Sequence[Tensor | None]
     ) -> tuple[list[Tensor], Tensor | int]:
         """Of every channel of every parameter, 0 of pruned ones; and how many are not pruned."""
-        scores = [self._score(parameter) for parameter in parameters]
+        scores = [self._last_score(parameter) for parameter in parameters]
         kept = [None if mask is None else _kept_channels(mask, parameter) for mask, parameter in zip(keep, parameters)]
         pruned = [(~mask).sum() for mask in kept if mask is not None]
         channels = sum(map(len, scores)) - sum(pruned)
@@ -233,6 +257,18 @@ class AdaSAP(Ascent):
         everywhere = torch.cat([torch.ones_like(s, dtype=torch.bool) if m is None else m for s, m in zip(scores, kept)])
         radii = adaptive_radius(torch.cat(scores), self.rho_min, self.rho_max, everywhere).split(sizes)
         return list(radii), channels
+
+    def _last_score(self, parameter: AscentParameter) -> Tensor:
+        """The parameter's scores, or those seen last for as long as ``score_interval`` says."""
+        if self.score_interval == 1:
+            return self._score(parameter)
+        age, scores = self._seen.get(parameter.name, (0, None))
+        tensor = parameter.tensor
+        channels = tensor.shape[parameter.channel_axis] if tensor.dim() else 1
+        if scores is None or age >= self.score_interval or len(scores) != channels:
+            age, scores = 0, self._score(parameter)
+        self._seen[parameter.name] = (age + 1, scores)
+        return scores
 
     def _score(self, parameter: AscentParameter) -> Tensor:
         if self.criterion is not None:

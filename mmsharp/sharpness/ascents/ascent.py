@@ -48,9 +48,9 @@ class Turn(NamedTuple):
 class Ascent(ABC):
     """Turns gradients into perturbations ``eps``, in place.
 
-    A subclass is configured by its constructor alone, keeps no state between steps, and is used through
-    :meth:`perturb_`. It must be invariant to a positive scale of the gradients: under gradient accumulation and
-    mixed precision the first gradient arrives scaled.
+    A subclass is configured by its constructor alone, keeps no state that a resumed training would have to have, and
+    is used through :meth:`perturb_`. It must be invariant to a positive scale of the gradients: under gradient
+    accumulation and mixed precision the first gradient arrives scaled.
     """
 
     default_parameters: ClassVar[str] = 'all'

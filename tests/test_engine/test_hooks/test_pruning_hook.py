@@ -26,6 +26,7 @@ METHODS = [
     pytest.param(HOOK, None, id='magnitude'),
     pytest.param(TAYLOR, None, id='taylor'),
     pytest.param(ADASAP, dict(type='AdaSAP'), id='adasap'),
+    pytest.param(ADASAP, dict(type='AdaSAP', coupled=True, score=dict(type='Taylor')), id='coupled'),
 ]
 
 
@@ -108,6 +109,39 @@ def test_moments_parameter_groups_and_schedulers_go_through_slimming(make_runner
         for key in ('exp_avg', 'exp_avg_sq', 'step'):
             assert torch.equal(states[0][key], states[1][key]), (name, key)
         assert states[0]['exp_avg'].shape == one.shape
+
+
+@pytest.mark.parametrize('lengths', [dict(warmup=4, pruning=8), dict(warmup=0.2, pruning=0.4)])
+@pytest.mark.parametrize(('hook', 'ascent'), METHODS)
+def test_in_an_iteration_loop_lengths_are_of_iterations(make_runner, hook, ascent, lengths):
+    """Counts and shares of 20: dense for 4, masked from there, slim after 12, where AdaSAP's ascent changes."""
+    runner = make_runner(dict(hook, **lengths), ascent=ascent, train_cfg=dict(by_epoch=False, max_iters=20))
+    seen = []
+    runner.register_hook(
+        Watch(lambda runner: seen.append((hook_of(runner)._state.kind, getattr(runner.optim_wrapper, 'ascent', None))))
+    )
+    runner.train()
+    assert [kind for kind, _ in seen] == ['dense'] * 4 + ['masked'] * 8 + ['slim'] * 8
+    if ascent is not None:
+        assert [type(one) for _, one in seen] == [AdaSAP] * 12 + [ASAM] * 8
+
+
+@pytest.mark.parametrize(('slim', 'max_iters'), [(True, 12), (True, 13), (False, 12)])
+def test_pruning_to_the_end_is_warned_of(make_runner, slim, max_iters):
+    """Nothing is fine-tuned then, and what was to be removed is masked only."""
+    hook = dict(HOOK, warmup=4, pruning=8, slim=slim)
+    runner = make_runner(hook, train_cfg=dict(by_epoch=False, max_iters=max_iters))
+    told = []
+    runner.logger.warning = lambda text, *_: told.append(text)
+    runner.train()
+    assert any('pruning lasts to the end' in text for text in told) == (slim and max_iters == 12)
+    assert hook_of(runner)._state.kind == ('slim' if max_iters == 13 else 'masked')
+
+
+def test_scores_of_groups_need_somebody_who_knows_them(make_runner):
+    """Without a pruning hook nobody does; the error says what to add."""
+    with pytest.raises(MmsharpError, match=r'coupled=True.*PruningHook'):
+        make_runner(None, ascent=dict(type='AdaSAP', coupled=True)).train()
 
 
 @pytest.mark.parametrize(('hook', 'ascent'), METHODS)

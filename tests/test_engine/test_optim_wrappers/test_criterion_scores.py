@@ -11,6 +11,7 @@ from mmsharp.engine.optim_wrappers import SAMOptimWrapper
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning import find_groups, tensor_forward
 from mmsharp.registry import CRITERIA, POLICIES, build_part
 from mmsharp.sharpness import AdaSAP, select_parameters
 
@@ -71,6 +72,45 @@ def test_every_registered_criterion_gives_one_score_per_channel(name):
     found = {parameter.name: score(parameter) for parameter in parameters}
     assert [len(found[f'layers.{index}.weight']) for index in (0, 1, 2, 4)] == [4, 4, 6, 4]
     assert found['attention.in_proj_weight'] is None
+
+
+@pytest.mark.parametrize('name', sorted(CRITERIA.module_dict))
+def test_coupled_channels_have_the_score_of_their_group(name):
+    """Both ends of a residual sum have one, whatever the criterion; other layers are judged as without groups."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem, self.inner, self.outer = nn.Conv2d(2, 6, 1), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 6, 1)
+            self.norm, self.head = nn.BatchNorm2d(6), nn.Linear(6, 3)
+
+        def forward(self, inputs):
+            features = self.stem(inputs)
+            return self.head((features + self.norm(self.outer(self.inner(features)))).mean(dim=(2, 3)))
+
+    model, inputs = Residual(), torch.randn(3, 2, 4, 4)
+    nn.init.uniform_(model.norm.weight, 0.5, 2.0)
+    groups = find_groups(model, tensor_forward(inputs)).groups
+    parameters = [p for p in select_parameters(model, 'weights') if not p.name.startswith('norm')]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    coupled, alone = (
+        CriterionScores(model, build_part(CRITERIA, dict(type=name)), optimizer, lambda: parameters, known)
+        for known in (groups, ())
+    )
+    model(inputs).square().mean().backward()
+    optimizer.step()
+    found = {p.name: coupled(p) for p in parameters}
+    assert 'stem' in [group.name for group in groups]
+    assert torch.equal(found['stem.weight'], found['outer.weight'])
+    if name == 'Magnitude':
+        lengths = [layer.weight.detach().flatten(1).norm(dim=1) for layer in (model.stem, model.outer)]
+        torch.testing.assert_close(found['stem.weight'], torch.stack(lengths).mean(dim=0))
+    if name == 'BatchNormScale':
+        torch.testing.assert_close(found['stem.weight'], model.norm.weight.detach())
+    if name != 'Random':
+        assert torch.equal(found['head.weight'], alone(parameters[-1]))
+        assert not torch.equal(found['stem.weight'], alone(parameters[0]))
 
 
 def test_a_criterion_that_gives_no_number_per_channel_is_named():
