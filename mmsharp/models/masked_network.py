@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from mmsharp.models.mask_search_passes import MaskSearchPasses
 from mmsharp.models.mask_search_settings import MaskSearchSettings
 from mmsharp.models.pixel_scale import check_pixels, pixel_scale
-from mmsharp.pruning.mask_search import Outputs, Passes, SearchedMasks, parameter_owners, total_loss
+from mmsharp.pruning.mask_search import (
+    Outputs,
+    Passes,
+    SearchedMasks,
+    parameter_owners,
+    total_loss,
+    without_checkpoints,
+)
 
 HALF_PRECISION_SCALE = 2.0**10
 """Keeps the gradient of the ascent out of float16's underflow; its norm is taken out anyway."""
@@ -106,7 +113,7 @@ class MaskedNetwork(_Ordinary):
         return self.run_masked(masks.soft(), inputs, data_samples, mode)
 
     def run_masked(self, masks: Mapping[str, Tensor], *arguments: Any) -> Any:
-        """The ordinary forward with masked parameters."""
+        """The ordinary forward with masked parameters, and without activation checkpoints, which would lose them."""
         direct = _BaseForward(self, super().forward)
         owners = parameter_owners(self)
         masked = {
@@ -116,7 +123,8 @@ class MaskedNetwork(_Ordinary):
         }
         # With tie_weights=True torch exchanges the weight of a module that has several names (as in RTMDet's head) once
         # for each of them, and puts back what it exchanged last: the masked weight, in place of the parameter.
-        return torch.func.functional_call(direct, masked, arguments, tie_weights=False)
+        with without_checkpoints():
+            return torch.func.functional_call(direct, masked, arguments, tie_weights=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The class is made as it is needed, so that pickle does not find it by its name."""

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from small_classifier import CHANNELS, WEIGHTS, SmallClassifier, batch, build, own_state, train, wrapper_of
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmsharp.engine.optim_wrappers import AmpOptimWrapper, SAMOptimWrapper
 from mmsharp.errors import MmsharpError
@@ -244,6 +245,54 @@ class SeveralNames(SmallClassifier):
         features = [level(stem).mean(dim=(2, 3)) for level in self.levels]
         scores = self.head(self.dropout(sum(features)))
         return dict(loss=nn.functional.cross_entropy(scores, data_samples)) if mode == 'loss' else scores
+
+
+@MODELS.register_module(force=True)
+class Checkpointed(SmallClassifier):
+    """Its stem and inner layers are recomputed in the backward pass."""
+
+    reentrant: bool | None = None
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if self.reentrant is None:
+            return super().forward(inputs, data_samples, mode)
+        stem, inner = self.stem, self.inner
+        try:
+            for name, layer in (('stem', stem), ('inner', inner)):
+                self._modules[name] = Recomputed(layer, self.reentrant)
+            return super().forward(inputs, data_samples, mode)
+        finally:
+            self.stem, self.inner = stem, inner
+
+
+class Recomputed(nn.Module):
+    def __init__(self, layer, reentrant):
+        super().__init__()
+        self.layer, self.reentrant = [layer], reentrant
+
+    def forward(self, inputs):
+        inputs = inputs if inputs.requires_grad else inputs.clone().requires_grad_()
+        return checkpoint(self.layer[0], inputs, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize('reentrant', [True, False])
+@pytest.mark.parametrize('perturbation', MASK_PERTURBATIONS.module_dict)
+@pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])
+def test_activation_checkpoints_change_nothing(search, perturbation, reentrant):
+    """A recomputed layer would see its weights without masks, and the masks in it would learn nothing."""
+    ends = []
+    for kind in (None, reentrant):
+        torch.manual_seed(0)
+        settings = dict(search, perturbation=dict(type=perturbation))
+        model = MODELS.build(dict(type='mmsharp.MaskSearch', base='Checkpointed', search=settings)).train()
+        model.reentrant = kind
+        train(model, 2)
+        found = {name: mask.detach().clone() for name, mask in model.mask_search.by_name().items()}
+        model.finish_search()
+        train(model, 2)
+        ends.append((found, own_state(model)))
+    for one, other in zip(*ends):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize('search', [WEIGHTS, CHANNELS], ids=['weights', 'channels'])

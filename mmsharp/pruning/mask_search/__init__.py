@@ -24,6 +24,7 @@ from mmsharp.pruning.mask_search.searched_masks import SearchedMasks
 from mmsharp.pruning.mask_search.terms import L1, Consistency, MarginRatio, Stability, Task, Term, total_loss
 from mmsharp.pruning.mask_search.units import MaskUnits
 from mmsharp.pruning.mask_search.weight_units import WeightUnits
+from mmsharp.pruning.mask_search.without_checkpoints import without_checkpoints
 
 __all__ = [
     'L1',
@@ -56,4 +57,5 @@ __all__ = [
     'reestimate_statistics',
     'straight_through',
     'total_loss',
+    'without_checkpoints',
 ]
