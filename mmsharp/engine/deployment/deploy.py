@@ -64,6 +64,7 @@ def deploy(config: Config, checkpoint_path: str, folder: str | os.PathLike[str],
     ordinary, earlier, shape = ordinary_config(config)
     state, weights = as_pruned(config, PruningState.from_checkpoint(checkpoint), weights, checkpoint_path)
     if state.recipe is None and not earlier.modules:
+        check_fit(build_model(ordinary), weights, checkpoint_path)
         raise MmsharpError(
             f'checkpoint {checkpoint_path!r} is dense: nothing in it has been pruned; give one that was written during '
             'or after the pruning phase of mmsharp.PruningHook or mmsharp.AdaSAPHook'

@@ -10,6 +10,7 @@ from typing import Any
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsharp.engine.checkpoints.mask_search_checkpoint import MASKS
+from mmsharp.engine.distributed.wrap_again import wrap_again
 from mmsharp.engine.hooks.pruning_hook import PruningHook, by_reason
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, iterations_of, validate_length
@@ -88,7 +89,7 @@ class MaskSearchHook(PruningHook):
         whole = [DenseLayer(name, reason) for name, reason in searched.mask_search.units.whole.items()]
         for reason, names in by_reason(whole).items():
             runner.logger.info(f'mmsharp: whole, because {reason}: {", ".join(names)}')
-        self._rewrap(runner)
+        wrap_again(runner)
 
     def lay_phases(self, runner: Any, max_iters: int, iters_per_unit: int) -> Phases:
         """The search, then fine-tuning.
@@ -177,13 +178,13 @@ class MaskSearchHook(PruningHook):
             f'mmsharp: the search ended after iteration {runner.iter}; {kept:.4%} of the {what} are kept'
         )
         if not channels:
-            self._rewrap(runner)
+            wrap_again(runner)
             return
         self._prune(runner, 1.0)
         if self.slim:
             self._slim(runner)
         else:
-            self._rewrap(runner)
+            wrap_again(runner)
 
     def _check_counts(self, runner: Any, recipe: Recipe) -> None:
         model: Any = inner_model(runner.model)
@@ -206,12 +207,6 @@ class MaskSearchHook(PruningHook):
         for averaged in self._averages(runner):  # it keeps what it averages by name
             kept = {name: value for name, value in averaged.avg_parameters.items() if not name.startswith(MASKS)}
             averaged.avg_parameters = kept
-
-    def _rewrap(self, runner: Any) -> None:
-        """A new distributed wrapper: DDP looks once at which parameters learn."""
-        inner = inner_model(runner.model)
-        if inner is not runner.model:
-            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
 
 
 def _forget_losses(runner: Any) -> None:

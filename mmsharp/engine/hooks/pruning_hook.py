@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.distributed.first_process_decides import first_process_decides
+from mmsharp.engine.distributed.wrap_again import wrap_again
 from mmsharp.engine.model_access.fabricated_samples import like
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
@@ -192,7 +192,10 @@ class PruningHook(Hook):
         """Put the state of pruning beside the weights, as plain data."""
         if self._state.kind == 'masked':
             self._state = self._state.with_recipe(self.pruner.recipe())
-        checkpoint[PruningState.KEY] = self._state.to_dict()
+        state = self._state.to_dict()
+        checkpoint[PruningState.KEY] = state
+        # Tools that publish checkpoints keep the weights and `meta` alone.
+        checkpoint['meta'] = {**checkpoint.get('meta', {}), PruningState.KEY: state}
         checkpoint[ASKED_KEY] = dict(self._asked(), phase=self._phase)
         if self.pruner.observes and not self._finished():
             checkpoint[CRITERION_KEY] = self.pruner.criterion.state_dict()
@@ -344,9 +347,7 @@ class PruningHook(Hook):
                 averaged.avg_parameters = averaged.module.state_dict()
         if hasattr(runner.optim_wrapper, 'forget_model'):
             runner.optim_wrapper.forget_model()
-        if is_model_wrapper(runner.model):
-            # DDP's buckets are cut for the old shapes.
-            runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), runner.model.module)
+        wrap_again(runner)
 
     def _copies(self, runner: Any) -> Iterator[nn.Module]:
         yield inner_model(runner.model)

@@ -29,6 +29,25 @@ def test_a_masked_checkpoint_deploys_to_what_it_computes(trained, images, tmp_pa
     assert relative(masked, slim, images) < 1e-5
 
 
+@pytest.mark.parametrize('epoch', [2, 4])
+def test_a_published_checkpoint_deploys_as_the_whole_one(trained, tmp_path, epoch):
+    """Of which tools like mmdet's `publish_model.py` keep the weights and `meta` alone."""
+    checkpoint = torch.load(trained.path(epoch), weights_only=False)
+    torch.save({name: checkpoint[name] for name in ('meta', 'state_dict')}, tmp_path / 'published.pth')
+    for path, name in ((trained.path(epoch), 'whole'), (str(tmp_path / 'published.pth'), 'published')):
+        deploy(trained.config, path, tmp_path / name, repeats=1)
+    whole, published = (load(tmp_path / name).state_dict() for name in ('whole', 'published'))
+    assert all(torch.equal(value, published[name]) for name, value in whole.items())
+
+
+def test_a_slim_checkpoint_without_its_recipe_is_not_called_dense(trained, tmp_path):
+    """Its shapes say that it is not; dense ones are told from it."""
+    checkpoint = torch.load(trained.path(4), weights_only=False)
+    torch.save(dict(state_dict=checkpoint['state_dict']), tmp_path / 'bare.pth')
+    with pytest.raises(MmsharpError, match=r'bare\.pth. does not fit'):
+        deploy(trained.config, str(tmp_path / 'bare.pth'), tmp_path / 'slim', repeats=1)
+
+
 def _widths(model: nn.Module) -> int:
     return sum(len(parameter) for parameter in model.parameters())
 
