@@ -72,6 +72,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'relative 0.005..0.05, ASAM 2': adasap(asam(2.0), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, SAM 0.05': adasap(sam(0.05), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, SAM 0.1': adasap(sam(0.1), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, uniform 0.005': adasap(uniform(0.005), rho_min=0.005, rho_max=0.05),
+    'relative 0.005..0.05, uniform 0.01': adasap(uniform(0.01), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.02': adasap(uniform(0.02), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05, uniform 0.05': adasap(uniform(0.05), rho_min=0.005, rho_max=0.05),
     'relative 0.005..0.05 of the layer, ASAM 0.5': adasap(asam(0.5), norm_scope='layer'),
