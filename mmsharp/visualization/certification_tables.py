@@ -30,6 +30,19 @@ def write_certification_tables(folder: str | Path, summary: Mapping[str, Any]) -
     write_text(Path(folder) / 'certification.csv', certification_csv(summary['transforms']))
 
 
+def rate_text(at: Mapping[str, Any]) -> str:
+    """A failure rate, flagged where the draws do not support it.
+
+    Args:
+        at: ``eps`` and ``supported``.
+
+    Example:
+        >>> rate_text(dict(eps=0.001, supported=False)), rate_text(dict(eps=0.01, supported=True))
+        ('0.001 *', '0.01')
+    """
+    return f'{at["eps"]:g}' + ('' if at['supported'] else f' {UNSUPPORTED}')
+
+
 def certification_rows(transforms: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     """One row of text per transform and failure rate.
 
@@ -47,7 +60,7 @@ def certification_rows(transforms: Iterable[Mapping[str, Any]]) -> list[list[str
             scores['transform'],
             percent_text(scores['clean_accuracy']),
             percent_text(scores['empirical_robust_accuracy']),
-            f'{at["eps"]:g}' + ('' if at['supported'] else f' {UNSUPPORTED}'),
+            rate_text(at),
             str(at['draws']),
             *(percent_text(at[name]) for name in ('pca', 'pca_capped', 'exact')),
         ]
