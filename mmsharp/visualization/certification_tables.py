@@ -89,9 +89,9 @@ def certification_notes(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
         '* not supported by 1000 draws, which say nothing of rates below 5 / draws.'
     """
     notes = [
-        'Clean, on the grid: share of images that are classified rightly as they are, and on all points of a grid over '
-        'the parameters. PCA: share that is right and whose bound on the probability of another prediction is below '
-        'eps. CC-Cert estimates that bound from the draws and can be below the truth; capped is the same with a '
+        'Clean: share of images that are classified rightly as they are; on the grid: so, and on all points of a grid '
+        'over the parameters. PCA: share that is right and whose bound on the probability of another prediction is '
+        'below eps. CC-Cert estimates that bound from the draws and can be below the truth; capped is the same with a '
         'limited temperature, by default so that it claims no rate below 5 / draws; exact is the Clopper-Pearson bound '
         'from the number of draws that are predicted otherwise, of each image by itself.'
     ]
