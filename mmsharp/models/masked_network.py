@@ -118,6 +118,12 @@ class MaskedNetwork(_Ordinary):
         # for each of them, and puts back what it exchanged last: the masked weight, in place of the parameter.
         return torch.func.functional_call(direct, masked, arguments, tie_weights=False)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """TimmClassifier and HuggingFaceClassifier rename all keys as they load; those of the masks have to stay."""
+        masks = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(f'{prefix}mask_search.')}
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        state_dict.update(masks)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """The class is made as it is needed, so that pickle does not find it by its name."""
         return _empty, (self.ordinary_class,), vars(self)
