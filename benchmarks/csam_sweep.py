@@ -5,7 +5,7 @@
 
 Every variant removes half of the weights of the published ResNet-20 within 8 epochs on 8,000 images, of which the
 search has 3, and is tested on 2,000 images of the test set that benchmarks/csam_cifar10.py does not test on: clean, and
-on 20 points of the range of each transform, where an image counts if it is right on all of them (the grid's empirical
+on 20 points of the range of each transform, where an image counts if it is right as it is and on all of them (empirical
 robust accuracy, which needs no 1,000 draws an image). Defaults are chosen by it. A variant is named after what differs
 from configs/csam/resnet20_cifar10.py: ``rate 100`` gives masks a hundred times the learning rate and not ten times,
 ``margin ratio 0.1`` weighs that term a tenth, ``eta 0.5`` bounds the slope of its ratio;
@@ -89,7 +89,7 @@ DEFAULT = (UNPRUNED, 'magnitude', 'HYDRA', 'C-SAM', 'C-SAM, rate 100', 'C-SAM, r
 
 
 def on_the_grid(line: Mapping[str, Any], transform: str) -> float:
-    """The share of images that are right on all points of the range of a transform, in per cent."""
+    """The share of images that are right as they are and on the grid over the range of a transform, in per cent."""
     found = {of['transform']: of['empirical_robust_accuracy'] for of in line['certified']}
     return 100 * float(found[transform])
 

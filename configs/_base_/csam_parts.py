@@ -48,4 +48,5 @@ csam_detector_search = dict(
         task=dict(type='Task', weight=1.0),
     ),
 )
+# Of SGD, as above; under Adam and its kin lr_mult=1.0 or less.
 csam_detector_paramwise = dict(custom_keys=dict(mask_search=dict(lr_mult=10.0, decay_mult=0.0)))

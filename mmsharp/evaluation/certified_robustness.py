@@ -24,6 +24,7 @@ from mmsharp.robustness import (
     certify,
     parse_transforms,
 )
+from mmsharp.robustness.certification import smallest_supported_rate
 from mmsharp.visualization.certification_tables import certification_text
 
 
@@ -45,11 +46,15 @@ class CertifiedRobustness(BaseMetric):
     ``tools/test_robust.py --certify`` gives the same numbers, of the same images, with a report, and goes on where it
     was stopped.
 
-    The metrics are, in per cent as those of MMPretrain, ``certified/<transform>/accuracy``, ``/empirical`` and, for
-    every failure rate, ``/pca@<eps>`` (CC-Cert's bound, an estimate), ``/pca_capped@<eps>`` (with a limited
-    temperature, by default without a claim beyond what the draws support) and ``/exact@<eps>`` (Clopper-Pearson); the
-    table that is logged says how many draws stand behind each. They are defined in :func:`mmsharp.robustness.certify`
-    and :func:`mmsharp.robustness.certification_scores`.
+    The metrics are ``certified/<transform>/draws``, how many stand behind each image, and, in per cent as those of
+    MMPretrain, ``/accuracy``, ``/empirical`` and, for every failure rate that the draws support, ``/pca@<eps>``
+    (CC-Cert's bound, an estimate), ``/pca_capped@<eps>`` (with a limited temperature, by default without a claim beyond
+    what the draws support) and ``/exact@<eps>`` (Clopper-Pearson). They are defined in
+    :func:`mmsharp.robustness.certify` and :func:`mmsharp.robustness.certification_scores`.
+
+    Rates below ``5 / draws`` are no metrics, for a number in a log has no place for a flag: of the default 1,000 draws
+    these are 1e-3 and 1e-4. They stand in the table that is logged, flagged, and the log says that they are left out.
+    ``save_best`` of such a rate ends with MMEngine's ``KeyError`` at the first validation.
 
     Args:
         transforms: Such as ``['rotation:10', 'rotation:10+brightness:0.4']``.
@@ -115,7 +120,7 @@ class CertifiedRobustness(BaseMetric):
         return super().evaluate(size)
 
     def compute_metrics(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Shares of images in per cent, of all processes; logs the table with the numbers of draws."""
+        """Shares of images in per cent, of all processes, at the rates that the draws support; logs the whole table."""
         metrics: dict[str, float] = {}
         all_scores = []
         for name in map(str, self.transforms):
@@ -124,9 +129,19 @@ class CertifiedRobustness(BaseMetric):
             metrics[f'{name}/accuracy'] = 100 * scores.clean_accuracy
             if scores.empirical_robust_accuracy is not None:
                 metrics[f'{name}/empirical'] = 100 * scores.empirical_robust_accuracy
+            metrics[f'{name}/draws'] = scores.draws
             for at in scores.eps:
-                metrics[f'{name}/pca@{at.eps:g}'] = 100 * at.pca
-                metrics[f'{name}/pca_capped@{at.eps:g}'] = 100 * at.pca_capped
-                metrics[f'{name}/exact@{at.eps:g}'] = 100 * at.exact
+                if at.supported:
+                    metrics[f'{name}/pca@{at.eps:g}'] = 100 * at.pca
+                    metrics[f'{name}/pca_capped@{at.eps:g}'] = 100 * at.pca_capped
+                    metrics[f'{name}/exact@{at.eps:g}'] = 100 * at.exact
         print_log(f'\n{certification_text(all_scores)}', 'current')
+        total = self.settings.total_draws
+        left_out = [f'{eps:g}' for eps in self.settings.eps if not self.settings.supports(eps)]
+        if left_out:
+            print_log(
+                f'certification: not among the metrics: eps {", ".join(left_out)}, for {total} draws support rates '
+                f'from {smallest_supported_rate(total):g} on; raise draws or groups in settings for smaller ones',
+                'current',
+            )
         return metrics

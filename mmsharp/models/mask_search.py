@@ -38,7 +38,8 @@ def searching_model(
     BatchNorm takes its statistics from the unperturbed pass alone.
 
     Args:
-        base: The type of the ordinary model: a classifier of mmpretrain, or a detector of mmdet with one stage.
+        base: The type of the ordinary model: a classifier of mmpretrain with one softmax over its classes, or a
+            detector of mmdet with one stage.
         search: Settings, see :class:`~mmsharp.models.mask_search_settings.MaskSearchSettings`.
         config: The keys of the ordinary model.
 

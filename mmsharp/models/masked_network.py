@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from mmsharp.models.mask_search_passes import MaskSearchPasses
 from mmsharp.models.mask_search_settings import MaskSearchSettings
+from mmsharp.models.network_outputs import captured, head_of, outputs_of
 from mmsharp.models.pixel_scale import check_pixels, pixel_scale
 from mmsharp.pruning.mask_search import (
+    Collapse,
     Outputs,
     Passes,
     SearchedMasks,
@@ -126,6 +128,12 @@ class MaskedNetwork(_Ordinary):
         with without_checkpoints():
             return torch.func.functional_call(direct, masked, arguments, tie_weights=False)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """TimmClassifier and HuggingFaceClassifier rename all keys as they load; those of the masks have to stay."""
+        masks = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(f'{prefix}mask_search.')}
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        state_dict.update(masks)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """The class is made as it is needed, so that pickle does not find it by its name."""
         return _empty, (self.ordinary_class,), vars(self)
@@ -165,7 +173,8 @@ class MaskedNetwork(_Ordinary):
             shaken = masks.soft(moved)
             perturbed, task = passes_of.again(shaken, 'task' in needed)
         transformed = {name: passes_of.again(shaken, images=images)[0] for name, images in transformed_images.items()}
-        self._warn_of_collapse(clean)
+        if self.watched:
+            self._warn_of_collapse(settings.watch.see(clean.scores[:, 0].argmax(dim=1)))
         passes = Passes(clean, perturbed, None, hard, task, soft)
         found: dict[str, Any] = {}
         for name, term in settings.losses.items():
@@ -199,15 +208,42 @@ class MaskedNetwork(_Ordinary):
             for (name, value), gradient in zip(variables.items(), gradients)
         }
 
-    def _warn_of_collapse(self, clean: Outputs) -> None:
-        if clean.boxes is not None:
-            return
-        share = self.search_settings.watch.see(clean.scores[:, 0].argmax(dim=1))
-        if share is not None:
+    @property
+    def watched(self) -> bool:
+        """Whether a collapse is looked for: not in detectors, most of whose places have no object."""
+        return not hasattr(head_of(self), 'cls_out_channels')
+
+    def end_watch(self) -> None:
+        """Where the search ends, warn of a collapse in the images since the last full window."""
+        self._warn_of_collapse(self.search_settings.watch.end())
+
+    def watch_binary(self, forwards: Sequence[Callable[[nn.Module], Any]]) -> None:
+        """Warn where the network with binary masks gives nearly all images one class.
+
+        Args:
+            forwards: One call per batch, in mode ``'tensor'``; nothing is said of few images.
+        """
+        head, classes = head_of(self), []
+        for forward in forwards:
+            with captured(head) as calls:
+                given = forward(self)
+            classes.append(outputs_of(head, calls[0].output if calls else given).scores[:, 0].argmax(dim=1))
+        found = self.search_settings.watch.look(torch.cat(classes)) if classes else None
+        if found is not None:
             print_log(
-                f'mask search: {share:.1%} of the last {self.search_settings.watch.window} images or more got the same '
-                'class: the masks have collapsed to a constant prediction, or the data has one class; keep the Task '
-                'term in search.losses, give it more weight, or lower the learning rate',
+                f'mask search: with the binary masks {found.share:.1%} of {found.images} images get the same class: '
+                'what is left of the network gives a constant prediction, or the data has one class; fine-tuning may '
+                'mend it, a smaller ratio or more weight of Consistency would prevent it',
+                'current',
+                logging.WARNING,
+            )
+
+    def _warn_of_collapse(self, found: Collapse | None) -> None:
+        if found is not None:
+            print_log(
+                f'mask search: {found.share:.1%} of the last {found.images} images got the same class: the masks have '
+                'collapsed to a constant prediction, or the data has one class; keep the Task term in search.losses, '
+                'give it more weight, or lower the learning rate',
                 'current',
                 logging.WARNING,
             )

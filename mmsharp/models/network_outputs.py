@@ -13,11 +13,23 @@ from mmsharp.errors import MmsharpError
 from mmsharp.pruning.mask_search import Outputs
 from mmsharp.type_names import class_names
 
-SEVERAL_LABELS = 'MultiLabelClsHead'
+REFUSED_HEADS = {
+    'MultiLabelClsHead': 'several labels',
+    'MultiTaskHead': 'several tasks',
+    'RegressionHead': 'numbers that are no classes',
+}
+"""Heads of mmpretrain without one softmax over classes, and what they give; by class, as all that derive from it."""
+SUMMED_HEADS = ('ConformerHead',)
+"""Heads whose forward gives several logits, which their prediction adds up."""
+HEADLESS = 'BaseClassifier'
+"""A class of mmpretrain: what derives from it and has no head gives its logits in mode ``'tensor'``."""
 
 
 def head_of(model: nn.Module) -> nn.Module:
     """The head whose output is compared: that of a classifier, or of a detector of one stage.
+
+    A classifier without one (``TimmClassifier`` and ``HuggingFaceClassifier``, which wrap a whole network) is its own:
+    what it gives in mode ``'tensor'`` is compared, for one pass more where its losses are asked for.
 
     Raises:
         MmsharpError: The model has none of them, or one whose output is not understood.
@@ -37,14 +49,26 @@ def head_of(model: nn.Module) -> nn.Module:
             f'mask search: the head {type(detector).__name__} of {name} does not give class scores and boxes as maps '
             'of their own; accepted are heads like those of RetinaNet, SSD, FCOS, ATSS, GFL and RTMDet'
         )
+    if hasattr(model, 'roi_head'):
+        raise MmsharpError(
+            f'mask search: {name} has a roi_head; two stages take other proposals in every pass, which cannot be '
+            'compared; accepted are detectors of one stage with maps, such as RetinaNet, and classifiers'
+        )
+    if not hasattr(model, 'head') and HEADLESS in class_names(model):
+        return model
     head = getattr(model, 'head', None)
-    if not isinstance(head, nn.Module) or hasattr(model, 'roi_head'):
+    if not isinstance(head, nn.Module):
         raise MmsharpError(
             f'mask search: {name} has neither the head of a classifier nor the bbox_head of a detector of one stage; '
-            'two stages take other proposals in every pass, which cannot be compared'
+            f'call the module that gives the logits `head`, or derive the model from {HEADLESS} of mmpretrain and give '
+            "them in mode 'tensor'"
         )
-    if SEVERAL_LABELS in class_names(head):
-        raise MmsharpError(f'mask search: {type(head).__name__} gives several labels; a head with a softmax is needed')
+    for kind, gives in REFUSED_HEADS.items():
+        if kind in class_names(head):
+            raise MmsharpError(
+                f'mask search: {type(head).__name__} gives {gives}; accepted are heads with one softmax over classes, '
+                'such as LinearClsHead'
+            )
     return head
 
 
@@ -81,8 +105,8 @@ def outputs_of(head: nn.Module, output: Any) -> Outputs:
 
     Args:
         head: From :func:`head_of`.
-        output: What its forward gave: logits of shape ``(N, K)``; or per level maps of class scores
-            ``(N, A K, H, W)`` and boxes ``(N, A B, H, W)``, in the first two places of a tuple.
+        output: What its forward gave: logits of shape ``(N, K)``, or several of them of a Conformer; or per level maps
+            of class scores ``(N, A K, H, W)`` and boxes ``(N, A B, H, W)``, in the first two places of a tuple.
 
     Raises:
         MmsharpError: The output is neither.
@@ -93,9 +117,13 @@ def outputs_of(head: nn.Module, output: Any) -> Outputs:
     """
     classes = getattr(head, 'cls_out_channels', None)
     if classes is None:
+        if isinstance(output, (tuple, list)) and set(SUMMED_HEADS) & set(class_names(head)):
+            output = sum(output)
         if not isinstance(output, Tensor) or output.dim() != 2:
+            shape = f' of shape {tuple(output.shape)}' if isinstance(output, Tensor) else ''
             raise MmsharpError(
-                f'mask search: the head {type(head).__name__} gives no logits of shape (images, classes)'
+                f'mask search: the forward of {type(head).__name__} gives a {type(output).__name__}{shape}, and logits '
+                'of shape (images, classes) are compared; use a head whose forward gives these, such as LinearClsHead'
             )
         return Outputs(output.float().softmax(dim=1).unsqueeze(1))
     if not isinstance(output, (tuple, list)) or len(output) < 2 or not _are_maps(output[0]) or not _are_maps(output[1]):

@@ -30,6 +30,19 @@ def write_certification_tables(folder: str | Path, summary: Mapping[str, Any]) -
     write_text(Path(folder) / 'certification.csv', certification_csv(summary['transforms']))
 
 
+def rate_text(at: Mapping[str, Any]) -> str:
+    """A failure rate, flagged where the draws do not support it.
+
+    Args:
+        at: ``eps`` and ``supported``.
+
+    Example:
+        >>> rate_text(dict(eps=0.001, supported=False)), rate_text(dict(eps=0.01, supported=True))
+        ('0.001 *', '0.01')
+    """
+    return f'{at["eps"]:g}' + ('' if at['supported'] else f' {UNSUPPORTED}')
+
+
 def certification_rows(transforms: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     """One row of text per transform and failure rate.
 
@@ -47,7 +60,7 @@ def certification_rows(transforms: Iterable[Mapping[str, Any]]) -> list[list[str
             scores['transform'],
             percent_text(scores['clean_accuracy']),
             percent_text(scores['empirical_robust_accuracy']),
-            f'{at["eps"]:g}' + ('' if at['supported'] else f' {UNSUPPORTED}'),
+            rate_text(at),
             str(at['draws']),
             *(percent_text(at[name]) for name in ('pca', 'pca_capped', 'exact')),
         ]
@@ -76,9 +89,9 @@ def certification_notes(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
         '* not supported by 1000 draws, which say nothing of rates below 5 / draws.'
     """
     notes = [
-        'Clean, on the grid: share of images that are classified rightly as they are, and on all points of a grid over '
-        'the parameters. PCA: share that is right and whose bound on the probability of another prediction is below '
-        'eps. CC-Cert estimates that bound from the draws and can be below the truth; capped is the same with a '
+        'Clean: share of images that are classified rightly as they are; on the grid: so, and on all points of a grid '
+        'over the parameters. PCA: share that is right and whose bound on the probability of another prediction is '
+        'below eps. CC-Cert estimates that bound from the draws and can be below the truth; capped is the same with a '
         'limited temperature, by default so that it claims no rate below 5 / draws; exact is the Clopper-Pearson bound '
         'from the number of draws that are predicted otherwise, of each image by itself.'
     ]

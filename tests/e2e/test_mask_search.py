@@ -40,7 +40,7 @@ def accuracy(work_dir: Path) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize('granularity', [pytest.param('weight', marks=pytest.mark.large), 'channel'])
+@pytest.mark.parametrize('granularity', ['weight', pytest.param('channel', marks=pytest.mark.large)])
 def test_a_search_from_its_config_to_a_robustness_report(tmp_path, digits, command, granularity):
     """Search, binarise, fine-tune, deploy; what is deployed scores as what was trained; a search is resumed."""
     (tmp_path / 'data').symlink_to(digits / 'data')

@@ -59,6 +59,21 @@ def test_the_network_is_the_dense_one_with_a_search(name):
     assert length < 1
 
 
+@pytest.mark.parametrize('name', [name for name in SEARCHED if name.startswith(('csam/', 'hydra/'))])
+def test_masks_learn_at_the_rate_that_the_optimizer_wants(name):
+    """Ten times the weights' under SGD; under AdamW, whose steps are the rate itself, less than [0, 1] in all."""
+    config = load(name)
+    own = config.optim_wrapper.paramwise_cfg.custom_keys.mask_search
+    optimizer = config.optim_wrapper.optimizer
+    if optimizer.type == 'SGD':
+        assert own == dict(lr_mult=10.0, decay_mult=0.0)
+        return
+    assert (name, optimizer.type) == ('csam/retinanet_r18_bccd.py', 'AdamW')
+    assert own == dict(lr_mult=1.0, decay_mult=0.0)
+    steps = config.default_hooks.pruning.search * -(-205 // config.train_dataloader.batch_size)
+    assert own.lr_mult * optimizer.lr * steps < 0.3
+
+
 @pytest.mark.parametrize('name', [name for name in SEARCHED if '/' + SMALL_SETUP in name])
 def test_baselines_differ_by_what_their_folder_says(name):
     """Epochs, schedule, rate and seed are C-SAM's; the search, SAM and the weights that are loaded are the method's."""
@@ -134,7 +149,8 @@ def test_one_step_moves_the_masks_alone(name):
     assert any(not torch.equal(value, begun[key]) for key, value in model.mask_search.variables.items())
     assert all('bn' in key for key in moved - own) if name.startswith('hydra/') else moved == own
     groups = {group['lr'] for group in wrapper.optimizer.param_groups}
-    assert groups == {config.optim_wrapper.optimizer.lr, 10 * config.optim_wrapper.optimizer.lr}
+    times = config.optim_wrapper.paramwise_cfg.custom_keys.mask_search.lr_mult
+    assert groups == {config.optim_wrapper.optimizer.lr, times * config.optim_wrapper.optimizer.lr}
 
 
 def same(first: Any, second: Any) -> bool:

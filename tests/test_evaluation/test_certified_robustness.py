@@ -65,6 +65,7 @@ def test_the_metric_of_a_config_is_what_the_tool_finds(classifier, tmp_path, ima
         assert found[f'{start}/accuracy'] == pytest.approx(100 * scores['clean_accuracy'])
         assert found[f'{start}/accuracy'] == pytest.approx(found['accuracy/top1'])
         assert found[f'{start}/empirical'] == pytest.approx(100 * scores['empirical_robust_accuracy'])
+        assert found[f'{start}/draws'] == scores['draws'] == 20
         for at in scores['eps']:
             for ours, theirs in (('pca', 'pca'), ('pca_capped', 'pca_capped'), ('exact', 'exact')):
                 assert found[f'{start}/{ours}@{at["eps"]:g}'] == pytest.approx(100 * at[theirs])
@@ -74,16 +75,43 @@ def test_the_metric_of_a_config_is_what_the_tool_finds(classifier, tmp_path, ima
     assert 'exact, 99.9 % confidence' in log
 
 
+def results_of(draws: int) -> list[dict]:
+    """Three right images of four, none of whose draws failed."""
+    fields = dict(label=1, margin=0.4, draws=draws, reached=0, bound=1e-9, capped_bound=0.006, exact_bound=0.007)
+    fields |= dict(right_on_grid=None, grid_points=0, changed=0)
+    return [{'blur:1': dict(image=str(predicted), predicted=predicted, **fields)} for predicted in (0, 1, 1, 1)]
+
+
+def metric_of(**settings):
+    return METRICS.build(dict(type='mmsharp.CertifiedRobustness', transforms='blur:1', settings=dict(settings, grid=0)))
+
+
 def test_results_of_processes_are_joined_by_image():
     """One result per image, so that MMEngine's collecting over processes keeps them in order and drops padding."""
-    metric = METRICS.build(dict(type='mmsharp.CertifiedRobustness', transforms='blur:1', settings=dict(grid=0)))
-    fields = dict(label=1, margin=0.4, draws=1000, reached=0, bound=1e-9, capped_bound=0.006, exact_bound=0.007)
-    fields |= dict(right_on_grid=None, grid_points=0, changed=0)
-    results = [{'blur:1': dict(image=str(predicted), predicted=predicted, **fields)} for predicted in (0, 1, 1, 1)]
-    found = metric.compute_metrics(results)
+    found = metric_of().compute_metrics(results_of(1000))
     assert found['blur:1/accuracy'] == found['blur:1/pca@0.01'] == found['blur:1/exact@0.01'] == 75
-    assert found['blur:1/exact@0.001'] == 0
     assert 'blur:1/empirical' not in found
+
+
+@pytest.mark.parametrize(
+    ('draws', 'kept', 'told'),
+    [
+        (1000, ['0.1', '0.01'], 'eps 0.001, 0.0001, for 1000 draws support rates from 0.005 on; raise draws or groups'),
+        (20, [], 'eps 0.1, 0.01, 0.001, 0.0001, for 20 draws support rates from 0.25 on'),
+        (50_000, ['0.1', '0.01', '0.001', '0.0001'], None),
+    ],
+)
+def test_rates_that_the_draws_do_not_support_are_no_metrics(draws, kept, told, monkeypatch):
+    """A number in a log or a best checkpoint has no flag: they stand in the table alone, and the log says so once."""
+    said = []
+    monkeypatch.setattr('mmsharp.evaluation.certified_robustness.print_log', lambda text, *_: said.append(text))
+    found = metric_of(draws=draws, groups=1).compute_metrics(results_of(draws))
+    shares = [f'blur:1/{name}@{eps}' for eps in kept for name in ('pca', 'pca_capped', 'exact')]
+    assert list(found) == ['blur:1/accuracy', 'blur:1/draws', *shares]
+    assert found['blur:1/draws'] == draws
+    assert (f'0.0001 *{draws:>7}' in said[0]) == (told is not None)
+    assert len(said) == (1 if told is None else 2)
+    assert told is None or told in said[1]
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,37 @@ def test_collapse_is_noticed(monkeypatch):
     model.head.bias.data[1] = 100.0
     train(model, 2)
     assert len(said) == 1
-    assert 'collapsed to a constant prediction' in said[0]
+    assert '100.0% of the last 12 images got the same class: the masks have collapsed to a constant' in said[0]
+
+
+def test_the_end_of_a_search_looks_at_the_last_images(monkeypatch):
+    """A window that is not full, then at what the binary masks give; nothing is said of few images."""
+    said = []
+    monkeypatch.setattr('mmsharp.models.masked_network.print_log', lambda text, *_: said.append(text))
+    model = build(dict(WEIGHTS, collapse=dict(window=500)))
+    model.begin_search()
+    model.head.bias.data[1] = 100.0
+    train(model, 5)
+    model.end_watch()
+    assert not said  # 30 images
+    train(model, 6)
+    assert not said
+    model.end_watch()
+    model.end_watch()
+    assert len(said) == 1
+    assert '100.0% of the last 36 images got the same class' in said[0]
+    model.finish_search()
+    model.eval()
+    same = [lambda network: network(batch(images=20)['inputs'])]
+    for forwards in ([], same):
+        model.watch_binary(forwards)
+    assert len(said) == 1
+    model.watch_binary(same * 2)
+    assert 'with the binary masks 100.0% of 40 images get the same class' in said[1]
+    varied = model.head.register_forward_hook(lambda head, given, scores: 1000 * torch.eye(3).repeat(7, 1)[:20])
+    model.watch_binary(same * 2)
+    varied.remove()
+    assert len(said) == 2
 
 
 @pytest.mark.filterwarnings('ignore')

@@ -17,6 +17,7 @@ SIZE = 128
 LARGE = pytest.mark.large
 DETECTORS = [
     'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
     pytest.param('retinanet/retinanet_r18_fpn_1x_coco.py', marks=LARGE),
     pytest.param('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', marks=LARGE),
     pytest.param('atss/atss_r50_fpn_1x_coco.py', marks=LARGE),

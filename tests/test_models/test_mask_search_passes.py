@@ -8,7 +8,9 @@ from torch import nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning.mask_search import hard_mask
+from mmsharp.pruning.mask_search.perturbations import GradientPerturbation
 
+TERMS = dict(stability='Stability', margin_ratio='MarginRatio', consistency='Consistency', l1='L1', task='Task')
 TASK = dict(task=dict(type='Task'))
 
 
@@ -173,6 +175,44 @@ def test_the_gradient_perturbation_is_sam_on_masks():
     sum(model(**batch(), mode='loss').values()).backward()
     for variable, gradient in zip(model.mask_search.by_name().values(), expected):
         torch.testing.assert_close(variable.grad, gradient, rtol=1e-4, atol=1e-7)
+
+
+FIVE = {name: dict(type=kind) for name, kind in TERMS.items()}
+
+
+def ascent_of(monkeypatch, losses) -> dict[str, torch.Tensor]:
+    """The `g` that the gradient perturbation is given in the first step."""
+    seen = []
+    plain = GradientPerturbation.__call__
+    monkeypatch.setattr(
+        GradientPerturbation, '__call__', lambda own, masks, g=None: seen.append(g) or plain(own, masks, g)
+    )
+    model = build(dict(WEIGHTS, losses=losses, perturbation=dict(type='Gradient', rho=0.5)), dropout=0.0)
+    torch.manual_seed(1)
+    found = model(**batch(), mode='loss')
+    monkeypatch.undo()
+    assert found['loss_stability'] > 0 if 'stability' in losses else 'loss_stability' not in found
+    return seen[0]
+
+
+def test_the_ascent_is_of_the_task_and_the_margin_ratio(monkeypatch):
+    """With all five terms, `g` is the sum of the gradients of these two, and no other weight changes it."""
+    together = ascent_of(monkeypatch, FIVE)
+    alone = [ascent_of(monkeypatch, {name: FIVE[name]}) for name in ('task', 'margin_ratio')]
+    for name, gradient in together.items():
+        assert gradient.any()
+        torch.testing.assert_close(gradient, alone[0][name] + alone[1][name], rtol=1e-4, atol=1e-6)
+    for term in FIVE:
+        heavier = ascent_of(monkeypatch, dict(FIVE, **{term: dict(FIVE[term], weight=7.0)}))
+        same = all(torch.equal(heavier[name], together[name]) for name in together)
+        assert same == (term not in ('task', 'margin_ratio')), term
+
+
+@pytest.mark.parametrize('term', ['stability', 'consistency', 'l1'])
+def test_the_other_terms_do_not_rise_with_the_perturbation(term):
+    """That is why they are not in the ascent: alone they are refused with the gradient perturbation."""
+    with pytest.raises(MmsharpError, match=r'no term of search\.losses says where it rises'):
+        build(dict(WEIGHTS, losses={term: FIVE[term]}, perturbation=dict(type='Gradient')))
 
 
 def test_all_passes_see_the_same_batch():

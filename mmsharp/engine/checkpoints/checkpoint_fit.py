@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmsharp.engine.model_access.stored_parameters import stored_parameters
 from mmsharp.errors import MmsharpError
 
 
@@ -100,7 +101,7 @@ def check_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> N
         for key, value in expected.items()
         if key in found and found[key].is_complex() != value.is_complex()
     ]
-    needed = {name: None for name, _ in model.named_parameters()}
+    needed = stored_parameters(model)
     missing = [f'{key!r} is missing, expected {list(expected[key].shape)}' for key in needed if key not in found]
     known = set(expected)
     extra = [f'{key!r} is not in the model' for key in found if key not in known and found[key].numel() > 1]
@@ -144,5 +145,5 @@ def check_some_fit(model: nn.Module, state_dict: Mapping[str, Any], source: str)
         mmsharp.errors.MmsharpError: checkpoint 'other.pth' does not fit Linear: 'weight' is [4, 2], expected [3, 2] ...
     """
     found = weights_of(state_dict, source)
-    if not any(key in found and found[key].shape == value.shape for key, value in model.named_parameters()):
+    if not any(key in found and found[key].shape == value.shape for key, value in stored_parameters(model).items()):
         check_fit(model, state_dict, source)

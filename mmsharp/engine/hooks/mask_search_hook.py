@@ -19,6 +19,7 @@ from mmsharp.engine.pruning.searched_pruner import SearchedPruner
 from mmsharp.errors import MmsharpError
 from mmsharp.models import has_masks, is_searching, without_masks
 from mmsharp.pruning import ChannelMasks, DenseLayer, Recipe
+from mmsharp.pruning.forwards import looked_at
 from mmsharp.pruning.mask_search import reestimate_statistics
 from mmsharp.registry import HOOKS
 
@@ -45,7 +46,8 @@ class MaskSearchHook(PruningHook):
         slim: Whether to remove the channels where their search ends; otherwise they stay masked to the end.
         recalibration: Over how many of the last batches of the search the statistics of BatchNorm are taken anew
             once the masks are binary; those of the search belong to the soft masks. 0 keeps these. A run that is
-            resumed among these batches has fewer of them.
+            resumed among these batches has fewer of them. The same batches show whether the binary network of a
+            classifier gives a constant prediction, which is warned of.
 
     Raises:
         MmsharpError: At construction for a bad argument; before training where the model has no masks, or the search is
@@ -161,6 +163,7 @@ class MaskSearchHook(PruningHook):
 
     def _end_search(self, runner: Any, model: Any) -> None:
         binary = {name: mask.detach() for name, mask in model.mask_search.hard(model).items()}
+        model.end_watch()
         kept = sum(int(mask.count_nonzero()) for mask in binary.values()) / sum(
             mask.numel() for mask in binary.values()
         )
@@ -170,6 +173,9 @@ class MaskSearchHook(PruningHook):
         for each in self._copies(runner):
             each.finish_search(binary)  # type: ignore[operator]
             reestimate_statistics(each, [partial(_run, batch=batch) for batch in self._batches])
+        if model.watched:
+            with looked_at(model):
+                model.watch_binary([partial(_run, batch=batch, training=False) for batch in self._batches])
         if channels:
             self._take_masks_away(runner)
         self._batches.clear()
@@ -234,7 +240,7 @@ def _warn_of_still_normalisations(runner: Any) -> None:
         )
 
 
-def _run(model: Any, batch: Any) -> None:
-    """One forward of a batch as the data loader gave it."""
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    model(**data, mode='tensor') if isinstance(data, dict) else model(*data, mode='tensor')
+def _run(model: Any, batch: Any, training: bool = True) -> Any:
+    """One forward of a batch as the data loader gave it, with the preprocessing of training or of test."""
+    data = model.data_preprocessor(copy.deepcopy(batch), training)
+    return model(**data, mode='tensor') if isinstance(data, dict) else model(*data, mode='tensor')

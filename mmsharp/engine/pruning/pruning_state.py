@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mmsharp.engine.model_access.stored_parameters import stored_parameters
 from mmsharp.errors import MmsharpError, shown
 from mmsharp.pruning import Recipe
 
@@ -60,7 +61,7 @@ class PruningState:
         """Whether every parameter of the model has the shape that the checkpoint holds for it."""
         return all(
             name not in state_dict or getattr(state_dict[name], 'shape', None) == parameter.shape
-            for name, parameter in model.named_parameters()
+            for name, parameter in stored_parameters(model).items()
         )
 
     def to_dict(self) -> dict[str, Any]:

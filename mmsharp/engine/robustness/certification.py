@@ -28,6 +28,7 @@ from mmsharp.robustness.certification import (
     certify,
     choose_images,
 )
+from mmsharp.visualization.certification_tables import rate_text
 from mmsharp.visualization.numbers import percent_text
 
 
@@ -107,7 +108,8 @@ class Certification:
             first = scores['eps'][0]
             print(
                 f'[{number}/{len(transforms)}] {transform!s:<28} clean {percent_text(scores["clean_accuracy"])}, '
-                f'exact at eps {first["eps"]:g} {percent_text(first["exact"])}, {scores["seconds"]:.1f} s',
+                f'exact at eps {rate_text(first)} of {first["draws"]} draws {percent_text(first["exact"])}, '
+                f'{scores["seconds"]:.1f} s',
                 file=sys.stderr,
             )
         for transform in earlier:

@@ -6,7 +6,7 @@ perturbed x which terms make the loss.
 """
 
 from mmsharp.pruning.mask_search.channel_units import ChannelUnits, gated_parameters
-from mmsharp.pruning.mask_search.collapse import CollapseWatch
+from mmsharp.pruning.mask_search.collapse import Collapse, CollapseWatch
 from mmsharp.pruning.mask_search.drawn_transforms import DrawnTransforms
 from mmsharp.pruning.mask_search.hard_masks import hard_mask, kept_count, straight_through
 from mmsharp.pruning.mask_search.norm_statistics import reestimate_statistics
@@ -29,6 +29,7 @@ from mmsharp.pruning.mask_search.without_checkpoints import without_checkpoints
 __all__ = [
     'L1',
     'ChannelUnits',
+    'Collapse',
     'CollapseWatch',
     'Consistency',
     'DrawnTransforms',

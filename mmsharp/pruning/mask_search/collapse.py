@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mmsharp.errors import MmsharpError
+
+LEAST = 32
+"""Of fewer images that are no full window nothing is said: two images get one class by chance."""
+
+
+class Collapse(NamedTuple):
+    """What was found.
+
+    Attributes:
+        share: Of the commonest class.
+        images: Of how many.
+    """
+
+    share: float
+    images: int
 
 
 class CollapseWatch:
@@ -21,7 +38,7 @@ class CollapseWatch:
     Example:
         >>> watch = CollapseWatch(window=4, limit=0.9)
         >>> watch.see(torch.tensor([3, 3])), watch.see(torch.tensor([3, 3])), watch.see(torch.tensor([3, 3]))
-        (None, 1.0, None)
+        (None, Collapse(share=1.0, images=4), None)
     """
 
     def __init__(self, window: int = 512, limit: float = 0.95) -> None:
@@ -33,7 +50,7 @@ class CollapseWatch:
         self._seen: list[Tensor] = []
         self._count = 0
 
-    def see(self, predictions: Tensor) -> float | None:
+    def see(self, predictions: Tensor) -> Collapse | None:
         """Take in the predicted classes of a batch, int64 of shape ``(N,)``.
 
         Returns:
@@ -41,9 +58,23 @@ class CollapseWatch:
         """
         self._seen.append(predictions.detach())
         self._count += len(predictions)
-        if self._count < self.window:
+        return self.end() if self._count >= self.window else None
+
+    def end(self) -> Collapse | None:
+        """Look at what has come since the last full window, and forget it; 32 images, or a smaller window, are enough.
+
+        Example:
+            >>> watch = CollapseWatch(window=512)
+            >>> watch.see(torch.zeros(40, dtype=torch.int64)), watch.end(), watch.end()
+            (None, Collapse(share=1.0, images=40), None)
+        """
+        seen, self._seen, self._count = self._seen, [], 0
+        return self.look(torch.cat(seen)) if seen else None
+
+    def look(self, predictions: Tensor) -> Collapse | None:
+        """The same of these predictions alone; nothing is taken in."""
+        images = len(predictions)
+        if images < min(LEAST, self.window):
             return None
-        classes = torch.cat(self._seen)
-        self._seen, self._count = [], 0
-        share = float(classes.bincount().max()) / len(classes)
-        return share if share >= self.limit else None
+        share = float(predictions.bincount().max()) / images
+        return Collapse(share, images) if share >= self.limit else None

@@ -39,7 +39,8 @@ class ImageCertificate:
         bound: CC-Cert's bound on the probability of another prediction, by the settings' arithmetic.
         capped_bound: The same with capped temperatures, always in float64 log-space.
         exact_bound: Clopper-Pearson's upper bound from ``changed``.
-        right_on_grid: Whether all points of the grid are classified as ``label``; ``None`` without a grid.
+        right_on_grid: Whether the image as it is and all points of the grid are classified as ``label``; ``None``
+            without a grid.
         grid_points: Points of the grid.
 
     Example:
@@ -91,6 +92,10 @@ def certify(
     (Pautov et al., AAAI 2022, arXiv 2109.10696; the code's form, see :func:`chernoff_bound`). Beside it stand the same
     with capped temperatures, which is ours, and the exact bound of Clopper and Pearson from the number of draws that
     are classified otherwise. CC-Cert's bound is an estimate: look at ``capped_bound`` and ``exact_bound`` before it.
+
+    ``right_on_grid`` departs from CC-Cert's code, which asks the points of the grid alone: every range has a point that
+    leaves the image as it is, many grids have none, and here it counts. This is stricter, and an image that is
+    classified wrongly as it is needs no grid.
 
     Images are worked on one at a time, ``settings.chunk`` transformed copies through the model at once, so that memory
     does not grow with the number of draws or images, and neither batch nor order changes a result.
@@ -169,7 +174,7 @@ def _certify_image(
     if points == 0:
         return certificate
     right = predicted == label
-    if right:  # one wrong prediction settles it
+    if right:  # the image as it is counts as a point of the grid, and one wrong prediction settles it
         found = _transformed(predict, image, transform, transform.grid(points), settings.chunk, name)
         right = all(bool((scores.argmax(dim=1) == label).all()) for scores in found)
     return replace(certificate, right_on_grid=right, grid_points=points**transform.dimensions)

@@ -49,7 +49,8 @@ class CertificationScores:
         images: How many were certified.
         draws: All draws of each.
         clean_accuracy: Share classified rightly as they are.
-        empirical_robust_accuracy: Share classified rightly on all points of the grid; ``None`` without a grid.
+        empirical_robust_accuracy: Share classified rightly as they are and on all points of the grid; ``None`` without
+            a grid.
         grid_points: Points of the grid.
         changed: Share of draws with another prediction, of all images.
         confidence: Of the Clopper-Pearson bound.
@@ -102,8 +103,9 @@ def certification_scores(
 ) -> CertificationScores:
     """Accuracy, empirical robust accuracy, and certified shares at every ``eps`` of the settings.
 
-    Empirical robust accuracy counts images that are classified rightly on all points of a grid over the parameters, as
-    CC-Cert's code does (20 points per parameter there). It is an upper bound of what holds for all parameters, and no
+    Empirical robust accuracy counts images that are classified rightly as they are and on all points of a grid over
+    the parameters. CC-Cert's code looks at the grid alone (20 points per parameter); that the image as it is counts too
+    is ours. It is an upper bound of what holds for all parameters, one of which leaves an image as it is, and no
     certificate.
 
     Raises:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, check_resumable, weights_of
+from mmsharp.engine.checkpoints.checkpoint_fit import check_fit, check_resumable, check_some_fit, weights_of
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 
 
@@ -19,6 +20,29 @@ def test_the_model_s_own_weights_fit():
     check_fit(network(), {f'module.{key}': value for key, value in state.items()}, 'ddp.pth')
     del state['1.num_batches_tracked']
     check_fit(network(), state, 'old.pth')
+
+
+class Renamed(nn.Module):
+    """As classifiers that wrap a library's network: its keys in a file are without the wrapper's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Linear(2, 3)
+        self._register_state_dict_hook(
+            lambda module, state, prefix, meta: {key.removeprefix('model.'): value for key, value in state.items()}
+        )
+
+
+def test_a_model_that_renames_what_it_saves_is_asked_by_those_names():
+    """Its own file fits; one without a weight, or with another shape, is refused by the key that the file has."""
+    state = dict(Renamed().state_dict())
+    assert set(state) == {'weight', 'bias'}
+    check_fit(Renamed(), state, 'own.pth')
+    check_some_fit(Renamed(), {'weight': state['weight']}, 'part.pth')
+    with pytest.raises(MmsharpError, match=r"'bias' is missing, expected \[3\]"):
+        check_fit(Renamed(), {'weight': state['weight']}, 'part.pth')
+    assert PruningState().fits(Renamed(), state)
+    assert not PruningState().fits(Renamed(), dict(state, weight=torch.ones(2, 2)))
 
 
 @pytest.mark.parametrize(

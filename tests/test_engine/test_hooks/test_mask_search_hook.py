@@ -125,6 +125,40 @@ def test_masked_equals_slim(make_runner, tmp_path):
     assert slim_difference(model, state.recipe, tensor_forward(torch.randn(2, 3, 8, 8))) < 1e-5
 
 
+@BOTH
+@pytest.mark.parametrize('when', ['in the search', 'by binarising', 'never'])
+def test_a_collapse_at_the_end_is_noticed(make_runner, search, when, monkeypatch):
+    """Of the last images of a search that fills no window, and of the binary network, once each; the run goes on."""
+    said = []
+    monkeypatch.setattr('mmsharp.models.masked_network.print_log', lambda text, *_: said.append(text))
+
+    class Collapses(Hook):
+        """Classes that differ from image to image, until the end of the search or as it ends."""
+
+        priority = 'VERY_HIGH'
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 0 and when != 'in the search':
+                varied = 1000 * torch.eye(3).repeat(2, 1)
+                self.handle = runner.model.head.register_forward_hook(lambda head, given, scores: scores + varied)
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 7 and when == 'by binarising':
+                self.handle.remove()
+
+    runner = make_runner(HOOK, model=model_of(search), max_epochs=2)
+    runner.model.head.bias.data.copy_(torch.tensor([0.0, 100.0, 0.0]))
+    runner.register_hook(Collapses())
+    runner.train()
+    expected = {
+        'in the search': ['100.0% of the last 48 images got', 'binary masks 100.0% of 48 images get'],
+        'by binarising': ['binary masks 100.0% of 48 images get'],
+        'never': [],
+    }[when]
+    assert len(said) == len(expected)
+    assert all(words in text for words, text in zip(expected, said))
+
+
 def test_the_pruner_counts_the_ordinary_network(make_runner, tmp_path):
     """Half of the channels of a chain are a quarter of the inner multiply-accumulates, and not half."""
     runner = make_runner(HOOK, model=model_of(CHANNELS), max_epochs=2)

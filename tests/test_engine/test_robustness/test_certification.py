@@ -50,11 +50,13 @@ def test_a_killed_run_goes_on_with_the_transform_that_is_not_finished(classifier
         certify_robustness(config, checkpoint, tmp_path / 'killed', transforms, images=3, settings=QUICK)
 
 
-def test_a_later_call_keeps_what_an_earlier_one_found(classifier, tmp_path):
-    """Summary, tables and report hold both; all rates are those of the last call."""
+def test_a_later_call_keeps_what_an_earlier_one_found(classifier, tmp_path, capsys):
+    """Summary, tables and report hold both; all rates are those of the last call, and told with flag and draws."""
     config, checkpoint = classifier
     first = certify_robustness(config, checkpoint, tmp_path, ['blur:1', 'brightness:0.4'], settings=QUICK)
+    assert 'exact at eps 0.1 * of 20 draws 0.0 %, ' in capsys.readouterr().err
     second = certify_robustness(config, checkpoint, tmp_path, ['gamma:2', 'blur:1'], settings=QUICK | dict(eps=(0.5,)))
+    assert 'exact at eps 0.5 of 20 draws ' in capsys.readouterr().err
     assert [scores['transform'] for scores in second['transforms']] == ['gamma:2', 'blur:1', 'brightness:0.4']
     assert second['transforms'][2]['bounds'] == first['transforms'][1]['bounds']
     assert [[at['eps'] for at in scores['eps']] for scores in second['transforms']] == [[0.5]] * 3

@@ -48,6 +48,30 @@ def test_a_certificate_is_the_formula_longhand():
     assert found.bound <= found.capped_bound <= 1
 
 
+def test_an_image_that_is_wrong_as_it_is_fails_on_every_grid():
+    """Though all points of the grid are right: the image as it is counts as one, which is stricter than CC-Cert."""
+    asked = []
+
+    def right_where_moved(images):
+        """Sure of class 0 but for the image of 0.6, which no point of the grid is."""
+        asked.append(len(images))
+        same = ((images - 0.6).abs() < 1e-6).flatten(1).all(dim=1)
+        return torch.where(same[:, None], torch.tensor([[0.1, 0.9]]), torch.tensor([[0.9, 0.1]]))
+
+    image, transform = torch.full((1, 3, 4, 4), 0.6), parse_transform('brightness:0.2')
+    points = transform.grid(4)
+    copies = transform(image.expand(len(points), -1, -1, -1), points)
+    assert (right_where_moved(copies).argmax(dim=1) == 0).all()
+    asked.clear()
+    [found] = certify(right_where_moved, image, [0], transform, draws=10, groups=1, grid=4)
+    assert (found.correct, found.right_on_grid, found.grid_points) == (False, False, 4)
+    assert sum(asked) == 1 + 10
+    scores = certification_scores([found], str(transform), CertificationSettings(draws=10, groups=1))
+    assert scores.clean_accuracy == scores.empirical_robust_accuracy == 0
+    [known] = certify(right_where_moved, image, [1], transform, draws=10, groups=1, grid=4)
+    assert (known.correct, known.right_on_grid) == (True, False)
+
+
 @pytest.mark.parametrize('text', ['rotation:20', 'blur:1', 'rotation:10+contrast:0.3'])
 def test_neither_batch_nor_order_nor_other_images_change_a_certificate(text):
     """All together, one by one and backwards: the same certificates, bit by bit."""

@@ -20,6 +20,11 @@ class GradientPerturbation(Perturbation):
     MaskPerturbation does it on scores. That C-SAM itself ascends is not shown by anything that could be read: this is
     the ablation, and a reading in case it does.
 
+    ``g`` is the gradient of the terms that see the perturbation and rise with it, ``Task`` and ``MarginRatio``, where
+    SAM proper would take that of the whole loss; this departure is ours. ``Stability`` is zero at no perturbation, its
+    minimum, and has no gradient there; ``Consistency`` and ``L1`` look at the masks that are not perturbed, so that
+    they do not change with ``xi``. All terms are in the gradient of the step.
+
     Args:
         rho: The radius; 2.0 is MaskPerturbation's for the scores of a ResNet-18. Channel masks are far fewer, and want
             a smaller one.

@@ -20,7 +20,8 @@ class Term:
     Attributes:
         passes: Which passes beside the clean one it looks at: of ``'perturbed'``, ``'transformed'``, ``'hard'`` and
             ``'task'``; the task's losses and the transformed images are with perturbed masks.
-        ascends: Whether its gradient in the perturbation says where the loss rises, at no perturbation.
+        ascends: Whether its gradient in the perturbation says where the loss rises, at no perturbation: of terms that
+            see the perturbation and are not at their minimum without.
         for_detectors: Whether it is defined for detectors.
         transform: Makes the images of its transformed pass; ``None`` of terms without one.
 
