@@ -13,6 +13,7 @@ from mmsharp.engine.checkpoints.mask_search_checkpoint import MASKS
 from mmsharp.engine.distributed.wrap_again import wrap_again
 from mmsharp.engine.hooks.pruning_hook import PruningHook, by_reason
 from mmsharp.engine.model_access.inner_model import inner_model
+from mmsharp.engine.pruning.held_models import averages, held_models
 from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, iterations_of, validate_length
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.engine.pruning.searched_pruner import SearchedPruner
@@ -73,7 +74,7 @@ class MaskSearchHook(PruningHook):
         super().before_train(runner)
         if self._state.kind == 'slim' or (self._state.kind == 'masked' and self.pruner.knows):
             return
-        for model in self._copies(runner):
+        for model in held_models(runner):
             if not has_masks(model):
                 raise MmsharpError(
                     f'MaskSearchHook ends the search of masks, and {type(model).__name__} has none; set '
@@ -170,7 +171,7 @@ class MaskSearchHook(PruningHook):
         channels = hasattr(model.mask_search.units, 'groups')
         if channels:
             self.pruner.settle(model)
-        for each in self._copies(runner):
+        for each in held_models(runner):
             each.finish_search(binary)  # type: ignore[operator]
             reestimate_statistics(each, [partial(_run, batch=batch) for batch in self._batches])
         if model.watched:
@@ -208,9 +209,9 @@ class MaskSearchHook(PruningHook):
                 )
 
     def _take_masks_away(self, runner: Any) -> None:
-        for model in self._copies(runner):
+        for model in held_models(runner):
             without_masks(model)
-        for averaged in self._averages(runner):  # it keeps what it averages by name
+        for averaged in averages(runner):  # it keeps what it averages by name
             kept = {name: value for name, value in averaged.avg_parameters.items() if not name.startswith(MASKS)}
             averaged.avg_parameters = kept
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmsharp.engine.checkpoints.safe_checkpoint import check_config_checkpoints
 from mmsharp.engine.distributed.first_process_decides import first_process_decides
-from mmsharp.engine.distributed.wrap_again import wrap_again
-from mmsharp.engine.model_access.fabricated_samples import like
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.gradients_of_step import gradients_of_step
+from mmsharp.engine.pruning.example_forward import example_forward
+from mmsharp.engine.pruning.held_models import held_models, shadows, take_new_shapes
 from mmsharp.engine.pruning.phases import FINE_TUNING, Phases, phases_from_lengths, validate_length
 from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
-from mmsharp.pruning import ChannelGroup, DenseLayer, Recipe, apply_recipe, tensor_forward
-from mmsharp.pruning.forwards.image_scale import images_like
+from mmsharp.pruning import ChannelGroup, DenseLayer, Recipe, apply_recipe
 from mmsharp.pruning.slimming.removal import check_optimizer
 from mmsharp.pruning.slimming.slim_difference import MASKED_EQUALS_SLIM
 from mmsharp.registry import HOOKS, PRUNERS, build_part
@@ -205,12 +203,12 @@ class PruningHook(Hook):
         """Give the model the shapes of the checkpoint before its weights are copied."""
         loaded = PruningState.from_checkpoint(checkpoint)
         if loaded.kind == 'slim' and loaded.recipe is not None:
-            cut = [model for model in self._copies(runner) if not loaded.fits(model, checkpoint['state_dict'])]
+            cut = [model for model in held_models(runner) if not loaded.fits(model, checkpoint['state_dict'])]
             if not cut and not runner._resume:
                 return  # weights of a slim network for a config that describes it: it may be pruned further
             for model in cut:
                 apply_recipe(model, loaded.recipe)
-            self._after_slimming(runner)
+            take_new_shapes(runner)
             self._state = loaded
         elif runner._resume:
             self._state = loaded
@@ -244,7 +242,8 @@ class PruningHook(Hook):
 
     def _attach(self, runner: Any, data_batch: Any) -> None:
         model = inner_model(runner.model)
-        self._state, forward = self._example(model, data_batch)
+        shape, forward = example_forward(model, data_batch, self._state.input_shape)
+        self._state = self._state.with_input_shape(shape)
         self.pruner.attach(model, forward)
         self._forward = forward
         groups = self.pruner.groups
@@ -275,29 +274,6 @@ class PruningHook(Hook):
             if steps:
                 self.pruner.observe()
 
-    def _example(self, model: nn.Module, data_batch: Any) -> tuple[PruningState, Callable[[nn.Module], Any]]:
-        """The forward that shows how channels are coupled: the shape of the first batch ever seen, fixed numbers.
-
-        Annotations are fabricated from the shape alone: a resumed run, or another process, has other data, and has to
-        find the same groups.
-        """
-        batch = model.data_preprocessor(copy.deepcopy(data_batch), False)  # type: ignore[operator]
-        inputs, samples = (
-            (batch['inputs'], batch.get('data_samples')) if isinstance(batch, Mapping) else (batch[0], None)
-        )
-        if not isinstance(inputs, torch.Tensor):
-            raise MmsharpError(
-                f'the model takes inputs of type {type(inputs).__name__}; pruning needs one image tensor of shape '
-                '(batch, channels, height, width) to find its coupled channels'
-            )
-        # Ranks see images of different sizes, and what a channel costs depends on the size.
-        state = self._state.with_input_shape(first_process_decides(self._state.input_shape or tuple(inputs.shape[1:])))
-        image = images_like(model, state.input_shape or (), dtype=inputs.dtype).to(inputs)
-        sample = like(samples, (image.shape[2], image.shape[3]))
-        if sample is not None:
-            return state, tensor_forward(image, [sample])
-        return state, tensor_forward(image, None if samples is None else samples[:1], annotated=False)
-
     def _prune(self, runner: Any, progress: float) -> None:
         self.pruner.adopt(first_process_decides(self.decide(progress)))
         self._progress = progress
@@ -313,7 +289,7 @@ class PruningHook(Hook):
         return self._state.kind == 'slim' or self._progress >= 1.0
 
     def _spread_masks(self, runner: Any) -> None:
-        for model in self._copies(runner):
+        for model in held_models(runner):
             self.pruner.apply_(model)
         if hasattr(runner.optim_wrapper, 'set_masks'):
             runner.optim_wrapper.set_masks(self.pruner.parameter_masks())
@@ -331,37 +307,14 @@ class PruningHook(Hook):
                 'training ends with a masked model, which tools/slim.py refuses for the same reason'
             )
         apply_recipe(model, recipe, runner.optim_wrapper.optimizer)
-        for shadow in self._shadows(runner):
+        for shadow in shadows(runner):
             apply_recipe(shadow, recipe)
-        self._after_slimming(runner)
+        take_new_shapes(runner)
         self._state = self._state.slimmed(recipe)
         runner.logger.info(
             f'mmsharp: removed the masked channels at iteration {runner.iter}; masked and slim outputs differ by '
             f'{difference:.1e}; {sum(p.numel() for p in model.parameters()):,} parameters remain'
         )
-
-    def _after_slimming(self, runner: Any) -> None:
-        for averaged in self._averages(runner):
-            if averaged.update_buffers:
-                # It keeps the tensors of a state dict, which still have the old shapes.
-                averaged.avg_parameters = averaged.module.state_dict()
-        if hasattr(runner.optim_wrapper, 'forget_model'):
-            runner.optim_wrapper.forget_model()
-        wrap_again(runner)
-
-    def _copies(self, runner: Any) -> Iterator[nn.Module]:
-        yield inner_model(runner.model)
-        yield from self._shadows(runner)
-
-    def _shadows(self, runner: Any) -> Iterator[nn.Module]:
-        for averaged in self._averages(runner):
-            yield inner_model(averaged.module)
-
-    @staticmethod
-    def _averages(runner: Any) -> Iterator[Any]:
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
-                yield hook.ema_model
 
 
 def by_reason(dense: Sequence[DenseLayer]) -> dict[str, list[str]]:

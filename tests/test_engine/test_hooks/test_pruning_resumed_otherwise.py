@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, OPTIMIZERS
 
 from mmsharp.engine.hooks import PruningHook
 from mmsharp.engine.model_access.inner_model import inner_model
+from mmsharp.engine.pruning.held_models import shadows
 from mmsharp.errors import MmsharpError
 from mmsharp.pruning import count_parameters
 from mmsharp.sharpness import ASAM
@@ -51,8 +52,8 @@ def test_the_shape_that_channels_were_found_with_goes_on_from_the_dense_phase(ma
     resumed = make_runner(hook, 'resumed', resume=f'{whole.work_dir}/epoch_1.pth')
     resumed.call_hook('before_run')
     resumed.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-    state, _ = hook_of(resumed)._example(resumed.model, dict(inputs=torch.zeros(2, 3, 16, 12)))
-    assert state.input_shape == (3, 8, 8)
+    hook_of(resumed)._attach(resumed, dict(inputs=torch.zeros(2, 3, 16, 12)))
+    assert hook_of(resumed)._state.input_shape == (3, 8, 8)
 
 
 def warnings_of(runner) -> list[str]:
@@ -141,9 +142,9 @@ def test_a_slim_checkpoint_goes_into_a_model_of_test_time_augmentation(make_runn
     hook_of(tested).after_load_checkpoint(tested, checkpoint)
     assert isinstance(tested.model, BaseTTAModel)
     inner_model(tested.model).load_state_dict(checkpoint['state_dict'])
-    for shadow in hook_of(tested)._shadows(tested):
+    for shadow in shadows(tested):
         shadow.load_state_dict(checkpoint['state_dict'])
-    assert len(list(hook_of(tested)._shadows(tested))) == average
+    assert len(list(shadows(tested))) == average
 
 
 @pytest.mark.parametrize('slim', [True, False])
