@@ -82,6 +82,12 @@ class Name(NamedTuple):
         return METHODS['halp']._replace(ascent=method.ascent) if 'latency' in self.budget else method
 
 
+IN_GRID = sorted(
+    {Name.of(name).ordinary for name in PRUNED if Name.of(name).folder in set(GRID) - {'magnitude', 'adasap'}}
+)
+"""The networks that have more of the grid than what every network has, and then all of it."""
+
+
 @cache
 def _read(path: Path) -> Config:
     return load_config(path)

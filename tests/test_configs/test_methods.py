@@ -10,6 +10,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from shipped_configs import (
     DENSE,
     GRID,
+    IN_GRID,
     METHODS,
     ONLY_SEARCHED,
     PRUNED,
@@ -23,10 +24,6 @@ from shipped_configs import (
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
 DEFAULTS = dict(warmup=0.1, pruning=0.3, interval=30, slim=True)
-BOTH = ('magnitude', 'adasap')
-"""What every network has."""
-IN_GRID = sorted({Name.of(name).ordinary for name in PRUNED if Name.of(name).folder in set(GRID) - set(BOTH)})
-"""The networks with more of the grid, which then is whole."""
 OF_GRID = [
     name
     for name, parts in zip(PRUNED, map(Name.of, PRUNED))
