@@ -59,9 +59,19 @@ def batch_of(name: str, images: int = 2) -> dict[str, Any]:
     return training_batch(config, config.default_scope, size_of(name), images, seed=0)
 
 
-@pytest.mark.parametrize('name', STEPPED)
+def costly(name: str) -> bool:
+    """Whether a step takes long, and is put together of what two others step: the scores of one, the ascent of one."""
+    return 'ssd512' in name and name.startswith('taylor_')
+
+
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.large) if costly(name) else name for name in STEPPED]
+)
 def test_one_step_moves_the_weights(name):
-    """The loss is finite, every tensor that learns is finite after the step, and the network is another."""
+    """The loss is finite, every tensor that learns is finite after the step, and the network is another.
+
+    Scores that training has to be watched for are finite, too, and decide what is pruned.
+    """
     config = load(name)
     model = copy.deepcopy(_initialised(dense_of(name)))
     model.train()

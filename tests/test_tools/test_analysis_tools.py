@@ -116,7 +116,7 @@ def pruned(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('flags', [('--adaptive',), ('--adaptive', '--steps', 4), ()])
+@pytest.mark.parametrize('flags', [('--adaptive',), ('--steps', 4)])
 def test_sharpness_before_and_after_pruning(pruned, tmp_path, monkeypatch, capsys, flags):
     """Dense, masked and slim checkpoints with one config and one command; slim is as sharp as masked.
 
