@@ -22,7 +22,7 @@ SEARCHED = [name for name in WHOLE if name.startswith(tuple(f'{folder}/' for fol
 PRUNED = [name for name in WHOLE if name not in {*DENSE, *AUGMENTED, *SEARCHED}]
 ONLY_SEARCHED = ('flowers102', 'celebahq', 'googlenet')
 """Networks and data of C-SAM's paper, which no other method has configs for."""
-VARIANT = re.compile(r'_(?:(2x)|(params|latency|macs)(\d\d))$')
+VARIANT = re.compile(r'_(?:(2x)|(paper)|(params|latency|macs)(\d\d))$')
 SCRATCH = '_scratch'
 
 
@@ -48,6 +48,8 @@ METHODS = {
     'psap': Method(hook='mmsharp.PSAPHook'),
     'psap_adasap': Method(ascent='AdaSAP', hook='mmsharp.PSAPHook'),
 }
+GRID = [folder for folder, method in METHODS.items() if not method.hook and not method.allocation]
+"""Two criteria by four optimizers, in the baseline's phases."""
 
 
 class Name(NamedTuple):
@@ -58,6 +60,7 @@ class Name(NamedTuple):
     twice: bool
     budget: dict[str, float]
     scratch: bool = False
+    paper: bool = False
 
     @classmethod
     def of(cls, name: str) -> 'Name':
@@ -68,14 +71,21 @@ class Name(NamedTuple):
         found = VARIANT.search(stem)
         if not found:
             return cls(path.parent.name, f'{stem}.py', False, dict(params=0.4), scratch)
-        budget = {found[2]: int(found[3]) / 100} if found[2] else dict(params=0.4)
-        return cls(path.parent.name, stem.removesuffix(found[0]) + '.py', bool(found[1]), budget, scratch)
+        budget = {found[3]: int(found[4]) / 100} if found[3] else dict(params=0.4)
+        ordinary = stem.removesuffix(found[0]) + '.py'
+        return cls(path.parent.name, ordinary, bool(found[1]), budget, scratch, bool(found[2]))
 
     @property
     def method(self) -> Method:
         """What the folder stands for; AdaSAP meets a budget of latency as HALP does."""
         method = METHODS[self.folder]
         return METHODS['halp']._replace(ascent=method.ascent) if 'latency' in self.budget else method
+
+
+IN_GRID = sorted(
+    {Name.of(name).ordinary for name in PRUNED if Name.of(name).folder in set(GRID) - {'magnitude', 'adasap'}}
+)
+"""The networks that have more of the grid than what every network has, and then all of it."""
 
 
 @cache
@@ -94,3 +104,17 @@ def load(name: str | Path) -> Config:
 def dense_of(name: str) -> str:
     """The config that trains the network which this one prunes."""
     return f'dense/{Name.of(name).ordinary}'
+
+
+def sibling_of(name: str) -> str | None:
+    """The config of the same folder that trains alike by its name, but for budget, length or augmentation.
+
+    ``None`` for the first of them, which stands for the others.
+    """
+
+    def kin(other: str) -> tuple[object, ...]:
+        parts = Name.of(other)
+        return (*parts[:2], parts.scratch, parts.paper, 'latency' in parts.budget)
+
+    first = min((other for other in WHOLE if kin(other) == kin(name)), key=lambda other: (len(other), other))
+    return None if first == name else first

@@ -3,6 +3,11 @@
 # The training is the one of HALP's released code, which AdaSAP is said to share: SGD with a learning rate of 1.024 for
 # 1024 images (8 GPUs, 128 each), momentum 0.875, 8 epochs of linear warm-up in 90 of a cosine, label smoothing of 0.1
 # (in the model), no weight decay on normalisation. That AdaSAP itself smooths labels is not confirmed.
+#
+# AdaSAP's radii here are the package's defaults, shares of a channel's norm (0.005 to 0.05) and then ASAM with 0.5, and
+# not the reported ones (absolute, 0.01 to 2.0, then ASAM with 2.0). These move a filter the further the fewer weights
+# it has, a depth-wise one of MobileNet by more than its norm, and ruined a small network in a short run. No radius has
+# been tried on ImageNet by us. The reported ones are those of configs/adasap/resnet50_in1k_paper.py.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs32.py',
     'mmpretrain::_base_/default_runtime.py',

@@ -51,6 +51,7 @@ from mmsharp.robustness.functions import (
 from mmsharp.robustness.grid import CLEAN, Cell, Grid
 from mmsharp.robustness.image_files import ON_BAD_IMAGE, OnBadImage, describe_truncation
 from mmsharp.robustness.on_the_fly import CHANNEL_ORDERS, ChannelOrder, OnTheFly, check_order
+from mmsharp.robustness.repeated_runs import mean_over_seeds
 from mmsharp.robustness.results import CellResult, ResultStore, describe_differences, load_results
 from mmsharp.robustness.scores import Scores, score
 from mmsharp.robustness.seeds import cell_seed, image_id
@@ -122,6 +123,7 @@ __all__ = [
     'is_accuracy',
     'is_folder_of_arrays',
     'load_results',
+    'mean_over_seeds',
     'parse_transform',
     'parse_transforms',
     'prepare',

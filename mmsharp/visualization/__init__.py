@@ -12,6 +12,7 @@ from mmsharp.visualization.drawing import Detection, paint_boxes, paint_label
 from mmsharp.visualization.heat_map import diverging, heat_map, sequential
 from mmsharp.visualization.page import escape, page
 from mmsharp.visualization.pictures import SamplePicture, data_uri
+from mmsharp.visualization.repeated_runs import seeds_markdown
 from mmsharp.visualization.report import write_report
 from mmsharp.visualization.tables import cells_csv, summary_markdown, write_tables
 
@@ -32,6 +33,7 @@ __all__ = [
     'page',
     'paint_boxes',
     'paint_label',
+    'seeds_markdown',
     'sequential',
     'summary_markdown',
     'write_certification_report',

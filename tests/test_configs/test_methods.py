@@ -9,6 +9,8 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from shipped_configs import (
     DENSE,
+    GRID,
+    IN_GRID,
     METHODS,
     ONLY_SEARCHED,
     PRUNED,
@@ -22,6 +24,11 @@ from shipped_configs import (
 pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their own optional parts
 
 DEFAULTS = dict(warmup=0.1, pruning=0.3, interval=30, slim=True)
+OF_GRID = [
+    name
+    for name, parts in zip(PRUNED, map(Name.of, PRUNED))
+    if parts.folder in GRID and parts.ordinary in IN_GRID and not parts.paper and 'latency' not in parts.budget
+]
 
 
 def baseline_of(name: str) -> str:
@@ -92,18 +99,56 @@ def test_every_network_has_its_baseline():
     assert {Path(name).parent.name for name in WHOLE} == {'dense', *METHODS, *SEARCH_FOLDERS}
     for name in PRUNED:
         baseline = 'halp' if 'latency' in Name.of(name).budget else 'magnitude'
-        own = METHODS[Name.of(name).folder].hook  # whose budgets are the baseline's by an option
-        assert f'{baseline}/{Name.of(name).ordinary if own else Path(name).name}' in WHOLE
+        # Budgets of a hook of its own are the baseline's by an option.
+        ordinary = METHODS[Name.of(name).folder].hook or Name.of(name).paper
+        assert f'{baseline}/{Name.of(name).ordinary if ordinary else Path(name).name}' in WHOLE
 
 
-def test_resnet50_has_every_method():
-    """Two criteria, four optimizers, three budgets, a latency, and the compute of a second pass in plain steps."""
-    stem = 'resnet50_in1k'
-    for method in {name for name in METHODS if not METHODS[name].hook} - {'halp'}:
-        assert f'{method}/{stem}.py' in WHOLE
-    for method in ('magnitude', 'taylor'):
-        assert f'{method}/{stem}_2x.py' in WHOLE
-    for network in (stem, 'mobilenetv1_in1k', 'mobilenetv2_in1k'):
+def test_the_grid_has_the_networks_of_each_kind():
+    """A classifier and a detector of the paper, and one of each that trains on two cores."""
+    of_paper, small = {'resnet50_in1k.py', 'ssd512_r50_voc0712.py'}, {'resnet20_cifar10.py', 'rtmdet_tiny_bccd.py'}
+    assert {*of_paper, *small} <= set(IN_GRID)
+
+
+@pytest.mark.parametrize('network', IN_GRID)
+def test_the_grid_is_whole(network):
+    """Two criteria, four optimizers, and the compute of a second pass in plain steps."""
+    twice = network.replace('.py', '_2x.py')
+    wanted = {*(f'{folder}/{network}' for folder in GRID), f'magnitude/{twice}', f'taylor/{twice}'}
+    assert wanted <= set(WHOLE)
+
+
+@pytest.mark.parametrize('name', OF_GRID)
+def test_a_config_of_the_grid_is_the_baseline_with_the_method_put_in(name):
+    """Key by key, with nothing else in it: scores, wrapper, ascent and hook, with their own defaults."""
+    parts = Name.of(name)
+    ours, expected = load(name).to_dict(), load(f'magnitude/{Path(name).name}').to_dict()
+    pruning = expected['default_hooks']['pruning']
+    if parts.method.criterion:
+        pruning.setdefault('pruner', dict(type='mmsharp.ChannelPruner'))
+        pruning['pruner']['criterion'] = dict(type=parts.method.criterion)
+    if parts.method.ascent:
+        expected['optim_wrapper'].update(type='mmsharp.SAMOptimWrapper', ascent=dict(type=parts.method.ascent))
+    if parts.method.ascent == 'AdaSAP':
+        pruning['type'] = 'mmsharp.AdaSAPHook'
+    assert ours.keys() == expected.keys()
+    for key in ours:
+        assert ours[key] == expected[key], key
+
+
+@pytest.mark.parametrize('name', [name for name in PRUNED if Name.of(name).paper])
+def test_the_reported_radii_are_all_that_differs(name):
+    """Absolute, 0.01 to 2.0, and ASAM with 2.0 after pruning, in the config of our radii."""
+    ours, expected = load(name).to_dict(), load(f'adasap/{Name.of(name).ordinary}').to_dict()
+    radii = dict(type='AdaSAP', radius='absolute', rho_min=0.01, rho_max=2.0)
+    expected['optim_wrapper']['ascent'] = radii
+    expected['default_hooks']['pruning']['fine_tuning'] = dict(type='ASAM', rho=2.0)
+    assert ours == expected
+
+
+def test_the_paper_s_networks_have_its_budgets():
+    """Three shares of the parameters and a latency."""
+    for network in ('resnet50_in1k', 'mobilenetv1_in1k', 'mobilenetv2_in1k'):
         for variant in ('params77', 'params20', 'latency50'):
             assert f'adasap/{network}_{variant}.py' in WHOLE
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mmengine.registry import HOOKS
-from shipped_configs import CONFIGS, WHOLE, Name, load
+from shipped_configs import CONFIGS, GRID, IN_GRID, WHOLE, Name, load
 
 from mmsharp.command_line import Options
 from mmsharp.engine.configs.config import merge_options
@@ -56,6 +56,14 @@ def test_every_config_is_in_the_table():
         network = file.removesuffix('.py').removesuffix('_aug')
         assert f'`{folder}/`' in TEXT, folder
         assert any(f'`{stem}`' in TEXT for stem in (network, Name.of(name).ordinary[:-3])), name
+
+
+def test_the_table_says_which_networks_have_the_grid():
+    """And the text below it, which folders that is."""
+    rows = re.findall(r'^\| `(\w+)` \|.*\bthe grid\b', TEXT, re.MULTILINE)
+    assert {f'{network}.py' for network in rows} == set(IN_GRID)
+    [folders] = re.findall(r'^The grid, of 40: ([^.]*?), in\n', TEXT, re.MULTILINE)
+    assert folders == ', '.join(f'`{folder}`' for folder in GRID)
 
 
 def test_the_batch_sizes_of_the_text_are_those_of_the_configs():

@@ -9,10 +9,12 @@ import cv2
 import pytest
 import torch
 
-from mmsharp.apis import init_model
+from mmsharp.apis import init_model, slim
 from mmsharp.command_line import run
+from mmsharp.engine.configs.building_runner import build_runner
 from mmsharp.engine.configs.config import load_config
 from mmsharp.engine.model_access.fixed_losses import fixed_losses
+from mmsharp.engine.pruning.pruning_state import PruningState
 from mmsharp.errors import MmsharpError
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +93,52 @@ def test_more_steps_and_the_adaptive_ball(paths, tmp_path, monkeypatch):
         values.append(json.loads((out / 'sharpness.json').read_text())['results']['seed0'][0]['value'])
     assert values[1] >= values[0] * 0.999
     assert len(set(values)) == 3
+
+
+@pytest.fixture(scope='module')
+def pruned(tmp_path_factory):
+    """A config that prunes a classifier, after its training with the options of the documents; and the slim folder."""
+    folder = tmp_path_factory.mktemp('pruned')
+    config = robust_data.classifier_config(robust_data.write_class_folders(folder / 'images'))
+    config.train_dataloader = dict(config.test_dataloader, sampler=dict(type='DefaultSampler', shuffle=True))
+    config.train_cfg = dict(by_epoch=True, max_epochs=3)
+    config.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9))
+    pruning = dict(type='mmsharp.PruningHook', budget=dict(params=0.5), warmup=1, pruning=1, interval=1)
+    pruning['pruner'] = dict(type='mmsharp.ChannelPruner', round_to=1)
+    checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2)
+    config.default_hooks = dict(config.get('default_hooks', {}), pruning=pruning, checkpoint=checkpoint)
+    config.dump(folder / 'small.py')
+    config = load_config(folder / 'small.py', {'default_hooks.checkpoint.max_keep_ckpts': -1})
+    config.merge_from_dict(dict(work_dir=str(folder), experiment_name=str(folder), test_dataloader=None))
+    config.test_cfg = config.test_evaluator = None
+    build_runner(config).train()
+    slim(folder / 'small.py', folder / 'epoch_2.pth', folder / 'slim', repeats=1)
+    return folder
+
+
+@pytest.mark.parametrize('flags', [('--adaptive',), ('--steps', 4)])
+def test_sharpness_before_and_after_pruning(pruned, tmp_path, monkeypatch, capsys, flags):
+    """Dense, masked and slim checkpoints with one config and one command; slim is as sharp as masked.
+
+    The last is the network after training: it was cut in the midst of it, and the slim folder's is cut from epoch 2.
+    """
+    names = ('before', 'after', 'slim', 'trained')
+    files = [pruned / name for name in ('epoch_1.pth', 'epoch_2.pth', 'slim/slim.pth', 'epoch_3.pth')]
+    kinds = [PruningState.from_checkpoint(torch.load(path, weights_only=False)).kind for path in files]
+    assert kinds == ['dense', 'masked', 'slim', 'slim']
+    out = tmp_path / 'sharpness'
+    arguments = ('--rho', 0.1, 0.5, '--batches', 2, *flags, '--out', out, '--names', *names)
+    _call(monkeypatch, sharpness, pruned / 'small.py', *files, *arguments)
+    printed = capsys.readouterr().out
+    results = json.loads((out / 'sharpness.json').read_text())['results']
+    assert list(results) == list(names)
+    assert all(f'\n{name} ' in printed for name in names)
+    for masked, small in zip(results['after'], results['slim']):
+        for key in ('loss', 'perturbed_loss'):
+            assert small[key] == pytest.approx(masked[key], rel=1e-4)
+    for name in ('before', 'trained'):
+        assert results[name][0]['loss'] != results['after'][0]['loss']
+        assert all(row['value'] > 0 for row in results[name])
 
 
 def test_loss_surface_from_a_checkpoint_to_a_figure(paths, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,5 @@
+# AdaSAP with Taylor scores for what is pruned, to 0.40 of the parameters.
+_base_ = '../taylor/ssd512_r50_voc0712.py'
+
+optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='AdaSAP'))
+default_hooks = dict(pruning=dict(type='mmsharp.AdaSAPHook'))

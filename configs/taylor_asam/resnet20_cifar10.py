@@ -1,0 +1,4 @@
+# Taylor scores, ASAM in every phase, to 0.40 of the parameters.
+_base_ = '../taylor/resnet20_cifar10.py'
+
+optim_wrapper = dict(type='mmsharp.SAMOptimWrapper', ascent=dict(type='ASAM'))
