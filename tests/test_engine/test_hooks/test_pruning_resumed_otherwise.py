@@ -52,6 +52,7 @@ def test_the_shape_that_channels_were_found_with_goes_on_from_the_dense_phase(ma
     resumed = make_runner(hook, 'resumed', resume=f'{whole.work_dir}/epoch_1.pth')
     resumed.call_hook('before_run')
     resumed.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    resumed.optim_wrapper = resumed.build_optim_wrapper(resumed.optim_wrapper)
     hook_of(resumed)._attach(resumed, dict(inputs=torch.zeros(2, 3, 16, 12)))
     assert hook_of(resumed)._state.input_shape == (3, 8, 8)
 
