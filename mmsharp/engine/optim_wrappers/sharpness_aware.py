@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
-from mmsharp.engine.optim_wrappers.checkpointing import non_reentrant_checkpoints
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores, connect_criterion
 from mmsharp.engine.optim_wrappers.deferred_scalars import defer_scalar
 from mmsharp.engine.optim_wrappers.first_gradients import (
@@ -45,6 +44,7 @@ from mmsharp.sharpness import (
     WeightGuard,
     frozen_statistics,
     gradient_norm,
+    non_reentrant_checkpoints,
 )
 
 STATE_KEY = 'sharpness'

@@ -111,6 +111,20 @@ def test_sharpness_and_surface(case):
     assert not any(module.training for module in model.modules())
 
 
+def test_activation_checkpoints_change_nothing(tmp_path):
+    """A backbone with with_cp=True is as sharp as without."""
+    config = detector_config(write_voc(tmp_path))
+    config.train_dataloader = config.test_dataloader
+    found = []
+    for with_cp in (False, True):
+        config.model.backbone.with_cp = with_cp
+        torch.manual_seed(0)
+        model = init_model(config)
+        found.append(measure_sharpness(model, fixed_losses(config, model, batches=1), rho=0.001, steps=2))
+    assert found[0] == found[1]
+    assert found[0].value > 0
+
+
 def test_flags_come_back_after_an_exception():
     """Also those of a part in training mode, and a model that is no detector keeps its mode."""
 
