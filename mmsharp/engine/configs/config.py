@@ -24,7 +24,7 @@ from mmsharp.type_names import type_name
 SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 """The names under which it is registered, and that of the classes of torch and mmcv."""
 DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
-"""The data sets of mmpretrain that fill their ``data_prefix`` themselves."""
+"""The data sets of mmpretrain that fill their folder themselves, unless they are told ``download=False``."""
 WITHOUT_FILES_BESIDE = ('ImageNetV2',)
 """Data sets that are their ``data_root`` alone; the config of the set whose place they take may name more."""
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -237,7 +237,7 @@ def check_data(config: Mapping[str, Any], loaders: tuple[str, ...] = LOADERS) ->
     for name in loaders:
         for place, dataset in _datasets(config.get(name) or {}, name):
             root = dataset.get('data_root') or ''
-            if not isinstance(root, str) or '://' in root:
+            if not isinstance(root, str) or '://' in root or _downloads(dataset):
                 continue
             if root and not os.path.isdir(root):
                 raise MmsharpError(_missing(f'{place}.data_root', root))
@@ -251,13 +251,15 @@ def _missing(name: str, value: str, root: str = '') -> str:
     return f'{name}={value!r} does not exist{where}; put the data there or change it with --cfg-options {name}=...'
 
 
+def _downloads(dataset: Mapping[str, Any]) -> bool:
+    return type_name(dataset) in DOWNLOADED and bool(dataset.get('download', True))
+
+
 def _paths_under_root(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys and values of a data set's annotation file and folders, where they name something local."""
     if type_name(dataset) in WITHOUT_FILES_BESIDE:
         return
     prefixes = dataset.get('data_prefix')
-    if type_name(dataset) in DOWNLOADED:
-        prefixes = None
     named = [('ann_file', dataset.get('ann_file'))]
     if isinstance(prefixes, Mapping):
         named += [(f'data_prefix.{key}', prefix) for key, prefix in prefixes.items()]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from real_models import packaged
 
 from mmsharp.engine.configs.config import (
     check_data,
@@ -207,8 +208,26 @@ def test_what_is_elsewhere_or_made_later_is_not_looked_for():
         dict(type='CocoDataset', ann_file='s3://bucket/a.json', data_prefix=dict(img='s3://bucket/train/')),
         dict(type='CustomDataset', data_prefix='', ann_file=''),
         dict(type='CIFAR10', data_prefix='nowhere'),
+        dict(type='CIFAR100', data_root='nowhere', split='train'),
+        dict(type='mmpretrain.MNIST', data_root='nowhere', download=True),
     ):
         check_data(dict(train_dataloader=dict(dataset=dataset)))
+
+
+def test_what_may_not_be_downloaded_is_looked_for(tmp_path):
+    """A data set that is told download=False is as any other."""
+    dataset = dict(type='CIFAR10', data_root=str(tmp_path / 'cifar10'), split='train', download=False)
+    with pytest.raises(MmsharpError, match=r'train_dataloader\.dataset\.data_root=.* does not exist'):
+        check_data(dict(train_dataloader=dict(dataset=dataset)))
+    (tmp_path / 'cifar10').mkdir()
+    check_data(dict(train_dataloader=dict(dataset=dataset)))
+
+
+@pytest.mark.parametrize('path', ['_base_/datasets/cifar10_bs16.py', '_base_/datasets/cifar100_bs16.py'])
+def test_stock_configs_that_download_pass(path, tmp_path, monkeypatch):
+    """mmpretrain's own, before anything has been downloaded."""
+    monkeypatch.chdir(tmp_path)
+    check_data(packaged('mmpretrain', path))
 
 
 def test_launchers_without_a_gpu(monkeypatch):
