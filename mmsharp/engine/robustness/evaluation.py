@@ -23,7 +23,7 @@ from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
-from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, local_checkpoint
 from mmsharp.engine.configs.config import check_data
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.tta import check_augmented
@@ -82,7 +82,7 @@ class RobustEvaluation:
 
     Args:
         cfg: A config of MMDetection or MMPretrain, or any MMEngine config with a test loop; it is not changed.
-        checkpoint: The weights, which have to fit, or a built model, which is tested as it is.
+        checkpoint: The weights, a file or an address, which have to fit; or a built model, which is tested as it is.
         work_dir: For the runner's log, and what is known of images that cannot be read.
         settings: Seed, metric and the handling of channels and pipeline.
 
@@ -114,8 +114,9 @@ class RobustEvaluation:
             without_hooks(self.cfg)
             self.weights_sha256 = model_sha256(checkpoint)
         else:
-            self.cfg.load_from = os.fspath(checkpoint)
-            self.weights_sha256 = file_sha256(checkpoint)
+            local = local_checkpoint(checkpoint)
+            self.cfg.load_from = os.fspath(local)
+            self.weights_sha256 = file_sha256(local)
         check_data(self.cfg, ('test_dataloader',))
         with naming_broken_config(cfg.filename):
             self.runner = Runner.from_cfg(self.cfg)
