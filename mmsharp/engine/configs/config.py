@@ -160,28 +160,30 @@ def settle_dataloaders(config: Config) -> None:
 def settle_amp(config: Config) -> None:
     """Train in mixed precision, and keep sharpness awareness where the config has it.
 
-    Without an accelerator, mmsharp's wrapper trains in bfloat16; MMEngine's own would refuse.
+    Without a GPU, mmsharp's wrappers train in bfloat16, where MMEngine's own would refuse.
 
     Raises:
-        MmsharpError: MMEngine's wrapper has no accelerator, or the mixed-precision kin of the wrapper is not known.
+        MmsharpError: The mixed-precision kin of the wrapper is not known.
     """
     wrapper = config.setdefault('optim_wrapper', ConfigDict())
     name = type_name(wrapper) or 'OptimWrapper'
     if name in ('SAMOptimWrapper', 'AmpSAMOptimWrapper'):
         wrapper.type = 'mmsharp.AmpSAMOptimWrapper'
     elif name in ('OptimWrapper', 'AmpOptimWrapper'):
-        if not torch.cuda.is_available():
-            raise MmsharpError(
-                f'--amp with {name} needs a GPU, and torch sees none; train without --amp (mmsharp.AmpSAMOptimWrapper '
-                'would train in bfloat16)'
-            )
-        wrapper.type = 'AmpOptimWrapper'
+        ours = _is_ours(wrapper.get('type')) or not torch.cuda.is_available()
+        wrapper.type = 'mmsharp.AmpOptimWrapper' if ours else 'AmpOptimWrapper'
     else:
         raise MmsharpError(
-            f'--amp knows OptimWrapper and mmsharp.SAMOptimWrapper, but optim_wrapper.type is {name!r}; name its '
-            'mixed-precision kin in the config instead'
+            '--amp knows OptimWrapper, mmsharp.SAMOptimWrapper and their mixed-precision kin, but optim_wrapper.type '
+            f'is {name!r}; name its mixed-precision kin in the config instead'
         )
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _is_ours(kind: Any) -> bool:
+    """Whether a type, as text or class, is of this package."""
+    name = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
+    return str(name).partition('.')[0] == 'mmsharp'
 
 
 def settle_resume(config: Config, resume: str | None) -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from real_models import packaged
 
 from mmsharp.engine.configs.config import (
@@ -18,7 +18,7 @@ from mmsharp.engine.configs.config import (
     settle_resume,
     settle_work_dir,
 )
-from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper
+from mmsharp.engine.optim_wrappers import AmpOptimWrapper, AmpSAMOptimWrapper, SAMOptimWrapper
 from mmsharp.errors import MmsharpError
 
 
@@ -124,6 +124,8 @@ def test_resume_in_the_config_is_auto(tmp_path):
         (OptimWrapper, 'AmpOptimWrapper'),
         (SAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
         (AmpSAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
+        ('mmsharp.AmpOptimWrapper', 'mmsharp.AmpOptimWrapper'),
+        (AmpOptimWrapper, 'mmsharp.AmpOptimWrapper'),
     ],
 )
 def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
@@ -135,17 +137,27 @@ def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
     assert config.optim_wrapper.loss_scale == 'dynamic'
 
 
-def test_amp_refuses_what_it_does_not_know(monkeypatch):
-    """No GPU, or a wrapper whose mixed-precision kin is unknown."""
+@pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper', OptimWrapper, 'mmsharp.AmpOptimWrapper', None])
+def test_plain_mixed_precision_without_a_gpu_is_ours(monkeypatch, kind):
+    """In bfloat16, where MMEngine's wrapper refuses."""
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    with pytest.raises(MmsharpError, match='GPU'):
-        settle_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
-    config = Config(dict(optim_wrapper=dict(type='mmsharp.SAMOptimWrapper')))
+    config = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), **({'type': kind} if kind else {}))))
     settle_amp(config)
-    assert config.optim_wrapper.type == 'mmsharp.AmpSAMOptimWrapper'
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    assert config.optim_wrapper.type == 'mmsharp.AmpOptimWrapper'
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    assert wrapper.cast_dtype == torch.bfloat16
+
+
+def test_amp_refuses_what_it_does_not_know(monkeypatch):
+    """A wrapper whose mixed-precision kin is unknown, and float16 without a GPU."""
     with pytest.raises(MmsharpError, match='ApexOptimWrapper'):
         settle_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    settings = dict(type='AmpOptimWrapper', dtype='float16', optimizer=dict(type='SGD', lr=0.1))
+    config = Config(dict(optim_wrapper=settings))
+    settle_amp(config)
+    with pytest.raises(MmsharpError, match="dtype='float16' needs an accelerator"):
+        build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
 
 
 def test_auto_scale_lr_needs_a_base_batch_size():
