@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeVar
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
 from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, local_checkpoint
+from mmsharp.engine.configs.building_runner import build_runner
 from mmsharp.engine.configs.config import check_data
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.tta import check_augmented
@@ -119,7 +119,7 @@ class RobustEvaluation:
             self.weights_sha256 = file_sha256(local)
         check_data(self.cfg, ('test_dataloader',))
         with naming_broken_config(cfg.filename):
-            self.runner = Runner.from_cfg(self.cfg)
+            self.runner = build_runner(self.cfg)
         if isinstance(checkpoint, nn.Module):
             use_model(self.runner, checkpoint)
         else:

@@ -12,6 +12,7 @@ import cv2
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmsharp.apis import compare_robustness, evaluate_robustness
@@ -60,6 +61,30 @@ def test_every_cell_is_what_a_plain_test_run_gives(detector, tmp_path):
     assert summary['model']['parameters'] > 0
     assert summary['model']['macs'] > 0
     assert summary['model']['input_shape'] == [1, 3, 64, 80]
+
+
+@RUNNERS.register_module()
+class CountingRunner(Runner):
+    """One of the user's own."""
+
+    built = 0
+
+    @classmethod
+    def from_cfg(cls, cfg):
+        cls.built += 1
+        cfg.pop('runner_type')
+        return super().from_cfg(cfg)
+
+
+def test_a_runner_of_the_users_own_is_the_one_that_tests(classifier, tmp_path):
+    """As in training: the values come from what runner_type names, and another kind is refused."""
+    config, checkpoint = classifier
+    config = Config(config.to_dict() | dict(runner_type='CountingRunner'))
+    evaluate_robustness(config, checkpoint, tmp_path / 'own', 'fog', [0], samples=0)
+    assert CountingRunner.built == 1
+    config.runner_type = 'FlexibleRunner'
+    with pytest.raises(MmsharpError, match='runner_type'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'other', 'fog', [0], samples=0)
 
 
 def test_a_checkpoint_may_be_an_address(classifier, tmp_path, monkeypatch):
