@@ -57,7 +57,7 @@ def fixed_losses(
     try:
         set_random_seed(seed)
         built = Runner.build_dataloader(loader, seed=seed)
-        guard_loading(built.dataset)
+        guard_loading(built.dataset, training=split == 'train')
         kept = [_preprocess(model, batch) for _, batch in zip(range(batches), built)]
         inside = RandomState.capture()
     finally:
