@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mmsharp.apis.models import init_model
-from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
+from mmsharp.engine.checkpoints.safe_checkpoint import local_checkpoint, plain_checkpoints
 from mmsharp.engine.costs.model_cost import measure_costs
 from mmsharp.engine.robustness.certified_files import certification_of
 from mmsharp.engine.robustness.identity import file_sha256
@@ -68,7 +68,7 @@ def _timed_model(run: Mapping[str, Any]) -> tuple[nn.Module, torch.Tensor, list[
         raise MmsharpError(f'run {run["name"]!r} was of a model in memory')
     if not source.get('config') or not shape:
         raise MmsharpError(f'run {run["name"]!r} does not say which config it used, or for which input')
-    if file_sha256(source['checkpoint']) != run['identity'].get('checkpoint_sha256'):
+    if file_sha256(local_checkpoint(source['checkpoint'])) != run['identity'].get('checkpoint_sha256'):
         raise MmsharpError(f'{source["checkpoint"]!r} is another checkpoint by now')
     device = torch.device(run['model'].get('device') or 'cpu')
     model = init_model(source['config'], source['checkpoint'], device, ast.literal_eval(source['cfg_options']))

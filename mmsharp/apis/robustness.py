@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from mmsharp.apis.configs import as_config
-from mmsharp.engine.checkpoints.safe_checkpoint import plain_checkpoints
+from mmsharp.engine.checkpoints.safe_checkpoint import is_address, local_checkpoint, plain_checkpoints
 from mmsharp.engine.costs.model_cost import measure_cost, preprocessed_inputs
 from mmsharp.engine.distributed.process_group import process_group
 from mmsharp.engine.robustness.built_model import same_mode
@@ -66,8 +66,9 @@ def evaluate_robustness(
 
     Args:
         config: The config of the model, unchanged: its test data, test pipeline and test evaluator are used.
-        checkpoint: Its weights, opened as plain data only; they have to fit. Or a built model, as from
-            :func:`init_model`, which is tested as it is and left in its mode; the config gives data and evaluator then.
+        checkpoint: Its weights, a file or an ``http(s)`` address, opened as plain data only; they have to fit. Or a
+            built model, as from :func:`init_model`, which is tested as it is and left in its mode; the config gives
+            data and evaluator then.
         work_dir: Where ``results.jsonl``, ``identity.json``, ``summary.json``, ``summary.md``, ``cells.csv`` and
             ``report.html`` go.
         corruptions: Names and groups; see :func:`mmsharp.robustness.select`.
@@ -163,5 +164,7 @@ def _source(
 ) -> dict[str, Any]:
     """Where a model came from, for :func:`compare_robustness`."""
     config = cfg.filename and os.path.abspath(cfg.filename)
-    path = None if isinstance(checkpoint, nn.Module) else os.path.abspath(checkpoint)
+    path: str | None = None
+    if not isinstance(checkpoint, nn.Module):
+        path = str(checkpoint) if is_address(checkpoint) else os.path.abspath(local_checkpoint(checkpoint))
     return {'config': config, 'checkpoint': path, 'cfg_options': repr(dict(options or {}))}

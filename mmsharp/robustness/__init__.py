@@ -49,7 +49,7 @@ from mmsharp.robustness.functions import (
     settle_constants,
 )
 from mmsharp.robustness.grid import CLEAN, Cell, Grid
-from mmsharp.robustness.image_files import ON_BAD_IMAGE, OnBadImage, describe_truncation
+from mmsharp.robustness.image_files import ON_BAD_IMAGE, OnBadImage, describe_truncation, ends_whole
 from mmsharp.robustness.on_the_fly import CHANNEL_ORDERS, ChannelOrder, OnTheFly, check_order
 from mmsharp.robustness.repeated_runs import mean_over_seeds
 from mmsharp.robustness.results import CellResult, ResultStore, describe_differences, load_results
@@ -119,6 +119,7 @@ __all__ = [
     'corruption_errors',
     'describe_differences',
     'describe_truncation',
+    'ends_whole',
     'image_id',
     'is_accuracy',
     'is_folder_of_arrays',

@@ -11,6 +11,7 @@ from mmsharp.sharpness.ascents import (
     discard_nonfinite_,
     gradient_norm,
 )
+from mmsharp.sharpness.checkpointing import non_reentrant_checkpoints
 from mmsharp.sharpness.forward_state import ForwardState
 from mmsharp.sharpness.guards import RandomState, WeightGuard, frozen_statistics
 from mmsharp.sharpness.loss_surface import LossSurface
@@ -41,6 +42,7 @@ __all__ = [
     'frozen_statistics',
     'gradient_norm',
     'measure_sharpness',
+    'non_reentrant_checkpoints',
     'select_parameters',
     'validate_filter',
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness.ascents.ascent import TINY, gradient_norm, validate_radius
+from mmsharp.sharpness.checkpointing import non_reentrant_checkpoints
 from mmsharp.sharpness.guards import WeightGuard, frozen_statistics
 from mmsharp.sharpness.parameters import AscentParameter, select_parameters
 from mmsharp.sharpness.policies.policy import validate_count
@@ -126,7 +127,7 @@ def _mean_loss(
     """The mean loss and, where wanted, its gradient."""
     total, gradients = 0.0, [torch.zeros_like(tensor) for tensor in tensors] if wanted else []
     for loss in losses:
-        with torch.set_grad_enabled(wanted):
+        with torch.set_grad_enabled(wanted), non_reentrant_checkpoints():
             value = loss(model)
         total += value.item() / len(losses)
         if wanted and value.isfinite():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsharp.robustness import describe_truncation
+from mmsharp.robustness import describe_truncation, ends_whole
 
 
 def _encode(format_name, **options):
@@ -55,3 +55,25 @@ def test_empty_file_is_named():
     """An empty file has its own message; unknown formats are left to their decoder."""
     assert describe_truncation(b'') == 'the file is empty'
     assert describe_truncation(b'BM......') is None
+
+
+@pytest.mark.parametrize(
+    ('format_name', 'options'),
+    [('JPEG', {}), ('JPEG', {'progressive': True}), ('PNG', {}), ('WEBP', {}), ('BMP', {})],
+    ids=['jpeg', 'progressive jpeg', 'png', 'webp', 'bmp'],
+)
+def test_the_ends_tell_whole_files_and_never_take_a_cut_one_for_whole(format_name, options):
+    """What they vouch for is what the whole file says, at every cut."""
+    whole = _encode(format_name, **options)
+    assert ends_whole(whole[:12], whole[-1024:], len(whole))
+    for end in range(0, len(whole), 7):
+        cut = whole[:end]
+        if ends_whole(cut[:12], cut[-1024:], end):
+            assert describe_truncation(cut) is None, end
+
+
+def test_data_behind_a_jpeg_leaves_the_decision_to_the_whole_file():
+    """The ends alone do not know where the picture ended."""
+    whole = _encode('JPEG') + b'film'
+    assert not ends_whole(whole[:12], whole[-1024:], len(whole))
+    assert describe_truncation(whole) is None

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,22 @@ def test_the_readme_prints_the_commands_of_make_demo() -> None:
     assert [' '.join(line.split()) for line in printed if line.strip()] == [
         ' '.join(x.split()) for x in dry_run('demo')
     ]
+
+
+def test_the_first_block_has_the_three_lines_and_flags_that_the_tools_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied first is what the text above it says, and the tools read every command of it."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    lines, config, commands = re.search(
+        r"```python\n(.*?)```.*?```bash\ncat > \S+ <<'END'\n(.*?)END\n(.*?)```", text, flags=re.DOTALL
+    ).groups()
+    assert config.endswith(lines)
+    found = [shlex.split(line, comments=True) for line in commands.splitlines()]
+    assert len(found) == 4
+    for python, path, *arguments in found:
+        assert python == 'python'
+        monkeypatch.setattr(sys, 'argv', [path, *arguments])
+        parsed = imported(f'readme_{Path(path).stem}', ROOT / path).parse_args()
+        assert parsed.config in ('my_detector.py', 'my_detector_adasap.py', 'work_dirs/adasap/slim/config.py')
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import measure_sharpness
@@ -121,3 +122,14 @@ def test_a_loss_that_is_infinite_nearby_is_infinitely_sharp(steps, bad):
 
     reading = measure_sharpness(model, [cliff], rho=0.1, steps=steps)
     assert reading.perturbed_loss == reading.value == float('inf')
+
+
+@pytest.mark.parametrize('reentrant', [True, False])
+def test_activation_checkpoints_change_nothing(reentrant):
+    """Models of the toolboxes with with_cp=True reenter autograd, which torch.autograd.grad refuses."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    inputs = torch.randn(16, 4, requires_grad=True)
+    stored = [lambda model: model(inputs).square().mean()]
+    recomputed = [lambda model: checkpoint(model, inputs, use_reentrant=reentrant).square().mean()]
+    assert measure_sharpness(layers, recomputed, steps=3) == measure_sharpness(layers, stored, steps=3)

@@ -111,8 +111,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Open a checkpoint with ``weights_only=True`` under :func:`allowed_globals` and return it, on the CPU.
 
     Args:
-        path: A local file, or an ``http(s)`` address, which is downloaded to torch's hub cache first: the place from
-            which MMEngine then loads the very same file.
+        path: As :func:`local_checkpoint`.
 
     Raises:
         UnsafeCheckpointError: The file is missing, truncated, not a checkpoint, or would have to be unpickled.
@@ -122,9 +121,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         Traceback (most recent call last):
         mmsharp.engine.checkpoints.safe_checkpoint.UnsafeCheckpointError: checkpoint 'missing.pth' does not exist; ...
     """
-    local = _downloaded(str(path)) if str(path).startswith(_WEB) else Path(path).expanduser()
-    if not local.is_file():
-        raise UnsafeCheckpointError(f'checkpoint {str(path)!r} does not exist; give the path of a .pth file')
+    local = local_checkpoint(path)
     try:
         with warnings.catch_warnings(), _allowing(allowed_globals()):
             warnings.simplefilter('ignore')
@@ -144,6 +141,36 @@ def check_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}; expected a dict with a `state_dict`'
         )
     return dict(checkpoint)
+
+
+def local_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """The file of a checkpoint on this machine.
+
+    Args:
+        path: A local file, or an ``http(s)`` address, which is downloaded to torch's hub cache unless it is there: the
+            place from which MMEngine then loads the very same file.
+
+    Raises:
+        UnsafeCheckpointError: There is no such file, or it cannot be downloaded.
+
+    Example:
+        >>> local_checkpoint(__file__).name
+        'safe_checkpoint.py'
+    """
+    local = _downloaded(str(path)) if is_address(path) else Path(path).expanduser()
+    if not local.is_file():
+        raise UnsafeCheckpointError(f'checkpoint {str(path)!r} does not exist; give the path of a .pth file')
+    return local
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint is given by its ``http(s)`` address.
+
+    Example:
+        >>> is_address('https://example.org/a.pth'), is_address(Path('a.pth'))
+        (True, False)
+    """
+    return os.fspath(path).startswith(_WEB)
 
 
 def check_config_checkpoints(
@@ -171,7 +198,7 @@ def check_config_checkpoints(
         candidates.append(resume)
     candidates.extend(_named_by(model or {}))
     for path in candidates:
-        if path and (str(path).startswith(_WEB) or not _SCHEME.match(str(path))):
+        if path and (is_address(path) or not _SCHEME.match(str(path))):
             check_checkpoint(path)
 
 

@@ -24,7 +24,7 @@ from mmsharp.type_names import type_name
 SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 """The names under which it is registered, and that of the classes of torch and mmcv."""
 DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
-"""The data sets of mmpretrain that fill their ``data_prefix`` themselves."""
+"""The data sets of mmpretrain that fill their folder themselves, unless they are told ``download=False``."""
 WITHOUT_FILES_BESIDE = ('ImageNetV2',)
 """Data sets that are their ``data_root`` alone; the config of the set whose place they take may name more."""
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -160,28 +160,30 @@ def settle_dataloaders(config: Config) -> None:
 def settle_amp(config: Config) -> None:
     """Train in mixed precision, and keep sharpness awareness where the config has it.
 
-    Without an accelerator, mmsharp's wrapper trains in bfloat16; MMEngine's own would refuse.
+    Without a GPU, mmsharp's wrappers train in bfloat16, where MMEngine's own would refuse.
 
     Raises:
-        MmsharpError: MMEngine's wrapper has no accelerator, or the mixed-precision kin of the wrapper is not known.
+        MmsharpError: The mixed-precision kin of the wrapper is not known.
     """
     wrapper = config.setdefault('optim_wrapper', ConfigDict())
     name = type_name(wrapper) or 'OptimWrapper'
     if name in ('SAMOptimWrapper', 'AmpSAMOptimWrapper'):
         wrapper.type = 'mmsharp.AmpSAMOptimWrapper'
     elif name in ('OptimWrapper', 'AmpOptimWrapper'):
-        if not torch.cuda.is_available():
-            raise MmsharpError(
-                f'--amp with {name} needs a GPU, and torch sees none; train without --amp (mmsharp.AmpSAMOptimWrapper '
-                'would train in bfloat16)'
-            )
-        wrapper.type = 'AmpOptimWrapper'
+        ours = _is_ours(wrapper.get('type')) or not torch.cuda.is_available()
+        wrapper.type = 'mmsharp.AmpOptimWrapper' if ours else 'AmpOptimWrapper'
     else:
         raise MmsharpError(
-            f'--amp knows OptimWrapper and mmsharp.SAMOptimWrapper, but optim_wrapper.type is {name!r}; name its '
-            'mixed-precision kin in the config instead'
+            '--amp knows OptimWrapper, mmsharp.SAMOptimWrapper and their mixed-precision kin, but optim_wrapper.type '
+            f'is {name!r}; name its mixed-precision kin in the config instead'
         )
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _is_ours(kind: Any) -> bool:
+    """Whether a type, as text or class, is of this package."""
+    name = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
+    return str(name).partition('.')[0] == 'mmsharp'
 
 
 def settle_resume(config: Config, resume: str | None) -> None:
@@ -237,7 +239,7 @@ def check_data(config: Mapping[str, Any], loaders: tuple[str, ...] = LOADERS) ->
     for name in loaders:
         for place, dataset in _datasets(config.get(name) or {}, name):
             root = dataset.get('data_root') or ''
-            if not isinstance(root, str) or '://' in root:
+            if not isinstance(root, str) or '://' in root or _downloads(dataset):
                 continue
             if root and not os.path.isdir(root):
                 raise MmsharpError(_missing(f'{place}.data_root', root))
@@ -251,13 +253,15 @@ def _missing(name: str, value: str, root: str = '') -> str:
     return f'{name}={value!r} does not exist{where}; put the data there or change it with --cfg-options {name}=...'
 
 
+def _downloads(dataset: Mapping[str, Any]) -> bool:
+    return type_name(dataset) in DOWNLOADED and bool(dataset.get('download', True))
+
+
 def _paths_under_root(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys and values of a data set's annotation file and folders, where they name something local."""
     if type_name(dataset) in WITHOUT_FILES_BESIDE:
         return
     prefixes = dataset.get('data_prefix')
-    if type_name(dataset) in DOWNLOADED:
-        prefixes = None
     named = [('ann_file', dataset.get('ann_file'))]
     if isinstance(prefixes, Mapping):
         named += [(f'data_prefix.{key}', prefix) for key, prefix in prefixes.items()]

@@ -106,15 +106,26 @@ def is_loading(transform: Any) -> bool:
     return any(name.startswith('Load') and 'Image' in name for name in class_names(transform))
 
 
-def guard_loading(dataset: Any) -> None:
+def guard_loading(dataset: Any, training: bool = False) -> None:
     """Let every loading transform of a dataset refuse truncated files; twice is as once.
 
     See :class:`mmsharp.datasets.transforms.GuardedLoading`. A dataset without a pipeline is left alone.
+
+    Args:
+        dataset: A built data set.
+        training: Whether it is trained on. Then a transform with ``ignore_empty=True`` stays as it is: it asks for
+            another image in the place of one that cannot be read.
     """
+
+    def wanted(item: Any) -> bool:
+        if isinstance(item, GuardedLoading) or (training and getattr(item, 'ignore_empty', False)):
+            return False
+        return is_loading(item)
+
     for base in base_datasets(dataset):
         transforms = transforms_of(getattr(base, 'pipeline', None))
         if transforms is not None:
-            replace(transforms, lambda item: is_loading(item) and not isinstance(item, GuardedLoading), GuardedLoading)
+            replace(transforms, wanted, GuardedLoading)
 
 
 def _is_list_of_branches(transforms: list[Any]) -> bool:

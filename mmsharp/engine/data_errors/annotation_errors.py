@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from types import FrameType
+from urllib.error import URLError
 from xml.etree.ElementTree import ParseError
 
 from mmsharp.errors import MmsharpError, one_line
@@ -32,13 +33,18 @@ def naming_broken_annotations() -> Iterator[None]:
 
     Raises:
         MmsharpError: A file was no JSON, XML or text, or did not hold what the data set expects; or folders of images
-            were empty or could not be read.
+            were empty or could not be read; or a data set that downloads itself could not.
     """
     try:
         yield
     except MmsharpError:
         raise
     except Exception as error:
+        if isinstance(error, URLError) and any(_loads_annotations(frame) for frame in _frames(error)):
+            raise MmsharpError(
+                f'the data set cannot be downloaded ({one_line(error)[:LONGEST]}); look at the network, or put its '
+                'files into the folder that data_root names in the config'
+            ) from error
         path = _file_being_read(error)
         if path is None and _lists_images(error):
             raise MmsharpError(
@@ -57,16 +63,20 @@ def _lists_images(error: Exception) -> bool:
     """Whether a toolbox failed at folders of images: empty ones, or links that lead back to a folder above them."""
     if not isinstance(error, (OSError, RuntimeError)) or isinstance(error, FileNotFoundError):
         return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = _frames(error)
     return _package(frames[-1]) in READERS and any(_loads_annotations(frame) for frame in frames)
 
 
 def _file_being_read(error: Exception) -> str | None:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+    frames = _frames(error)[::-1]
     reading = [frame for frame in frames if _package(frame) in READERS and _loads_annotations(frame)]
     if not reading or not (isinstance(error, UNPARSED) or _package(frames[0]) in READERS):
         return None
     return next((path for frame in frames for path in _paths(frame)), None)
+
+
+def _frames(error: Exception) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _loads_annotations(frame: FrameType) -> bool:

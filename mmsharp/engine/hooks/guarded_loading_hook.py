@@ -14,7 +14,8 @@ from mmsharp.registry import HOOKS
 class GuardedLoadingHook(Hook):
     """Guards the loading transforms of all data of a run, before their workers start.
 
-    Training data again at every epoch: hooks such as MMDetection's ``PipelineSwitchHook`` exchange the pipeline.
+    Training data again at every epoch: hooks such as MMDetection's ``PipelineSwitchHook`` exchange the pipeline. A
+    loading transform of training data with ``ignore_empty=True`` is left alone; validation and test read every image.
 
     Raises:
         UnreadableImageError: From the data loader, naming the image.
@@ -28,8 +29,8 @@ class GuardedLoadingHook(Hook):
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             loader = getattr(loop, 'dataloader', None)
             if loader is not None:
-                guard_loading(loader.dataset)
+                guard_loading(loader.dataset, training=loop is runner._train_loop)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Wrap what has been exchanged since."""
-        guard_loading(runner.train_loop.dataloader.dataset)
+        guard_loading(runner.train_loop.dataloader.dataset, training=True)

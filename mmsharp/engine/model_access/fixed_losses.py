@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmsharp.engine.configs.config import check_data, settle_dataloaders
 from mmsharp.engine.configs.pipelines import guard_loading
+from mmsharp.engine.model_access.training_flags import detectors_in_training
 from mmsharp.errors import MmsharpError
 from mmsharp.sharpness import RandomState
 
@@ -27,7 +28,9 @@ def fixed_losses(
 
     The first batches of a data loader are drawn once, with the pipeline's augmentations as the seed gives them, and
     kept in memory after preprocessing; mixing of images (``batch_augments``) is off. What the loss itself draws, as
-    a detector samples boxes, is drawn alike in each call. The training split is the default because its pipeline
+    a detector samples boxes or DINO its noisy queries, is drawn alike in each call. The network is the one in the
+    model's mode: after ``model.eval()`` nothing is dropped and BatchNorm takes its running statistics, also where a
+    detector has to believe that it trains to give its losses. The training split is the default because its pipeline
     carries annotations that fit the resized image; test pipelines of detectors leave boxes in the original's pixels.
 
     Args:
@@ -54,7 +57,7 @@ def fixed_losses(
     try:
         set_random_seed(seed)
         built = Runner.build_dataloader(loader, seed=seed)
-        guard_loading(built.dataset)
+        guard_loading(built.dataset, training=split == 'train')
         kept = [_preprocess(model, batch) for _, batch in zip(range(batches), built)]
         inside = RandomState.capture()
     finally:
@@ -80,7 +83,7 @@ def _preprocess(model: Any, batch: Any) -> Any:
 def _loss_on(batch: Any, state: RandomState) -> Callable[[nn.Module], Tensor]:
     def loss(model: Any) -> Tensor:
         samples = copy.deepcopy({key: value for key, value in batch.items() if key != 'inputs'})
-        with state.replayed():
+        with state.replayed(), detectors_in_training(model):
             losses = model(inputs=batch['inputs'], **samples, mode='loss')
         return model.parse_losses(losses)[0]
 

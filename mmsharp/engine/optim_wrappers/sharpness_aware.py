@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.optim_wrappers.captured_call import CapturedCall
-from mmsharp.engine.optim_wrappers.checkpointing import non_reentrant_checkpoints
 from mmsharp.engine.optim_wrappers.criterion_scores import CriterionScores, connect_criterion
 from mmsharp.engine.optim_wrappers.deferred_scalars import defer_scalar
 from mmsharp.engine.optim_wrappers.first_gradients import (
@@ -46,6 +45,7 @@ from mmsharp.sharpness import (
     WeightGuard,
     frozen_statistics,
     gradient_norm,
+    non_reentrant_checkpoints,
 )
 
 STATE_KEY = 'sharpness'
@@ -90,7 +90,8 @@ class SharpnessAware:
 
     The readings ``sharpness/loss_gap`` (``L(w + eps) - L(w)``), ``sharpness/gradient_norm`` and ``sharpness/radius`` go
     to MMEngine's message hub, and from there to the log and every visualizer; they stay on the device until then. Along
-    the optimizer's momentum there is one pass, and ``sharpness/momentum_norm`` in place of the first two.
+    the optimizer's momentum there is one pass, and ``sharpness/momentum_norm`` in place of the first two. With
+    ``skip_nonfinite``, ``sharpness/skipped`` is 1 in a step that is left out and 0 in one that is taken.
 
     Raises:
         MmsharpError: No or an unknown ascent, policy or filter, a policy that needs two gradients with an ascent that
@@ -252,9 +253,11 @@ class SharpnessAware:
         if self._policy.corrects and self._moved.selected is not None:
             gradients = {p.name: p.tensor.grad for p in self._moved.selected if p.tensor.grad is not None}
             self._policy.correct_(gradients, self._first.take(gradients))
-        if self._skip_nonfinite and not self._skips_by_itself and not self._is_finite():
-            self._log(skipped=torch.ones(()))
-            return
+        if self._skip_nonfinite and not self._skips_by_itself:
+            is_skipped = not self._is_finite()
+            self._log(skipped=torch.tensor(float(is_skipped)))
+            if is_skipped:
+                return
         super().step(**kwargs)  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,21 +13,22 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from mmengine.config import Config
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from torch import nn
 
 from mmsharp.datasets.transforms import CurrentCell
 from mmsharp.engine.checkpoints.checkpoint_guard import guard_checkpoint
-from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint
+from mmsharp.engine.checkpoints.safe_checkpoint import check_checkpoint, local_checkpoint
+from mmsharp.engine.configs.building_runner import build_runner
 from mmsharp.engine.configs.config import check_data
 from mmsharp.engine.configs.config_errors import naming_broken_config
 from mmsharp.engine.configs.tta import check_augmented
 from mmsharp.engine.data_errors.annotation_errors import naming_broken_annotations
+from mmsharp.engine.distributed.first_process_decides import first_process_decides
 from mmsharp.engine.model_access.inner_model import inner_model
 from mmsharp.engine.robustness.bad_images import BadImage, Scan, ScanFile, all_bad_images, find_bad_images, leave_out
 from mmsharp.engine.robustness.built_model import model_sha256, use_model, without_hooks
@@ -54,7 +55,6 @@ from mmsharp.robustness import (
     choose_metric,
 )
 
-Item = TypeVar('Item')
 SCAN = 'unreadable.json'
 """In the results folder: which images could not be read, with ``on_bad_image='skip'``."""
 
@@ -82,7 +82,7 @@ class RobustEvaluation:
 
     Args:
         cfg: A config of MMDetection or MMPretrain, or any MMEngine config with a test loop; it is not changed.
-        checkpoint: The weights, which have to fit, or a built model, which is tested as it is.
+        checkpoint: The weights, a file or an address, which have to fit; or a built model, which is tested as it is.
         work_dir: For the runner's log, and what is known of images that cannot be read.
         settings: Seed, metric and the handling of channels and pipeline.
 
@@ -114,11 +114,12 @@ class RobustEvaluation:
             without_hooks(self.cfg)
             self.weights_sha256 = model_sha256(checkpoint)
         else:
-            self.cfg.load_from = os.fspath(checkpoint)
-            self.weights_sha256 = file_sha256(checkpoint)
+            local = local_checkpoint(checkpoint)
+            self.cfg.load_from = os.fspath(local)
+            self.weights_sha256 = file_sha256(local)
         check_data(self.cfg, ('test_dataloader',))
         with naming_broken_config(cfg.filename):
-            self.runner = Runner.from_cfg(self.cfg)
+            self.runner = build_runner(self.cfg)
         if isinstance(checkpoint, nn.Module):
             use_model(self.runner, checkpoint)
         else:
@@ -198,7 +199,7 @@ class RobustEvaluation:
             MmsharpError: If an image cannot be read or corrupted; the message names it and the cell. Also if the wanted
                 metric is not computed, before the first cell where a few images show that. Finished cells are kept.
         """
-        pending = _from_first([cell for cell in grid.cells if store is None or cell not in store.finished])
+        pending = first_process_decides([cell for cell in grid.cells if store is None or cell not in store.finished])
         progress = CellProgress(len(grid.cells), len(grid.cells) - len(pending), enabled=store is not None)
         self.runner.register_hook(progress)
         known: set[str] = set()
@@ -254,7 +255,7 @@ class RobustEvaluation:
     def _leave_out_bad_images(self, grid: Grid) -> None:
         """Each process reads its part of the images, in the cells that were not read before; all leave out."""
         self._scan = ScanFile(self.folder / SCAN, self.identity())
-        known: Scan = _from_first(self._scan.load(self.dataset, self.current) if is_main_process() else {})
+        known: Scan = first_process_decides(self._scan.load(self.dataset, self.current) if is_main_process() else {})
         wanted = {str(reading): reading for reading in self.source.readings(grid)}
         missing = [reading for name, reading in wanted.items() if name not in known]
         if missing:
@@ -312,10 +313,3 @@ def _without_empty_result_errors() -> Iterator[None]:
 def _union(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
     """All names of all processes."""
     return tuple(sorted({name for part in parts for name in part}))
-
-
-def _from_first(item: Item) -> Item:
-    """The first process's, in every process."""
-    holder = [item]
-    broadcast_object_list(holder, src=0)
-    return holder[0]

@@ -5,7 +5,8 @@ import logging
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from real_models import packaged
 
 from mmsharp.engine.configs.config import (
     check_data,
@@ -17,7 +18,7 @@ from mmsharp.engine.configs.config import (
     settle_resume,
     settle_work_dir,
 )
-from mmsharp.engine.optim_wrappers import AmpSAMOptimWrapper, SAMOptimWrapper
+from mmsharp.engine.optim_wrappers import AmpOptimWrapper, AmpSAMOptimWrapper, SAMOptimWrapper
 from mmsharp.errors import MmsharpError
 
 
@@ -123,6 +124,8 @@ def test_resume_in_the_config_is_auto(tmp_path):
         (OptimWrapper, 'AmpOptimWrapper'),
         (SAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
         (AmpSAMOptimWrapper, 'mmsharp.AmpSAMOptimWrapper'),
+        ('mmsharp.AmpOptimWrapper', 'mmsharp.AmpOptimWrapper'),
+        (AmpOptimWrapper, 'mmsharp.AmpOptimWrapper'),
     ],
 )
 def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
@@ -134,17 +137,27 @@ def test_amp_keeps_sharpness_awareness(monkeypatch, before, after):
     assert config.optim_wrapper.loss_scale == 'dynamic'
 
 
-def test_amp_refuses_what_it_does_not_know(monkeypatch):
-    """No GPU, or a wrapper whose mixed-precision kin is unknown."""
+@pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper', OptimWrapper, 'mmsharp.AmpOptimWrapper', None])
+def test_plain_mixed_precision_without_a_gpu_is_ours(monkeypatch, kind):
+    """In bfloat16, where MMEngine's wrapper refuses."""
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    with pytest.raises(MmsharpError, match='GPU'):
-        settle_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
-    config = Config(dict(optim_wrapper=dict(type='mmsharp.SAMOptimWrapper')))
+    config = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), **({'type': kind} if kind else {}))))
     settle_amp(config)
-    assert config.optim_wrapper.type == 'mmsharp.AmpSAMOptimWrapper'
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    assert config.optim_wrapper.type == 'mmsharp.AmpOptimWrapper'
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    assert wrapper.cast_dtype == torch.bfloat16
+
+
+def test_amp_refuses_what_it_does_not_know(monkeypatch):
+    """A wrapper whose mixed-precision kin is unknown, and float16 without a GPU."""
     with pytest.raises(MmsharpError, match='ApexOptimWrapper'):
         settle_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    settings = dict(type='AmpOptimWrapper', dtype='float16', optimizer=dict(type='SGD', lr=0.1))
+    config = Config(dict(optim_wrapper=settings))
+    settle_amp(config)
+    with pytest.raises(MmsharpError, match="dtype='float16' needs an accelerator"):
+        build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
 
 
 def test_auto_scale_lr_needs_a_base_batch_size():
@@ -207,8 +220,26 @@ def test_what_is_elsewhere_or_made_later_is_not_looked_for():
         dict(type='CocoDataset', ann_file='s3://bucket/a.json', data_prefix=dict(img='s3://bucket/train/')),
         dict(type='CustomDataset', data_prefix='', ann_file=''),
         dict(type='CIFAR10', data_prefix='nowhere'),
+        dict(type='CIFAR100', data_root='nowhere', split='train'),
+        dict(type='mmpretrain.MNIST', data_root='nowhere', download=True),
     ):
         check_data(dict(train_dataloader=dict(dataset=dataset)))
+
+
+def test_what_may_not_be_downloaded_is_looked_for(tmp_path):
+    """A data set that is told download=False is as any other."""
+    dataset = dict(type='CIFAR10', data_root=str(tmp_path / 'cifar10'), split='train', download=False)
+    with pytest.raises(MmsharpError, match=r'train_dataloader\.dataset\.data_root=.* does not exist'):
+        check_data(dict(train_dataloader=dict(dataset=dataset)))
+    (tmp_path / 'cifar10').mkdir()
+    check_data(dict(train_dataloader=dict(dataset=dataset)))
+
+
+@pytest.mark.parametrize('path', ['_base_/datasets/cifar10_bs16.py', '_base_/datasets/cifar100_bs16.py'])
+def test_stock_configs_that_download_pass(path, tmp_path, monkeypatch):
+    """mmpretrain's own, before anything has been downloaded."""
+    monkeypatch.chdir(tmp_path)
+    check_data(packaged('mmpretrain', path))
 
 
 def test_launchers_without_a_gpu(monkeypatch):

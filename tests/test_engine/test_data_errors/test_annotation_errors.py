@@ -1,6 +1,7 @@
 """An annotation file that cannot be read is named on one line; a defect keeps its traceback."""
 
 import json
+from urllib.error import URLError
 
 import pytest
 from mmengine.dataset import BaseDataset
@@ -104,3 +105,19 @@ def test_other_errors_pass_unchanged(tmp_path):
         json.loads((tmp_path / 'a.json').read_text())
     with pytest.raises(MmsharpError, match=r'^budget$'), naming_broken_annotations():
         raise MmsharpError('budget')
+
+
+def test_a_data_set_that_cannot_be_downloaded_is_one_line(tmp_path, monkeypatch):
+    """mmpretrain's CIFAR-10 without a network; a download that is none of the data's keeps its traceback."""
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.datasets import CIFAR10
+
+    def fail(*_, **__):
+        raise URLError('no network')
+
+    monkeypatch.setattr('urllib.request.urlopen', fail)
+    words = r'cannot be downloaded \(URLError.*no network.*data_root'
+    with pytest.raises(MmsharpError, match=words), naming_broken_annotations():
+        CIFAR10(data_root=str(tmp_path / 'cifar10'), pipeline=[])
+    with pytest.raises(URLError), naming_broken_annotations():
+        fail()

@@ -19,9 +19,9 @@ from mmsharp.errors import MmsharpError
 class Images(BaseDataset):
     """The given files, through a loading transform."""
 
-    def __init__(self, paths):
+    def __init__(self, paths, ignore_empty=False):
         self.paths = [str(path) for path in paths]
-        self.pipeline = Compose([LoadImageFromFile()])
+        self.pipeline = Compose([LoadImageFromFile(ignore_empty=ignore_empty)])
 
     def __len__(self):
         return len(self.paths)
@@ -43,7 +43,8 @@ def damage(path, kind):
     if kind == 'missing':
         path.unlink()
     else:
-        path.write_bytes({'half': content[: len(content) // 2], 'tail': content[:-40], 'text': b'no image'}[kind])
+        left = {'half': content[: len(content) // 2], 'tail': content[:-40], 'text': b'no image', 'empty': b''}
+        path.write_bytes(left[kind])
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -77,6 +78,18 @@ def test_a_whole_image_passes_the_guard(picture):
     guard_loading(guarded)
     assert torch.equal(plain[0], guarded[0])
     assert len(guarded.pipeline.transforms) == 1
+
+
+@pytest.mark.parametrize('kind', ['missing', 'empty'])
+def test_training_may_ask_for_another_image(picture, kind):
+    """ignore_empty=True gives nothing for such an image, as without the guard; evaluation reads every image."""
+    damage(picture, kind)
+    dataset = Images([picture], ignore_empty=True)
+    guard_loading(dataset, training=True)
+    assert dataset.pipeline(dict(img_path=str(picture))) is None
+    guard_loading(dataset)
+    with pytest.raises(UnreadableImageError, match=str(picture)):
+        dataset[0]
 
 
 def test_other_errors_pass_unchanged():

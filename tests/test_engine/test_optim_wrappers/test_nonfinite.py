@@ -25,6 +25,21 @@ def test_steps_that_are_not_finite_are_left_out_on_request(ascent):
     assert not torch.equal(model.layers[0].weight, before[0]['layers.0.weight'])
 
 
+def test_the_log_says_which_steps_were_left_out():
+    """sharpness/skipped is 1 in such a step and 0 in the next; without skip_nonfinite there is no such reading."""
+    model = Network(dropout=0.0)
+    wrapper = wrapped(model, SAM(), skip_nonfinite=True)
+    wrapper.message_hub.log_scalars.pop('train/sharpness/skipped', None)
+    read = []
+    for factor in (1, torch.inf, 1):
+        model.train_step(dict(inputs=batch(0)['inputs'] * factor), wrapper)
+        read.append(wrapper.message_hub.get_scalar('train/sharpness/skipped').current())
+    assert read == [0, 1, 0]
+    wrapper.message_hub.log_scalars.pop('train/sharpness/skipped')
+    model.train_step(batch(0), wrapped(model, SAM()))
+    assert 'train/sharpness/skipped' not in wrapper.message_hub.log_scalars
+
+
 @pytest.mark.parametrize('name', ALL_ASCENTS)
 def test_without_a_finite_gradient_the_second_pass_runs_at_the_weights(name):
     """An infinite gradient gives no direction: no module ever sees NaN weights, and the step is the parent's."""

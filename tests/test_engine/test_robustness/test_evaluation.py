@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import time
@@ -11,9 +12,10 @@ import cv2
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmsharp.apis import evaluate_robustness
+from mmsharp.apis import compare_robustness, evaluate_robustness
 from mmsharp.engine.robustness.tree_writer import TreeSettings, write_tree
 from mmsharp.errors import MmsharpError
 from mmsharp.robustness import Cell, Grid, compare_runs, load_results
@@ -59,6 +61,63 @@ def test_every_cell_is_what_a_plain_test_run_gives(detector, tmp_path):
     assert summary['model']['parameters'] > 0
     assert summary['model']['macs'] > 0
     assert summary['model']['input_shape'] == [1, 3, 64, 80]
+
+
+@RUNNERS.register_module()
+class CountingRunner(Runner):
+    """One of the user's own."""
+
+    built = 0
+
+    @classmethod
+    def from_cfg(cls, cfg):
+        cls.built += 1
+        cfg.pop('runner_type')
+        return super().from_cfg(cfg)
+
+
+def test_a_runner_of_the_users_own_is_the_one_that_tests(classifier, tmp_path):
+    """As in training: the values come from what runner_type names, and another kind is refused."""
+    config, checkpoint = classifier
+    config = Config(config.to_dict() | dict(runner_type='CountingRunner'))
+    evaluate_robustness(config, checkpoint, tmp_path / 'own', 'fog', [0], samples=0)
+    assert CountingRunner.built == 1
+    config.runner_type = 'FlexibleRunner'
+    with pytest.raises(MmsharpError, match='runner_type'):
+        evaluate_robustness(config, checkpoint, tmp_path / 'other', 'fog', [0], samples=0)
+
+
+def test_a_checkpoint_may_be_an_address(classifier, tmp_path, monkeypatch):
+    """Downloaded once; the record has the address and the hash of the file, and a comparison finds the model again."""
+    config, checkpoint = classifier
+    config.dump(tmp_path / 'small.py')
+    address, fetched = 'https://example.invalid/zoo/small.pth', []
+
+    def fetch(url, target, *_, **__):
+        fetched.append(url)
+        shutil.copy(checkpoint, target)
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    monkeypatch.setattr('torch.hub.download_url_to_file', fetch)
+    runs = [tmp_path / 'file', tmp_path / 'address']
+    summaries = [
+        evaluate_robustness(tmp_path / 'small.py', given, folder, 'fog', [0, 3], samples=0)
+        for given, folder in zip((checkpoint, address), runs)
+    ]
+    assert fetched == [address]
+    assert summaries[1]['source']['checkpoint'] == address
+    assert summaries[1]['checkpoint'] == 'small.pth'
+    assert summaries[0]['identity'] == summaries[1]['identity']
+    assert _values(runs[0]) == _values(runs[1])
+    assert not compare_robustness(runs)['notes']
+
+
+def test_a_checkpoint_may_be_in_the_home_folder(classifier, tmp_path, monkeypatch):
+    """As check_checkpoint and MMEngine read it; the record has the whole path."""
+    config, checkpoint = classifier
+    monkeypatch.setenv('HOME', str(checkpoint.parent))
+    summary = evaluate_robustness(config, f'~/{checkpoint.name}', tmp_path / 'run', 'fog', [0], samples=0)
+    assert summary['source']['checkpoint'] == str(checkpoint)
 
 
 def test_classifiers_are_corrupted_after_resize_and_crop(classifier, tmp_path):
