@@ -16,13 +16,17 @@ FIXED = 'meets a tensor whose channels are fixed'
 
 
 class Call(NamedTuple):
-    """One operation that ran: its arguments by name, its tensors in and out, whether its products are counted."""
+    """One operation that ran: its arguments by name, its tensors in and out, whether its products are counted.
+
+    ``strides`` are those of the tensors in, before it ran.
+    """
 
     name: str
     arguments: dict[str, Any]
     inputs: list[Tensor]
     outputs: list[Tensor]
     counted: bool
+    strides: list[tuple[int, ...]]
 
 
 PER_CHANNEL = (

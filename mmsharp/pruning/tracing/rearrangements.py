@@ -26,6 +26,29 @@ def pad(trace: ChannelTrace, call: Call) -> None:
     trace.set_axes(call.outputs[0], axes)
 
 
+def restride(trace: ChannelTrace, call: Call) -> None:
+    """Other strides for dimensions of size 1, as after pooling to one pixel in channels_last: nothing moves.
+
+    Raises:
+        ValueError: Numbers may move.
+    """
+    x, axes = call.inputs[0], trace.axes(call.inputs[0])
+    if not moves_nothing(call, axes):
+        raise ValueError('as_strided')
+    trace.set_axes(call.outputs[0], axes)
+    if trace.is_weight(x):
+        trace.set_weight(call.outputs[0])
+
+
+def moves_nothing(call: Call, axes: Axes) -> bool:
+    """Whether ``as_strided`` leaves every number of a tensor where it is."""
+    (before, *_), (size, after) = call.strides, (call.arguments[name] for name in ('size', 'stride'))
+    if len(size) != len(before) or call.arguments['storage_offset'] is not None:
+        return False
+    same = all(labels is None or len(labels) == length for labels, length in zip(axes, size))
+    return same and all(old == new for old, new, length in zip(before, after, size) if length > 1)
+
+
 def reorder(trace: ChannelTrace, call: Call) -> None:
     """Transpose, permute, squeeze, unsqueeze, expand: dimensions move, appear or vanish, and keep their contents."""
     x = call.inputs[0]

@@ -19,21 +19,37 @@ from torch.utils.flop_counter import flop_registry
 
 from mmsharp.pruning.tracing.calls import FIXED, PER_CHANNEL, Call, Rule, reduced_dimensions, tie_all
 from mmsharp.pruning.tracing.labels import Axes, Labels
-from mmsharp.pruning.tracing.rearrangements import concatenate, pad, reorder, repeat, reshape, take
+from mmsharp.pruning.tracing.rearrangements import (
+    concatenate,
+    pad,
+    reorder,
+    repeat,
+    reshape,
+    restride,
+    take,
+)
 from mmsharp.pruning.tracing.zeros import zero_dimensions
 
 if TYPE_CHECKING:
     from mmsharp.pruning.tracing import ChannelTrace
 
 
-def apply_rule(trace: ChannelTrace, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], result: Any) -> None:
+def apply_rule(
+    trace: ChannelTrace,
+    func: Any,
+    args: Any,
+    kwargs: Any,
+    inputs: list[Tensor],
+    strides: list[tuple[int, ...]],
+    result: Any,
+) -> None:
     """Find the rule of an operation and apply it; without one, pin."""
     name = func._schema.name.removeprefix('aten::')
     names = [argument.name for argument in func._schema.arguments]
     arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
     arguments.update(zip(names, args), **kwargs)
     outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-    call = Call(name, arguments, inputs, outputs, func.overloadpacket in flop_registry)
+    call = Call(name, arguments, inputs, outputs, func.overloadpacket in flop_registry, strides)
     rule = RULES.get(name) or RULES.get(name.rstrip('_'))
     if rule is None and torch.Tag.pointwise in func.tags:
         rule = pointwise
@@ -333,4 +349,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(('select', 'slice', 'split', 'split_with_sizes', 'unbind'), take),
     **dict.fromkeys(('cat', 'stack'), concatenate),
     'repeat': repeat,
+    'as_strided': restride,
 }  # fmt: skip

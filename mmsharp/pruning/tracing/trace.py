@@ -290,10 +290,11 @@ class ChannelTrace(TorchDispatchMode):
                     self.labels.pin(labels, self.because(what))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
         if self._paused:
-            return result
+            return func(*args, **(kwargs or {}))
         inputs = [value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        strides = [value.stride() if value.layout is torch.strided else () for value in inputs]
+        result = func(*args, **(kwargs or {}))
         if (
             len(inputs) == 1
             and isinstance(result, Tensor)
@@ -305,7 +306,7 @@ class ChannelTrace(TorchDispatchMode):
         else:
             self.reach(inputs)
         if any(tensor in self._axes for tensor in inputs):
-            apply_rule(self, func, args, kwargs or {}, inputs, result)
+            apply_rule(self, func, args, kwargs or {}, inputs, strides, result)
         return result
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mmsharp.pruning.tracing.calls import PER_CHANNEL, Call, reduced_dimensions
-from mmsharp.pruning.tracing.rearrangements import blocks_of, dimension_places
+from mmsharp.pruning.tracing.rearrangements import blocks_of, dimension_places, moves_nothing
 
 if TYPE_CHECKING:
     from mmsharp.pruning.tracing import ChannelTrace
@@ -50,6 +50,8 @@ def zero_dimensions(trace: ChannelTrace, call: Call) -> set[int]:
         return {place for place, source in enumerate(dimension_places(call, x)) if source in known}
     if name in _RESHAPES:
         return _reshaped(trace, x, y)
+    if name == 'as_strided':
+        return known if moves_nothing(call, trace.axes(x)) else set()
     if name in ('select', 'unbind'):
         gone = call.arguments['dim'] % x.dim()
         return {dim - (dim > gone) for dim in known if dim != gone}

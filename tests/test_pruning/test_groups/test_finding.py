@@ -54,6 +54,11 @@ def members(groups):
 COUPLINGS = {
     'residual': (lambda n, a, b: a + b, {}, {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}}),
     'product': (lambda n, a, b: a * b.sigmoid(), {}, {'a': {('a', 'out'), ('b', 'out'), ('last', 'in')}}),
+    'pooling to one pixel in channels_last': (
+        lambda n, a, b: a * functional.adaptive_avg_pool2d(a.to(memory_format=torch.channels_last), 1).sigmoid(),
+        {},
+        {'a': {('a', 'out'), ('last', 'in')}},
+    ),
     'concatenation': (
         lambda n, a, b: n.norm(torch.cat([a, b], 1)),
         {'width': 16, 'norm': nn.BatchNorm2d(16)},
@@ -212,6 +217,17 @@ def test_coupled_channels(name):
     found.pop('b', None) if 'b' not in expected else None  # a second convolution that the case leaves unused
     assert found == expected
     assert_masked_equals_slim(outputs)
+
+
+@pytest.mark.parametrize('moved', [(1, 2, 1, 1), (8, 1, 1, 1)])
+def test_other_strides_that_move_numbers_pin_them(moved):
+    """Those that leave them where they are do not, though the call is the same."""
+
+    def middle(net, a, b):
+        return a * a.mean(dim=(2, 3), keepdim=True).as_strided((2, 8, 1, 1), moved).sigmoid()
+
+    dense = {layer.module: layer.reason for layer in find_groups(Net(middle), tensor_forward(IMAGE)).dense}
+    assert ('as_strided' in dense.get('a', '')) == (moved[0] == 1)
 
 
 def test_index_maps(residual):
