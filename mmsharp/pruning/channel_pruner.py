@@ -48,6 +48,7 @@ class ChannelPruner:
             ``limits.allowed_in(group, 0, alive)`` channels.
         schedule: ``(progress, target) -> kept fraction``, an object or its config.
         min_channels: Each group keeps at least this many channels.
+        min_share: Each group keeps at least this share of its channels, in [0, 1].
         round_to: Each group keeps a multiple of this in the layers that make it (a head of 64 channels is a multiple of
             8 by itself), or all it has. The default of 8 is what vector units and tensor cores like; it costs budget
             resolution in narrow layers, where 1 may be the better choice.
@@ -76,6 +77,7 @@ class ChannelPruner:
         allocation: Any = None,
         schedule: Any = None,
         min_channels: int = 1,
+        min_share: float = 0.0,
         round_to: int = 8,
         ignore: Sequence[str] = (),
         latency_table: LatencyTable | str | os.PathLike[str] | None = None,
@@ -89,7 +91,7 @@ class ChannelPruner:
         if latency_table is not None and not isinstance(latency_table, (LatencyTable, str, os.PathLike)):
             raise MmsharpError(f'ChannelPruner: latency_table is {latency_table!r}, expected the path of a file')
         self.latency_table = latency_table
-        self.limits = Limits(min_channels, round_to)
+        self.limits = Limits(min_channels, round_to, min_share=min_share)
         self.criterion = build_part(CRITERIA, {'type': 'mmsharp.Magnitude'} if criterion is None else criterion)
         self.allocation = build_part(ALLOCATIONS, {'type': 'mmsharp.Global'} if allocation is None else allocation)
         self.schedule = build_part(SCHEDULES, {'type': 'mmsharp.FORCE'} if schedule is None else schedule)
@@ -127,7 +129,8 @@ class ChannelPruner:
         if not groups.groups:
             raise MmsharpError(f'{type(model).__name__} has no prunable channel group: {_reasons(groups)}')
         cost, masks = CostModel(model, forward, groups, table), ChannelMasks(groups)
-        self.limits = replace(self.limits, widths=tuple(group.width for group in groups.groups))
+        widths, sizes = (tuple(getattr(group, name) for group in groups.groups) for name in ('width', 'channels'))
+        self.limits = replace(self.limits, widths=widths, sizes=sizes)
         criterion = self.criterion
         if hasattr(criterion, 'unscored') and self.observes:
             # what it has seen, from a checkpoint for example, is of a few steps, and the budget is that of the end
@@ -283,8 +286,7 @@ class ChannelPruner:
             )
             raise MmsharpError(
                 f'budget {self.resource}={self.target:.4g} cannot be reached on {type(model).__name__}'
-                f'{"" if target == self.target else f" ({target:.4g} is due now)"}: with '
-                f'min_channels={limits.min_channels}, round_to={limits.round_to}, '
+                f'{"" if target == self.target else f" ({target:.4g} is due now)"}: with {limits}, '
                 f'{f"{len(whole)} of {len(groups.groups)} groups left whole and " if whole else ""}{len(groups.dense)} '
                 f'layers left dense the smallest kept fraction is {reachable(smallest)}; dense: {_reasons(groups)}'
                 f'{unscored if whole else ""}'

@@ -35,7 +35,7 @@ def mean_over_seeds(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     methods: dict[str, list[Mapping[str, Any]]] = {}
     for run in comparison['runs']:
-        methods.setdefault(SEED.sub('', run['name']), []).append(run['scores'])
+        methods.setdefault(_method_of(run['name']), []).append(run['scores'])
     if all(len(runs) == 1 for runs in methods.values()):
         raise MmsharpError(
             f'the runs {", ".join(run["name"] for run in comparison["runs"])} are one of each method; give runs whose '
@@ -45,6 +45,10 @@ def mean_over_seeds(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         dict(name=name, runs=len(runs), **{key: _mean_and_spread([run[key] for run in runs]) for key in SCORES})
         for name, runs in methods.items()
     ]
+
+
+def _method_of(name: str) -> str:
+    return SEED.sub('', name).strip('/_-') or 'all'
 
 
 def _mean_and_spread(values: list[float | None]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS
 from shipped_configs import AUGMENTED, CONFIGS, SEARCHED, dense_of, load
+from shipped_data import LOADERS
 
 from mmsharp.engine.checkpoints.mask_search_checkpoint import ordinary_of
 from mmsharp.engine.configs.building_model import build_model
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # the toolboxes warn of their
 BASELINES = ('hydra', 'weight_magnitude', 'weight_magnitude_sam', 'sam_weight_magnitude')
 SMALL_SETUP = 'resnet20_cifar10'
 WITH_MASKS = [name for name in SEARCHED if not name.startswith('sam/')]
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 STEPPED = [name for name in WITH_MASKS if name not in AUGMENTED]
 """Augmentation is all that those have besides, as a test below compares."""
 

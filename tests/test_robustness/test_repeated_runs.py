@@ -38,12 +38,21 @@ def test_a_score_that_one_run_lacks_is_no_mean_of_the_others():
     assert rows[0]['clean'] == rows[0]['mpc'] == dict(mean=None, spread=None)
 
 
-@pytest.mark.parametrize('name', ['run/sgd_seed{}/robust', 'sgd-seed-{}', 'seed{}_sgd'])
-def test_the_seed_may_be_anywhere_in_a_name(name):
-    """In a folder above, too."""
+@pytest.mark.parametrize(
+    ('name', 'method'),
+    [
+        ('run/sgd_seed{}/robust', 'run/sgd/robust'),
+        ('sgd-seed-{}', 'sgd'),
+        ('seed{}_sgd', 'sgd'),
+        ('sgd/seed{}', 'sgd'),
+        ('seed{}', 'all'),
+    ],
+)
+def test_the_seed_may_be_anywhere_in_a_name(name, method):
+    """In a folder above, too; without it, a name is left."""
     clean = {name.format(seed): 70.0 + seed for seed in (0, 10)}
     [row] = mean_over_seeds(_comparison(**clean))
-    assert row['runs'] == 2
+    assert (row['name'], row['runs']) == (method, 2)
 
 
 def test_names_without_seeds_are_refused():

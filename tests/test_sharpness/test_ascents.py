@@ -8,7 +8,7 @@ from torch import nn
 
 from mmsharp.errors import MmsharpError
 from mmsharp.registry import ASCENTS, build_part
-from mmsharp.sharpness import ASAM, SAM, AdaSAP, Ascent, select_parameters
+from mmsharp.sharpness import ASAM, SAM, AdaSAP, Ascent, MomentumSAM, select_parameters
 
 ALL_ASCENTS = sorted(ASCENTS.module_dict)
 
@@ -298,6 +298,44 @@ def test_scores_stand_for_an_interval():
 
     assert [radii(1.0, 2.0), radii(2.0, 1.0), radii(2.0, 1.0)] == [[1.0, 0.1], [1.0, 0.1], [0.1, 1.0]]
     assert radii(1.0, 2.0, 3.0) == [1.0, 0.55, 0.1]
+
+
+def test_scores_that_a_criterion_does_not_give_yet_do_not_stand():
+    """Filters are looked at meanwhile, and the criterion as soon as it says something, from where that stands."""
+    ascent = AdaSAP(0.1, 1.0, form='sam', radius='absolute', score=dict(type='Magnitude'), score_interval=3)
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight = nn.Parameter(torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
+    answers = iter([None, torch.tensor([9.0, 1.0]), torch.tensor([1.0, 9.0])])
+    ascent.score_by = lambda parameter: next(answers)
+    radii = []
+    for _ in range(5):
+        gradient = torch.ones(2, 2)
+        ascent.perturb_(select_parameters(layer), [gradient], [None])
+        radii.append([round(radius, 4) for radius in gradient.norm(dim=1).tolist()])
+    assert radii == [[1.0, 0.1], [0.1, 1.0], [0.1, 1.0], [0.1, 1.0], [1.0, 0.1]]
+
+
+@pytest.mark.parametrize('nested', [False, True])
+def test_an_interval_goes_on_where_it_was(nested):
+    """From a state, also of an ascent inside of another, which is a copy of its own."""
+
+    def make():
+        inner = AdaSAP(0.1, 1.0, form='sam', radius='absolute', score_interval=2)
+        return MomentumSAM(inner) if nested else inner
+
+    layer = nn.Linear(2, 2, bias=False)
+
+    def radii(ascent, *lengths):
+        layer.weight = nn.Parameter(torch.tensor([[length, 0.0] for length in lengths]))
+        gradient = torch.ones(len(lengths), 2)
+        ascent.perturb_(select_parameters(layer), [gradient], [None])
+        return [round(radius, 4) for radius in gradient.norm(dim=1).tolist()]
+
+    first, second = make(), make()
+    radii(first, 1.0, 2.0)
+    second.load_state_dict(first.state_dict())
+    radii(first, 2.0, 1.0)
+    assert [radii(second, 2.0, 1.0) for _ in range(2)] == [[1.0, 0.1], [0.1, 1.0]]
 
 
 def test_equal_scores_all_get_the_largest_radius():

@@ -25,12 +25,13 @@ class GuardedLoading(BaseTransform):
     without an error; evaluation would go on with it. For that check the ends of a local file are read. Where these do
     not tell, and from other storage, the whole file is read once more, the first time that this process meets it.
 
-    ``ignore_empty=True`` of the loading transform does not count: who evaluates has to score every image. In training,
-    where another image can take the place, such a transform is not guarded
-    (:func:`mmsharp.engine.configs.pipelines.guard_loading`).
+    ``ignore_empty=True`` of the loading transform does not count: who evaluates has to score every image. In training
+    another image can take the place (:func:`mmsharp.engine.configs.pipelines.guard_loading`).
 
     Args:
         loading: The pipeline's own loading transform, which stays responsible for the image.
+        ignore: Whether to give ``None`` for a damaged file, upon which MMEngine's data sets take another image in
+            training, instead of stopping.
 
     Raises:
         UnreadableImageError: From :meth:`transform`, if the file is missing, truncated or not decodable.
@@ -43,13 +44,22 @@ class GuardedLoading(BaseTransform):
         mmsharp.datasets.transforms.guarded_loading.UnreadableImageError: cannot read image missing.jpg: no such file
     """
 
-    def __init__(self, loading: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, loading: Callable[[dict[str, Any]], Any], ignore: bool = False) -> None:
         self.loading = loading
+        self.ignore = ignore
         self._sound: set[int] = set()
         """Hashes of the paths that were read to the end, which take less memory than these."""
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Load the image as the guarded transform does."""
+        try:
+            return self._load(results)
+        except UnreadableImageError:
+            if self.ignore:
+                return None
+            raise
+
+    def _load(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results.get('img_path')
         try:
             if isinstance(path, str):

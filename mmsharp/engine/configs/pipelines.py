@@ -113,19 +113,20 @@ def guard_loading(dataset: Any, training: bool = False) -> None:
 
     Args:
         dataset: A built data set.
-        training: Whether it is trained on. Then a transform with ``ignore_empty=True`` stays as it is: it asks for
-            another image in the place of one that cannot be read.
+        training: Whether it is trained on. Then a transform with ``ignore_empty=True`` asks for another image in the
+            place of one that cannot be read.
     """
 
     def wanted(item: Any) -> bool:
-        if isinstance(item, GuardedLoading) or (training and getattr(item, 'ignore_empty', False)):
-            return False
-        return is_loading(item)
+        return not isinstance(item, GuardedLoading) and is_loading(item)
+
+    def guarded(loading: Any) -> GuardedLoading:
+        return GuardedLoading(loading, ignore=training and bool(getattr(loading, 'ignore_empty', False)))
 
     for base in base_datasets(dataset):
         transforms = transforms_of(getattr(base, 'pipeline', None))
         if transforms is not None:
-            replace(transforms, wanted, GuardedLoading)
+            replace(transforms, wanted, guarded)
 
 
 def _is_list_of_branches(transforms: list[Any]) -> bool:

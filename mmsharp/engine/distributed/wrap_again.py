@@ -7,8 +7,6 @@ from typing import Any
 
 from mmengine.model import is_model_wrapper
 
-from mmsharp.engine.model_access.inner_model import inner_model
-
 
 def wrap_again(runner: Any) -> None:
     """Put the runner's model into a new wrapper, if it is in one, as its config says.
@@ -19,7 +17,10 @@ def wrap_again(runner: Any) -> None:
     Args:
         runner: An MMEngine runner.
     """
-    if not is_model_wrapper(runner.model):
+    inner = runner.model
+    while is_model_wrapper(inner):  # a model for test-time augmentation is none, and stays around its own
+        inner = inner.module
+    if inner is runner.model:
         return
-    runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner_model(runner.model))
+    runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), inner)
     runner._maybe_compile('train_step')

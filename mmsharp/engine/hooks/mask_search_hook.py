@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -55,6 +55,7 @@ class MaskSearchHook(PruningHook):
             longer than the run.
     """
 
+    masks_until_fine_tuning: ClassVar[bool] = False
     pruner: SearchedPruner
 
     def __init__(self, search: float = 0.2, slim: bool = True, recalibration: int = 10) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.hooks import Hook
@@ -64,6 +64,8 @@ class PruningHook(Hook):
             or cannot reach the budget.
     """
 
+    masks_until_fine_tuning: ClassVar[bool] = True
+    """Whether channels stay masked until fine-tuning begins, and are not removed at the end of the phase before."""
     priority = 'ABOVE_NORMAL'
     """Before EMAHook and CheckpointHook: both have to see masked weights."""
 
@@ -122,8 +124,9 @@ class PruningHook(Hook):
             )
         epoch = len(runner.train_loop.dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else 1
         self._phases = self.lay_phases(runner, runner.train_loop.max_iters, epoch)
-        self._tell_groups(runner, ())
-        if self.slim and self._phases.pruning_end >= runner.train_loop.max_iters:
+        if self._state.kind == 'slim':
+            self._tell_groups(runner, ())
+        elif self.slim and self.masks_until_fine_tuning and self._phases.pruning_end >= runner.train_loop.max_iters:
             runner.logger.warning(
                 f'mmsharp: pruning lasts to the end of the training ({runner.train_loop.max_iters} iterations); '
                 'nothing is fine-tuned, and channels are masked but not removed; shorten `warmup` or `pruning`, or '

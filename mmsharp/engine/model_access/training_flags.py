@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from mmsharp.type_names import class_names
 
@@ -21,7 +22,8 @@ def detectors_in_training(model: nn.Module) -> Iterator[None]:
 
     In evaluation mode some detectors give their heads less than the losses take (Deformable DETR, DINO), or boxes in
     pixels where the losses take strides (FCOS). Layers of torch, those that normalise and those that drop keep their
-    mode. So do classifiers: their losses exist in evaluation mode, and for some (DeiT, distilled) only there.
+    mode, and torch's functions that drop do nothing. So do classifiers: their losses exist in evaluation mode, and for
+    some (DeiT, distilled) only there.
 
     Args:
         model: A model that is, or holds, a detector; any other is left alone.
@@ -44,10 +46,31 @@ def detectors_in_training(model: nn.Module) -> Iterator[None]:
     try:
         for module, _ in flags:
             module.training = True
-        yield
+        with _functions_that_drop_nothing() if detectors else nullcontext():
+            yield
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+@contextmanager
+def _functions_that_drop_nothing() -> Iterator[None]:
+    before = {name: getattr(functional, name) for name in dir(functional) if name.endswith('dropout')}
+    before |= {name: getattr(functional, name) for name in ('dropout1d', 'dropout2d', 'dropout3d')}
+    for name, function in before.items():
+        setattr(functional, name, _dropping_nothing(function))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(functional, name, function)
+
+
+def _dropping_nothing(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def of(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return function(input, p, False, inplace)
+
+    return of
 
 
 def _stays(module: nn.Module) -> bool:

@@ -38,7 +38,8 @@ class CriterionScores:
         criterion: Any of ``CRITERIA``, built.
         optimizer: Whose gradients the criterion is shown, if it looks at them.
         parameters: Gives those that may be asked for. The gradients of all are shown, whatever part a step perturbs.
-        coupled: Groups of channels that are pruned together, over the model's layers.
+        coupled: Groups of channels that are pruned together, over the model's layers. A group is scored once for each
+            layer that makes its channels.
 
     Example:
         >>> from mmsharp.pruning import Magnitude
@@ -94,7 +95,8 @@ class CriterionScores:
             return None
         scores = self._scores_of(group).clone()  # a criterion may give what it remembers
         for whole, member in self._coupled_with(parameter):
-            if not self._unscored(whole):
+            unseen = self._looks and whole.name not in self._observed
+            if not unseen and not self._unscored(whole):
                 scores[member.positions] = self._scores_of(whole)[member.channels]
         return scores.to(parameter.tensor.device)
 
@@ -162,7 +164,7 @@ class CriterionScores:
         with gradients_of_step(optimizer) as steps:
             if steps:
                 self.criterion.observe(self.model, (*groups.values(), *self._coupled))  # type: ignore[attr-defined]
-                self._observed.update(groups)
+                self._observed.update(groups, (group.name for group in self._coupled))
 
     def _group(self, parameter: AscentParameter) -> ChannelGroup | None:
         if parameter.name in self._groups:

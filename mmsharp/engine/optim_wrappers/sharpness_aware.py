@@ -137,6 +137,7 @@ class SharpnessAware:
         self._groups: Sequence[ChannelGroup] | None = None
         self._scores: CriterionScores | None = None
         self._loaded_scores: Mapping[str, Any] = {}
+        self._loaded_ascent: Mapping[str, Any] = {}
         self.set_ascent(ascent)
 
     @property
@@ -154,7 +155,9 @@ class SharpnessAware:
         """
         self._ascent = build_ascent(ascent, self._policy)
         self._forget_parameters()
-        if not resumed:
+        if resumed:
+            self._ascent.load_state_dict(self._loaded_ascent)
+        else:
             self._loaded_scores = {}
 
     def check_ascent(self, ascent: Mapping[str, Any] | Ascent) -> None:
@@ -265,6 +268,7 @@ class SharpnessAware:
         state = super().state_dict()  # type: ignore[misc]
         parts = dict(
             policy=self._policy.state_dict(),
+            ascent=self._ascent.state_dict(),
             scores=self._loaded_scores if self._scores is None else self._scores.state_dict(),
         )
         if not self.should_update():  # type: ignore[attr-defined]
@@ -282,6 +286,8 @@ class SharpnessAware:
         if 'policy' in remembered:
             self._policy.load_state_dict(remembered['policy'])
         self._loaded_scores = remembered.get('scores', {})
+        self._loaded_ascent = remembered.get('ascent', {})
+        self._ascent.load_state_dict(self._loaded_ascent)
         super().load_state_dict(state_dict)  # type: ignore[misc]
         go_on_with(self.optimizer, remembered.get('gradients', {}))  # type: ignore[attr-defined]
         self._first.load_state_dict(remembered.get('first_gradients', {}))

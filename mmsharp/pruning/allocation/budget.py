@@ -31,13 +31,15 @@ class Limits:
 
     Args:
         min_channels: Each group keeps at least this many (all of them if it has fewer).
+        min_share: Each group keeps at least this share of the channels that it has in the dense model, in [0, 1].
         round_to: Each group keeps a multiple of this in the layers that make it, or all it has. Rounding is upwards.
         widths: Per group, how many channels of a layer one channel of the group is (64 for a head of that width); 1 for
             all if empty.
         whole: Numbers of groups that keep all they have: their scores are not known.
+        sizes: Per group, its channels in the dense model; without them there is no share.
 
     Raises:
-        MmsharpError: One of the first two is no positive integer.
+        MmsharpError: A number of channels is no positive integer, or the share is outside [0, 1].
 
     Example:
         >>> Limits(min_channels=3, round_to=4).allowed(5, alive=16)
@@ -50,8 +52,13 @@ class Limits:
     round_to: int = 1
     widths: tuple[int, ...] = ()
     whole: frozenset[int] = frozenset()
+    min_share: float = 0.0
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        share = self.min_share
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise MmsharpError(f'min_share is {share!r}, expected the share of its channels that a group keeps, 0 to 1')
         for name in ('min_channels', 'round_to'):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -68,10 +75,16 @@ class Limits:
         Example:
             >>> Limits(whole=frozenset({1})).allowed_in(0, 3, alive=8), Limits(whole=frozenset({1})).allowed_in(1, 3, 8)
             (3, 8)
+            >>> Limits(min_share=0.25, sizes=(16,)).allowed_in(0, 3, alive=8)
+            4
         """
         if group in self.whole:
             return alive
-        return self.allowed(wanted, alive, self.widths[group] if self.widths else 1)
+        least = math.ceil(self.min_share * self.sizes[group] - 1e-9) if self.sizes else 0
+        return self.allowed(max(wanted, least), alive, self.widths[group] if self.widths else 1)
+
+    def __str__(self) -> str:
+        return f'min_channels={self.min_channels}, min_share={self.min_share:g}, round_to={self.round_to}'
 
 
 def parse_budget(budget: Any) -> tuple[str, float]:
@@ -143,9 +156,8 @@ def meet_budget(
     smallest = fraction(masks_without(high))
     if smallest > target:
         raise MmsharpError(
-            f'budget {target:.4g} cannot be reached: with min_channels={limits.min_channels} and '
-            f'round_to={limits.round_to} the smallest kept fraction is {reachable(smallest)}; ask for at least that, '
-            'or lower min_channels and round_to'
+            f'budget {target:.4g} cannot be reached: with {limits} the smallest kept fraction is '
+            f'{reachable(smallest)}; ask for at least that, or lower these'
         )
     while low < high:
         middle = (low + high) // 2

@@ -96,9 +96,8 @@ class Knapsack:
         smallest = fraction(least)
         if smallest > target:
             raise MmsharpError(
-                f'budget {target:.4g} cannot be reached: with min_channels={limits.min_channels} and '
-                f'round_to={limits.round_to} the smallest kept fraction is {reachable(smallest)}; '
-                'ask for at least that, or lower min_channels and round_to'
+                f'budget {target:.4g} cannot be reached: with {limits} the smallest kept fraction is '
+                f'{reachable(smallest)}; ask for at least that, or lower these'
             )
         present = fraction(keep)
         if present <= target:

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch.utils.checkpoint
 
-_GENERATOR = '_checkpoint_without_reentrant_generator'
-
 
 class _Direct:
     """Stands in for torch's ``CheckpointFunction``, through which every reentrant checkpoint goes."""
@@ -22,6 +20,16 @@ class _Direct:
 def _nothing_around(*_: Any, **__: Any) -> Iterator[None]:
     """Stands in for what torch does before and after the forward of a checkpoint that does not reenter."""
     yield
+
+
+_STANDS_IN = {
+    name: instead
+    for name, instead in (
+        ('CheckpointFunction', _Direct),
+        ('_checkpoint_without_reentrant_generator', _nothing_around),
+    )
+    if hasattr(torch.utils.checkpoint, name)
+}
 
 
 @contextmanager
@@ -47,9 +55,9 @@ def without_checkpoints() -> Iterator[None]:
         (tensor([4.]), 2)
     """
     module = torch.utils.checkpoint
-    before = {name: getattr(module, name) for name in ('CheckpointFunction', _GENERATOR)}
-    module.CheckpointFunction = _Direct  # type: ignore[misc, assignment]
-    setattr(module, _GENERATOR, _nothing_around)
+    before = {name: getattr(module, name) for name in _STANDS_IN}
+    for name, instead in _STANDS_IN.items():
+        setattr(module, name, instead)
     try:
         yield
     finally:

@@ -75,8 +75,7 @@ class AdaSAP(Ascent):
             ``||T^2 g||``, as what is public of the paper can also be read; it destroys a network at the reported radii.
             A relative radius is one of ``||T^2 g||`` always.
         score_interval: Perturbations of a parameter from one look at its scores to the next; in between, those seen
-            last stand. The paper does not say; algorithm 1 reads as every one (default). After a resumption, scores
-            are looked at anew.
+            last stand. The paper does not say; algorithm 1 reads as every one (default).
         coupled: Whether channels that can only be pruned together, such as those of a residual sum, share one score,
             the criterion's of their group (of ``'l2'`` and ``'l1'`` the mean over the filters that make the channel).
             The paper does not say; by default every layer is scored by itself. It takes mmsharp's pruning hooks, which
@@ -262,25 +261,43 @@ class AdaSAP(Ascent):
         """The parameter's scores, or those seen last for as long as ``score_interval`` says."""
         if self.score_interval == 1:
             return self._score(parameter)
-        age, scores = self._seen.get(parameter.name, (0, None))
+        age, scores = self._seen.get(parameter.name, (self.score_interval, None))
         tensor = parameter.tensor
         channels = tensor.shape[parameter.channel_axis] if tensor.dim() else 1
         if scores is None or age >= self.score_interval or len(scores) != channels:
-            age, scores = 0, self._score(parameter)
+            age, scores = 0, self._judged(parameter)
+            if scores is None and self.criterion is not None:  # it says nothing yet, and is asked again the next time
+                self._seen.pop(parameter.name, None)
+                return self._by_filters(parameter)
+        scores = self._by_filters(parameter) if scores is None else scores
         self._seen[parameter.name] = (age + 1, scores)
         return scores
 
+    def state_dict(self) -> dict[str, Any]:
+        """With an interval, the scores seen last and how often they were taken; see the base class."""
+        return {name: dict(age=age, scores=scores.clone()) for name, (age, scores) in self._seen.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; what is of no parameter's shape is not used."""
+        self._seen = {name: (entry['age'], entry['scores']) for name, entry in state.items()}
+
     def _score(self, parameter: AscentParameter) -> Tensor:
+        scores = self._judged(parameter)
+        return self._by_filters(parameter) if scores is None else scores
+
+    def _by_filters(self, parameter: AscentParameter) -> Tensor:
+        return self.score(_filters(parameter.tensor.detach(), parameter))
+
+    def _judged(self, parameter: AscentParameter) -> Tensor | None:
+        """What the criterion says, if there is one that says anything."""
         if self.criterion is not None:
             if self.score_by is None:
                 raise MmsharpError(
                     f'AdaSAP: the criterion {type(self.criterion).__name__} needs the model; set `score_by`, as '
                     'mmsharp.SAMOptimWrapper does, or give a function of the filters as `score`'
                 )
-            scores = self.score_by(parameter)
-            if scores is not None:
-                return scores
-        return self.score(_filters(parameter.tensor.detach(), parameter))
+            return self.score_by(parameter)
+        return None
 
 
 def _norms(tensor: Tensor, dims: list[int]) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,9 +48,9 @@ class Turn(NamedTuple):
 class Ascent(ABC):
     """Turns gradients into perturbations ``eps``, in place.
 
-    A subclass is configured by its constructor alone, keeps no state that a resumed training would have to have, and
-    is used through :meth:`perturb_`. It must be invariant to a positive scale of the gradients: under gradient
-    accumulation and mixed precision the first gradient arrives scaled.
+    A subclass is configured by its constructor alone and used through :meth:`perturb_`. What it remembers from one
+    step to the next is in :meth:`state_dict`; most remember nothing. It must be invariant to a positive scale of the
+    gradients: under gradient accumulation and mixed precision the first gradient arrives scaled.
     """
 
     default_parameters: ClassVar[str] = 'all'
@@ -107,6 +107,13 @@ class Ascent(ABC):
                 torch._foreach_mul_(list(gradients), factor)
         discard_nonfinite_(gradients, norm)
         return AscentReading(norm, radius), number
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training has to have, as plain data and tensors; empty for nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most have none
+        """Take over what :meth:`state_dict` gave."""
 
     @abstractmethod
     def turn_(

@@ -66,6 +66,14 @@ class MomentumSAM(Ascent):
         self.ascent = built
         self.default_parameters = built.default_parameters  # type: ignore[misc]
 
+    def state_dict(self) -> dict[str, Any]:
+        """The inner ascent's."""
+        return self.ascent.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inner ascent's."""
+        self.ascent.load_state_dict(state)
+
     def turn_(
         self,
         parameters: Sequence[AscentParameter],

@@ -72,11 +72,13 @@ def test_an_exchanged_pipeline_is_guarded_too(tmp_path):
     assert set(switch.first) == {GuardedLoading}
 
 
-def test_a_training_that_asks_for_other_images_gets_them(tmp_path):
+@pytest.mark.parametrize('content', [b'', b'no image', None], ids=['empty', 'text', 'half'])
+def test_a_training_that_asks_for_other_images_gets_them(tmp_path, content):
     """ignore_empty=True is the user's choice there; validation stops at the image that it cannot read."""
     runner = _runner(tmp_path, ignore_empty=True)
     runner.register_hook(GuardedLoadingHook())
-    (tmp_path / 'images' / 'square' / '0.png').write_bytes(b'')
+    picture = tmp_path / 'images' / 'square' / '0.png'
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2] if content is None else content)
     with pytest.raises(UnreadableImageError, match=r'square/0\.png'):
         runner.train()
     assert runner.iter == len(runner.train_dataloader)

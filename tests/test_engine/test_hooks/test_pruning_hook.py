@@ -26,7 +26,9 @@ METHODS = [
     pytest.param(HOOK, None, id='magnitude'),
     pytest.param(TAYLOR, None, id='taylor'),
     pytest.param(ADASAP, dict(type='AdaSAP'), id='adasap'),
-    pytest.param(ADASAP, dict(type='AdaSAP', coupled=True, score=dict(type='Taylor')), id='coupled'),
+    pytest.param(
+        ADASAP, dict(type='AdaSAP', coupled=True, score=dict(type='Taylor'), score_interval=3), id='coupled-interval'
+    ),
 ]
 
 

@@ -113,6 +113,23 @@ def test_coupled_channels_have_the_score_of_their_group(name):
         assert not torch.equal(found['stem.weight'], alone(parameters[0]))
 
 
+def test_groups_that_no_gradient_was_seen_of_are_judged_by_their_layers():
+    """As after a run that was begun without `coupled`, whose sums are those of layers."""
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(3, 4)
+    parameters = select_parameters(model, 'weights')
+    groups = find_groups(model, tensor_forward(inputs)).groups
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    alone, coupled = (
+        CriterionScores(model, build_part(CRITERIA, dict(type='Taylor')), optimizer, lambda: parameters, known)
+        for known in ((), groups)
+    )
+    model(inputs).square().mean().backward()
+    alone._observe(optimizer)
+    coupled.load_state_dict(alone.state_dict())
+    assert torch.equal(coupled(parameters[0]), alone(parameters[0]))
+
+
 def test_a_criterion_that_gives_no_number_per_channel_is_named():
     """Before anything is perturbed."""
     model = Network()
