@@ -24,6 +24,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import find_latest_checkpoint
 
 from mmsharp.errors import MmsharpError
+from mmsharp.files import write_text
 
 _FORCED, _FORBIDDEN = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _SCHEME = re.compile(r'[a-zA-Z0-9+.-]+://|(\S+:)?(s3|petrel)://')
@@ -220,11 +221,18 @@ def _downloaded(address: str) -> Path:
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / Path(urlparse(address).path).name
+    origin = target.with_name(f'{target.name}.address')
+    if target.exists() and origin.exists() and origin.read_text(encoding='utf-8') != address:
+        raise UnsafeCheckpointError(
+            f'checkpoint {address!r} has the name of one that was downloaded from {origin.read_text(encoding="utf-8")} '
+            f'before, and torch.hub keeps one of a name; remove {target} to download this one'
+        )
     if not target.exists():
         try:
             torch.hub.download_url_to_file(address, str(target))
         except OSError as error:
             raise UnsafeCheckpointError(f'checkpoint {address!r} could not be downloaded: {error}') from error
+        write_text(origin, address)
     return target
 
 

@@ -118,6 +118,18 @@ def test_no_loader_unpickles_what_a_scheme_leads_to(tmp_path, monkeypatch):
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
+def test_two_addresses_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """torch.hub would give the first for the second: refused, with the file to remove; the first is found again."""
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict={}), weights)
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda url, target, *_, **__: shutil.copy(weights, target))
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'hub'))
+    for _ in range(2):
+        check_checkpoint('https://example.invalid/a/slim.pth')
+    with pytest.raises(UnsafeCheckpointError, match=r'example\.invalid/a/slim\.pth before.*remove .*slim\.pth'):
+        check_checkpoint('https://example.invalid/b/slim.pth')
+
+
 def test_what_is_allowed_stays_so_after_a_load(tmp_path):
     """MMEngine's loader and our own check allow names for a while and take them back; the frame around them stays."""
     buffer = HistoryBuffer()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 from mmengine.config import Config
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from two_processes import in_two_processes
 
@@ -43,6 +43,35 @@ def wrapped_twice(rank):
 def test_a_wrapped_model_gets_a_new_wrapper_which_is_compiled_as_the_old_one(tmp_path):
     """In both processes; a wrapper that was compiled and then left would train uncompiled without a word."""
     assert in_two_processes(wrapped_twice, tmp_path) == [(True,) * 4] * 2
+
+
+class FirstView(BaseTTAModel):
+    """A model around another, as test-time augmentation has it."""
+
+    def merge_preds(self, data_samples_list):
+        return [samples[0] for samples in data_samples_list]
+
+
+class Plain(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.layer(inputs)
+
+
+def wrapped_views(rank):
+    runner = Wrapping(FirstView(Plain()), model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None))
+    views = runner.model
+    runner.model = first = runner.wrap_model(dict(type='MMDistributedDataParallel', device_ids=None), views)
+    wrap_again(runner)
+    return runner.model is not first and runner.model.module is views
+
+
+def test_what_is_around_a_model_and_no_wrapper_stays(tmp_path):
+    """Test-time augmentation, in both processes."""
+    assert in_two_processes(wrapped_views, tmp_path) == [True, True]
 
 
 def test_a_model_without_a_wrapper_is_left_alone():

@@ -7,6 +7,7 @@ import torch
 from real_models import packaged
 from robust_data import CLASSES, detector_config, write_voc
 from torch import nn
+from torch.nn import functional
 
 from mmsharp.apis import init_model
 from mmsharp.engine.model_access.fixed_losses import fixed_losses
@@ -123,6 +124,24 @@ def test_activation_checkpoints_change_nothing(tmp_path):
         found.append(measure_sharpness(model, fixed_losses(config, model, batches=1), rho=0.001, steps=2))
     assert found[0] == found[1]
     assert found[0].value > 0
+
+
+def test_functions_that_drop_do_nothing():
+    """Modules of detectors call them with the flag that the losses need; outside they are torch's own."""
+
+    class BaseDetector(nn.Module):
+        def forward(self, x):
+            dropped = [function(x, 0.5, self.training) for function in (functional.dropout, functional.dropout2d)]
+            return self.training, *dropped
+
+    model, image = BaseDetector().eval(), torch.ones(1, 8, 4, 4)
+    before = functional.dropout
+    with detectors_in_training(model):
+        flag, *found = model(image)
+        assert flag
+        assert all(torch.equal(each, image) for each in found)
+    assert functional.dropout is before
+    assert not torch.equal(functional.dropout(image), image)
 
 
 def test_flags_come_back_after_an_exception():

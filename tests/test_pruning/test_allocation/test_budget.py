@@ -56,7 +56,9 @@ def allocate(allocation, scores, keep, *budget):
 
 @every
 @pytest.mark.parametrize('target', [1.0, 0.8, 0.6])
-@pytest.mark.parametrize('limits', [Limits(), Limits(3), Limits(1, 4), Limits(5, 4)])
+@pytest.mark.parametrize(
+    'limits', [Limits(), Limits(3), Limits(1, 4), Limits(5, 4), Limits(min_share=0.3, sizes=SIZES)]
+)
 def test_budget_is_met_within_the_limits(name, target, limits):
     """At most the target, each group within its limits, and its best channels kept."""
     scores, alive = start()
@@ -66,6 +68,7 @@ def test_budget_is_met_within_the_limits(name, target, limits):
         kept = int(mask.sum())
         assert kept == size or kept % limits.round_to == 0
         assert kept >= min(size, limits.min_channels)
+        assert kept >= limits.min_share * size
         assert kept == size or score[mask].min() >= score[~mask].max()
 
 
@@ -172,6 +175,25 @@ def test_bad_limits_are_refused(limits):
     """Positive integers."""
     with pytest.raises(MmsharpError, match='expected a positive integer'):
         Limits(**limits)
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.1, True, '0.1', float('nan')])
+def test_bad_shares_are_refused(share):
+    """By name."""
+    with pytest.raises(MmsharpError, match='min_share is'):
+        Limits(min_share=share)
+
+
+@every
+def test_a_share_is_of_all_channels_not_of_those_alive(name):
+    """From step to step each group keeps as many; a budget below is refused with what to lower."""
+    scores, keep = start()
+    limits = Limits(min_share=0.5, sizes=SIZES)
+    for target in (0.8, 0.55):
+        keep = allocate(build_part(ALLOCATIONS, {'type': name}), scores, keep, target, fraction, limits)
+        assert all(int(mask.sum()) >= 0.5 * size for mask, size in zip(keep, SIZES))
+    with pytest.raises(MmsharpError, match=r'min_share=0\.5'):
+        allocate(build_part(ALLOCATIONS, {'type': name}), scores, keep, 0.3, fraction, limits)
 
 
 @pytest.mark.parametrize('seed', range(5))
