@@ -1,11 +1,11 @@
-"""Which last radius AdaSAP takes on a detector: short runs of RTMDet-tiny on BCCD, judged on the validation images.
+"""Which allocation, and which last radius of AdaSAP, on a detector: short runs of RTMDet-tiny on BCCD.
 
     MMSHARP_DATA=... python benchmarks/adasap_bccd_sweep.py [--methods ...] [--seeds 0] [--record NAME] [--render]
 
-Every variant prunes the dense detector of benchmarks/bccd_robustness.py to 0.40 of its parameters within 12 epochs, and
-is evaluated clean and under 15 corruptions at severity 3 on the 87 validation images, which benchmarks/adasap_bccd.py
-does not test on. The dense detector was chosen by these images, the same for all. Runs are lines of
-benchmarks/results/adasap_bccd_sweep_NAME.jsonl; a killed sweep goes on where it was.
+They are judged on the validation images. Every variant prunes the dense detector of benchmarks/bccd_robustness.py to
+0.40 of its parameters within 12 epochs, and is evaluated clean and under 15 corruptions at severity 3 on the 87
+validation images, which benchmarks/adasap_bccd.py does not test on. The dense detector was chosen by these images, the
+same for all. Runs are lines of benchmarks/results/adasap_bccd_sweep_NAME.jsonl; a killed sweep goes on where it was.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ SHORTER = {
     'default_hooks.pruning.pruning': 3,
     'test_dataloader.dataset.ann_file': 'ImageSets/Main/val.txt',
 }
+ALLOCATION = 'default_hooks.pruning.pruner.allocation'
 VARIANTS: dict[str, dict[str, Any]] = {
     'SGD': METHODS['SGD'],
+    'SGD, uniform allocation': {ALLOCATION: dict(type='mmsharp.Uniform')},
+    'SGD, global allocation': {ALLOCATION: dict(type='mmsharp.Global')},
     'ASAM 0.5': adasap(asam(0.5)),
     'ASAM 0.2': adasap(asam(0.2)),
     'ASAM 0.1': adasap(asam(0.1)),
@@ -47,7 +50,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'uniform 0.02': adasap(uniform(0.02)),
     'uniform 0.005': adasap(uniform(0.005)),
 }
-"""The ascent of the last phase; those before are the defaults."""
+"""How channels are spread over the groups, under plain training; and the ascent of the last phase, where those before
+are the defaults."""
 
 
 def render(found: Sequence[Mapping[str, Any]], name: str) -> str:

@@ -76,13 +76,20 @@ class Setting:
 
 
 def configure(setting: Setting, run: Run) -> Config:
-    """The config of a run: the baseline's, the options of everybody, those of the method, the budget and the seed."""
+    """The config of a run: the baseline's, the options of everybody, those of the method, the budget and the seed.
+
+    The criterion is the run's; whatever else the pruner is given stays.
+    """
     config = Config.fromfile(setting.base)
     config.merge_from_dict(dict(setting.options))
     config.merge_from_dict(dict(setting.methods[run.method]))
     hook = config.default_hooks.pruning
     hook.budget = dict(params=run.budget)
-    hook.pruner = dict(type='mmsharp.ChannelPruner', criterion=dict(type=run.criterion))
+    hook.pruner = {
+        **(hook.get('pruner') or {}),
+        'type': 'mmsharp.ChannelPruner',
+        'criterion': dict(type=run.criterion),
+    }
     settle(config, setting, run)
     config.default_hooks.checkpoint.max_keep_ckpts = -1  # sharpness is measured from phase to phase
     lengthen(config, setting.times * (2 if run.method == LONGER else 1))

@@ -9,6 +9,7 @@ import pytest
 from mmengine.registry import HOOKS
 
 from mmsharp.errors import MmsharpError
+from mmsharp.pruning import Global, Knapsack, Magnitude, Uniform
 from mmsharp.registry import ASCENTS, OPTIM_WRAPPERS, POLICIES, build_part
 
 ROOT = Path(__file__).parents[2]
@@ -190,24 +191,30 @@ def test_every_variant_of_the_sweep_is_adasap_but_for_its_settings(experiments, 
 
 
 def test_the_sweep_on_a_detector_is_judged_on_validation_images(experiments, benchmark):
-    """Its variants differ in the ascent of the last phase, which is built with the hook, within the shorter phases."""
+    """Its variants differ in the ascent of the last phase, or in the allocation, both built with the hook."""
     sweep = benchmark('adasap_bccd_sweep')
     setting = experiments.Setting(sweep.BASE, sweep.SHORTER, '', methods=sweep.VARIANTS)
     configs = {
         variant: experiments.configure(setting, experiments.Run(variant, 'Magnitude', 0.4, 0))
         for variant in sweep.VARIANTS
     }
-    ascents = {}
+    ascents, allocations = {}, []
     for variant, config in configs.items():
         assert config.test_dataloader.dataset.ann_file == config.val_dataloader.dataset.ann_file
         assert config.param_scheduler[1].end == config.train_cfg.max_epochs == sweep.EPOCHS
         assert config.default_hooks.pruning.warmup + config.default_hooks.pruning.pruning < sweep.EPOCHS
         hook = HOOKS.build(config.default_hooks.pruning.copy())
-        if variant != 'SGD':
+        assert type(hook.pruner.criterion) is Magnitude
+        if variant.startswith('SGD'):
+            allocations.append(type(hook.pruner.allocation))
+            config.default_hooks.pruning.pruner.pop('allocation')
+            assert config.to_dict() == configs['SGD'].to_dict()
+        else:
             config.default_hooks.pruning.pop('fine_tuning')
             ascents[variant] = (type(hook.fine_tuning), str(vars(hook.fine_tuning)))
             assert config.to_dict() == configs['ASAM 0.5'].to_dict() or variant == 'ASAM 0.5'
-    assert len(set(ascents.values())) == len(ascents) == len(configs) - 1
+    assert allocations == [Knapsack, Uniform, Global]
+    assert len(set(ascents.values())) == len(ascents) == len(configs) - 3
 
 
 def test_a_condition_of_the_sweep_changes_what_it_says_for_all_methods(experiments, benchmark):
