@@ -42,6 +42,7 @@ adasap_hooks = dict(
             allocation=dict(type='mmsharp.Global'),
             schedule=dict(type='mmsharp.FORCE'),
             min_channels=1,
+            min_share=0.0,
             round_to=8,
             ignore=[],
             latency_table=None,  # of budget=dict(latency=...)
