@@ -63,7 +63,7 @@ def test_a_training_ends_with_its_experiment_and_its_time_is_known(training, tmp
         with open(tmp_path / 'lock', 'w') as lock, pytest.raises(MmsharpError, match='taken'):
             hold(lock, 'taken')
         runner.send_signal(how)
-        runner.wait(timeout=60)
+        runner.wait(timeout=300)
         wait_for(lambda: not psutil.pid_exists(int(pid.read_text())))
     finally:
         with suppress(ProcessLookupError):

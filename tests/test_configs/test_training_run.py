@@ -62,8 +62,6 @@ def laws_of_a_run(runner: Any, ends: tuple[int, ...] = (2, 4, 6)) -> None:
     assert all(parameter.isfinite().all() for parameter in parameters)
     kept = {parameter for group in runner.optim_wrapper.optimizer.param_groups for parameter in group['params']}
     assert kept == {parameter for parameter in parameters if parameter.requires_grad}
-    for scheduler in runner.param_schedulers:
-        assert scheduler.optimizer is runner.optim_wrapper.optimizer
     rates = {group['initial_lr']: group['lr'] for group in runner.optim_wrapper.optimizer.param_groups}
     assert all(last < first for first, last in rates.items()), 'the rate has not followed its schedule to the end'
 

@@ -118,10 +118,12 @@ def guard_loading(dataset: Any, training: bool = False) -> None:
     """
 
     def wanted(item: Any) -> bool:
-        return not isinstance(item, GuardedLoading) and is_loading(item)
+        return isinstance(item, GuardedLoading) or is_loading(item)
 
-    def guarded(loading: Any) -> GuardedLoading:
-        return GuardedLoading(loading, ignore=training and bool(getattr(loading, 'ignore_empty', False)))
+    def guarded(item: Any) -> GuardedLoading:
+        guard = item if isinstance(item, GuardedLoading) else GuardedLoading(item)
+        guard.ignore = training and bool(getattr(guard.loading, 'ignore_empty', False))
+        return guard
 
     for base in base_datasets(dataset):
         transforms = transforms_of(getattr(base, 'pipeline', None))
