@@ -23,8 +23,8 @@ default_hooks = dict(
     pruning=dict(
         type='mmsharp.PruningHook',
         budget=dict(params=0.4),
-        # One threshold over the whole model cuts the head, whose filters are many times the same, down to a twelfth of
-        # its channels, which hold few of the parameters; the classes are lost, and do not come back.
+        # One threshold over the whole model leaves the head, whose filters are many times the same and hold few of the
+        # parameters, hardly a channel; the classes are lost, and do not come back.
         pruner=dict(type='mmsharp.ChannelPruner', allocation=dict(type='mmsharp.Knapsack')),
         warmup=2,
         pruning=8,
