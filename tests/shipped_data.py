@@ -36,35 +36,32 @@ def write_cifar10(root: Path) -> None:
 
 def write_bccd(root: Path) -> None:
     """Two images a split, a cell each, in the layout of the real set."""
-    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (root / folder).mkdir(parents=True)
     for number, split in enumerate(('train', 'train', 'val', 'val', 'test', 'test')):
-        name = f'BloodImage_{number:05d}'
-        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.full((480, 640, 3), 200, dtype=np.uint8))
-        box = '<xmin>100</xmin><ymin>100</ymin><xmax>300</xmax><ymax>250</ymax>'
-        (root / 'Annotations' / f'{name}.xml').write_text(
-            '<annotation><size><width>640</width><height>480</height><depth>3</depth></size><object><name>RBC</name>'
-            f'<difficult>0</difficult><bndbox>{box}</bndbox></object></annotation>'
-        )
-        with open(root / 'ImageSets/Main' / f'{split}.txt', 'a') as file:
-            file.write(f'{name}\n')
+        _write_picture(root, f'BloodImage_{number:05d}', split, 'RBC', (640, 480), (100, 100, 300, 250))
 
 
 def write_voc(root: Path) -> None:
     """Two images of each list of the years that the configs name, an aeroplane each."""
     for year, lists in ((2007, ('trainval', 'test')), (2012, ('trainval',))):
-        folder = root / f'VOC{year}'
-        for part in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-            (folder / part).mkdir(parents=True)
-        for number, name in enumerate([split for split in lists for _ in range(2)]):
-            cv2.imwrite(str(folder / 'JPEGImages' / f'{number}.jpg'), np.full((120, 160, 3), 200, dtype=np.uint8))
-            box = '<xmin>20</xmin><ymin>20</ymin><xmax>90</xmax><ymax>100</ymax>'
-            (folder / 'Annotations' / f'{number}.xml').write_text(
-                '<annotation><size><width>160</width><height>120</height><depth>3</depth></size><object>'
-                f'<name>aeroplane</name><difficult>0</difficult><bndbox>{box}</bndbox></object></annotation>'
-            )
-            with open(folder / 'ImageSets/Main' / f'{name}.txt', 'a') as file:
-                file.write(f'{number}\n')
+        for number, split in enumerate([split for split in lists for _ in range(2)]):
+            _write_picture(root / f'VOC{year}', f'{number}', split, 'aeroplane', (160, 120), (20, 20, 90, 100))
+
+
+def _write_picture(
+    root: Path, name: str, split: str, label: str, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    """One grey image with one box, in the layout of Pascal VOC."""
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    width, height = size
+    cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.full((height, width, 3), 200, dtype=np.uint8))
+    corners = ''.join(f'<{side}>{at}</{side}>' for side, at in zip(('xmin', 'ymin', 'xmax', 'ymax'), box))
+    (root / 'Annotations' / f'{name}.xml').write_text(
+        f'<annotation><size><width>{width}</width><height>{height}</height><depth>3</depth></size><object>'
+        f'<name>{label}</name><difficult>0</difficult><bndbox>{corners}</bndbox></object></annotation>'
+    )
+    with open(root / 'ImageSets/Main' / f'{split}.txt', 'a') as file:
+        file.write(f'{name}\n')
 
 
 def write_imagenet(root: Path) -> None:
